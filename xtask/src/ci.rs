@@ -1,0 +1,120 @@
+//! Every check in a row: a line for each with its seconds, what failed, and the totals alone on the last line.
+//!
+//! A step that cannot be carried out has failed; one that needs what is not installed is skipped and says so.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::command::{finish, succeeds, tests_pass};
+use crate::outcome::Outcome;
+use crate::workspace::Workspace;
+use crate::{bare_metal, crates, golden, layers, lengths, models, mutants};
+
+/// Crates whose tests the fast round runs.
+const CORE_TESTS: [&str; 9] = [
+    "test",
+    "--quiet",
+    "--package",
+    "zonal",
+    "--package",
+    "zonal-testkit",
+    "--package",
+    "zonal-linux",
+    "--no-fail-fast",
+];
+
+/// How much is checked.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Only what a change should wait for: at most three minutes with a warm build.
+    #[arg(long)]
+    fast: bool,
+}
+
+struct Step {
+    name: &'static str,
+    check: fn(&Workspace) -> Result<Outcome>,
+}
+
+const fn step(name: &'static str, check: fn(&Workspace) -> Result<Outcome>) -> Step {
+    Step { name, check }
+}
+
+/// Both rounds begin with these.
+const FIRST: [Step; 6] = [
+    step("format", |workspace| succeeds(&mut workspace.cargo(&["fmt", "--all", "--check"]))),
+    step("layers", layers::run),
+    step("crates", crates::run),
+    step("lengths", lengths::run),
+    step("clippy", |workspace| {
+        let lint = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
+        succeeds(&mut workspace.cargo(&lint))
+    }),
+    step("tests of xtask", |workspace| {
+        tests_pass(&mut workspace.cargo(&["test", "--quiet", "--package", "xtask"]))
+    }),
+];
+
+const FAST: [Step; 1] =
+    [step("tests of the core crates", |workspace| tests_pass(&mut workspace.cargo(&CORE_TESTS)))];
+
+const FULL: [Step; 9] = [
+    step("cargo test", |workspace| tests_pass(&mut workspace.cargo(&["test", "--quiet", "--no-fail-fast"]))),
+    step("release build", |workspace| succeeds(&mut workspace.cargo(&["build", "--quiet", "--release"]))),
+    step("replay of the bundled recording", replay),
+    step("documentation", |workspace| {
+        let mut document = workspace.cargo(&["doc", "--quiet", "--no-deps"]);
+        succeeds(document.env("RUSTDOCFLAGS", "-D warnings"))
+    }),
+    step("without std", bare_metal::run),
+    step("golden", |workspace| golden::run(workspace, &golden::Options::default())),
+    step("models", models::run),
+    step("mutants", |workspace| mutants::run(workspace, &mutants::Options::default())),
+    step("canary of mutants", canary),
+];
+
+/// Runs the steps of a round and prints as it goes.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Outcome {
+    let round: &[Step] = if options.fast { &FAST } else { &FULL };
+    let steps = FIRST.iter().chain(round);
+    let total = steps.map(|step| step.run(workspace)).fold(Outcome::default(), Outcome::and);
+    println!("{total}");
+    total
+}
+
+impl Step {
+    fn run(&self, workspace: &Workspace) -> Outcome {
+        let start = Instant::now();
+        let outcome = (self.check)(workspace).unwrap_or_else(|error| Outcome::failed(format!("{error:#}")));
+        let word = match (outcome.holds(), outcome.is_skipped()) {
+            (false, _) => "FAILED",
+            (true, true) => "skip",
+            (true, false) => "ok",
+        };
+        println!("{word:<6} {:>7.1} s  {} ({outcome})", start.elapsed().as_secs_f64(), self.name);
+        outcome.report_findings();
+        outcome
+    }
+}
+
+/// The program's main job ends with status 0 and its audit.
+fn replay(workspace: &Workspace) -> Result<Outcome> {
+    let mut program = workspace.cargo(&["run", "--quiet", "--release"]);
+    let finished = finish(&mut program)?;
+    let has_audit = finished.stdout.lines().any(|line| line.starts_with("audit:"));
+    if finished.status.success() && has_audit {
+        return Ok(Outcome::passed(1));
+    }
+    Ok(Outcome::failed(format!("no line begins `audit:`, or: {}", finished.account(&program))))
+}
+
+/// With no mutant awake, `mutants` must report a failure.
+fn canary(workspace: &Workspace) -> Result<Outcome> {
+    let outcome = mutants::run(workspace, &mutants::Options::of_canary())?;
+    if outcome.holds() {
+        return Ok(Outcome::failed("the unmutated code was taken for a caught mutant"));
+    }
+    Ok(Outcome::passed(1))
+}

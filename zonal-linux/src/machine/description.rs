@@ -1,0 +1,286 @@
+//! The TOML form of a machine.
+//!
+//! Nodes are given by size, laid out one after the other from `base`, or by explicit ranges. Sizes and addresses are
+//! bytes: numbers, or texts such as `"256 MiB"`. Every refusal names the key and the value; nothing here overflows.
+
+use bytesize::ByteSize;
+use serde::Deserialize;
+use zonal::{
+    BLOCK_FRAMES, Caching, Checking, Config, ConfigError, FRAME_SIZE, FrameRange, MAX_FRAMES, Mark, MemoryRange,
+    NodeId, Pfn, Topology, ZoneKind,
+};
+
+use super::{MAX_CPUS, MAX_NODES, Machine, MachineError, equidistant};
+
+/// A whole file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Description {
+    base: Option<ByteSize>,
+    dma_end: Option<ByteSize>,
+    dma32_end: Option<ByteSize>,
+    #[serde(default, with = "CachingName")]
+    caching: Caching,
+    #[serde(default, with = "CheckingName")]
+    checking: Checking,
+    distances: Option<Vec<Vec<u8>>>,
+    node: Vec<Node>,
+    #[serde(default)]
+    reserved: Vec<Range>,
+    #[serde(default)]
+    mark: Vec<MarkEntry>,
+}
+
+/// A `[[node]]`, or `count` alike.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Node {
+    count: Option<usize>,
+    memory: Option<ByteSize>,
+    movable: Option<ByteSize>,
+    #[serde(default)]
+    ranges: Vec<Range>,
+    cpus: Option<Cpus>,
+}
+
+/// The CPUs of a node.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a number of CPUs or a list of CPU numbers")]
+enum Cpus {
+    /// As many, with the lowest numbers that no list names.
+    Count(usize),
+    /// These.
+    Numbers(Vec<usize>),
+}
+
+/// A range of addresses, by its end or its size.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Range {
+    start: ByteSize,
+    end: Option<ByteSize>,
+    size: Option<ByteSize>,
+    #[serde(default)]
+    movable: bool,
+}
+
+/// A `[[mark]]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MarkEntry {
+    node: u16,
+    #[serde(with = "ZoneName")]
+    zone: ZoneKind,
+    free: ByteSize,
+}
+
+#[derive(Deserialize)]
+#[serde(remote = "Caching", rename_all = "lowercase")]
+enum CachingName {
+    Local,
+    All,
+    Off,
+}
+
+#[derive(Deserialize)]
+#[serde(remote = "Checking", rename_all = "lowercase")]
+enum CheckingName {
+    Off,
+    On,
+}
+
+#[derive(Deserialize)]
+#[serde(remote = "ZoneKind")]
+enum ZoneName {
+    #[serde(rename = "DMA")]
+    Dma,
+    #[serde(rename = "DMA32")]
+    Dma32,
+    Normal,
+    Movable,
+}
+
+/// Reads a description.
+pub(super) fn read(text: &str) -> Result<Machine, MachineError> {
+    let file: Description = toml::from_str(text)?;
+    let mut layout = Layout { next: frames("base", file.base.unwrap_or_default())?, ..Layout::default() };
+    for (index, node) in file.node.iter().enumerate() {
+        layout.add(index, node)?;
+    }
+    let nodes = layout.cpus.len();
+    let cpus = number_cpus(&layout.cpus)?;
+    let reserved: Result<_, _> = file
+        .reserved
+        .iter()
+        .enumerate()
+        .map(|(index, range)| range.frames(&format!("reserved[{index}]")))
+        .collect();
+    let marks: Result<_, _> = file.mark.iter().enumerate().map(|(index, mark)| mark.read(index)).collect();
+    let distances = match file.distances {
+        Some(rows) => square(&rows, nodes)?,
+        None => equidistant(nodes),
+    };
+    let default = Config::new(Topology { memory: &[], reserved: &[], nodes, distances: &[], cpus: &[] });
+    let zone_end = |key, end: Option<ByteSize>, default: Pfn| match end {
+        Some(end) => frames(key, end).map(Pfn::new),
+        None => Ok(default),
+    };
+    let machine = Machine {
+        memory: layout.memory,
+        reserved: reserved?,
+        nodes,
+        distances,
+        cpus,
+        marks: marks?,
+        caching: file.caching,
+        checking: file.checking,
+        dma_end: zone_end("dma_end", file.dma_end, default.dma_end)?,
+        dma32_end: zone_end("dma32_end", file.dma32_end, default.dma32_end)?,
+    };
+    machine.checked()
+}
+
+/// The number of frames a size or address stands for.
+fn frames(key: &str, bytes: ByteSize) -> Result<u64, MachineError> {
+    let refused = |reason| Err(MachineError::value(key, bytes, reason));
+    let frames = bytes.as_u64() / FRAME_SIZE;
+    match bytes.as_u64() % FRAME_SIZE {
+        _ if frames > MAX_FRAMES => refused("more than 52 address bits reach"),
+        0 => Ok(frames),
+        _ => refused("not a multiple of the frame size, 4096 bytes"),
+    }
+}
+
+/// Nodes as they are read: their memory, and what they say of their CPUs.
+#[derive(Default)]
+struct Layout<'d> {
+    /// First frame not laid out yet.
+    next: u64,
+    memory: Vec<MemoryRange>,
+    cpus: Vec<Option<&'d Cpus>>,
+}
+
+impl<'d> Layout<'d> {
+    fn add(&mut self, index: usize, node: &'d Node) -> Result<(), MachineError> {
+        let key = |name: &str| format!("node[{index}].{name}");
+        let count = node.count.unwrap_or(1);
+        if count == 0 || count > MAX_NODES - self.cpus.len() {
+            return Err(MachineError::value(key("count"), count, "a machine has 1 to 1024 nodes"));
+        }
+        if count > 1 && !node.ranges.is_empty() {
+            return Err(MachineError::value(key("count"), count, "nodes with the same ranges would overlap"));
+        }
+        if let (Some(memory), false) = (node.memory, node.ranges.is_empty()) {
+            return Err(MachineError::value(key("memory"), memory, "a node has either a size or ranges"));
+        }
+        if let (Some(movable), None) = (node.movable, node.memory) {
+            return Err(MachineError::value(key("movable"), movable, "a part of `memory`, which is not given"));
+        }
+        for _ in 0..count {
+            let id = self.cpus.len() as u16;
+            for (at, range) in node.ranges.iter().enumerate() {
+                let FrameRange { start, end } = range.frames(&key(&format!("ranges[{at}]")))?;
+                let memory = MemoryRange::new(start.get(), end.get(), id);
+                self.memory.push(if range.movable { memory.movable() } else { memory });
+            }
+            self.lay_out(id, node, &key)?;
+            self.cpus.push(node.cpus.as_ref());
+        }
+        Ok(())
+    }
+
+    /// Puts a node that is given by size behind those before it, its movable part last.
+    fn lay_out(&mut self, id: u16, node: &Node, key: &dyn Fn(&str) -> String) -> Result<(), MachineError> {
+        let Some(memory) = node.memory else { return Ok(()) };
+        let size = frames(&key("memory"), memory)?;
+        let movable = frames(&key("movable"), node.movable.unwrap_or_default())?;
+        let start = self.next.next_multiple_of(BLOCK_FRAMES);
+        let end = start + size;
+        if end > MAX_FRAMES {
+            return Err(MachineError::value(key("memory"), memory, "the machine would end above 52 address bits"));
+        }
+        let refused = |reason| MachineError::value(key("movable"), node.movable.unwrap_or_default(), reason);
+        let middle = end.checked_sub(movable).filter(|middle| *middle >= start);
+        let middle = middle.ok_or_else(|| refused("more than the node's memory"))?;
+        if movable > 0 && middle % BLOCK_FRAMES != 0 {
+            return Err(refused("the movable part would begin inside a 2 MiB block"));
+        }
+        if middle > start {
+            self.memory.push(MemoryRange::new(start, middle, id));
+        }
+        if end > middle {
+            self.memory.push(MemoryRange::new(middle, end, id).movable());
+        }
+        self.next = end;
+        Ok(())
+    }
+}
+
+impl Range {
+    fn frames(&self, key: &str) -> Result<FrameRange, MachineError> {
+        let start = frames(&format!("{key}.start"), self.start)?;
+        let end = match (self.end, self.size) {
+            (Some(end), None) => frames(&format!("{key}.end"), end)?,
+            (None, Some(size)) => start + frames(&format!("{key}.size"), size)?,
+            (Some(end), Some(_)) => {
+                return Err(MachineError::value(format!("{key}.end"), end, "a range has either an end or a size"));
+            }
+            (None, None) => {
+                return Err(MachineError::value(format!("{key}.start"), self.start, "an end or a size is missing"));
+            }
+        };
+        Ok(FrameRange::new(Pfn::new(start), Pfn::new(end)))
+    }
+}
+
+impl MarkEntry {
+    fn read(&self, index: usize) -> Result<Mark, MachineError> {
+        let frames = frames(&format!("mark[{index}].free"), self.free)?;
+        Ok(Mark { node: NodeId(self.node), zone: self.zone, frames })
+    }
+}
+
+/// The node of each CPU: listed numbers as they are, counted ones in the gaps, node by node.
+fn number_cpus(nodes: &[Option<&Cpus>]) -> Result<Vec<NodeId>, MachineError> {
+    let mut total = 0usize;
+    for cpus in nodes.iter().flatten() {
+        let count = match cpus {
+            Cpus::Count(count) => *count,
+            Cpus::Numbers(numbers) => numbers.len(),
+        };
+        total = total.saturating_add(count);
+    }
+    if total == 0 || total > MAX_CPUS {
+        return Err(ConfigError::Cpus { cpus: total }.into());
+    }
+    let mut table: Vec<Option<NodeId>> = vec![None; total];
+    for (node, cpus) in nodes.iter().enumerate() {
+        let Some(Cpus::Numbers(numbers)) = cpus else { continue };
+        for &number in numbers {
+            let refused = |reason| MachineError::value(format!("node[{node}].cpus"), number, reason);
+            let place = table.get_mut(number).ok_or_else(|| refused("CPUs are numbered from 0 without gaps"))?;
+            if place.replace(NodeId(node as u16)).is_some() {
+                return Err(refused("two nodes name this CPU"));
+            }
+        }
+    }
+    let counted = nodes.iter().enumerate().flat_map(|(node, cpus)| {
+        let count = if let Some(Cpus::Count(count)) = cpus { *count } else { 0 };
+        std::iter::repeat_n(NodeId(node as u16), count)
+    });
+    let mut counted = counted.fuse();
+    Ok(table.into_iter().filter_map(|node| node.or_else(|| counted.next())).collect())
+}
+
+/// The rows of a square matrix, one after the other.
+fn square(rows: &[Vec<u8>], nodes: usize) -> Result<Vec<u8>, MachineError> {
+    if rows.len() != nodes {
+        let key = "the number of rows in distances";
+        return Err(MachineError::value(key, rows.len(), "not the number of nodes"));
+    }
+    if let Some((at, row)) = rows.iter().enumerate().find(|(_, row)| row.len() != nodes) {
+        let key = format!("the length of distances[{at}]");
+        return Err(MachineError::value(key, row.len(), "not the number of nodes"));
+    }
+    Ok(rows.concat())
+}

@@ -1,0 +1,74 @@
+//! An owned piece of address space: mapped here, unmapped when dropped, never handed on.
+//!
+//! It knows nothing of frames. Invariant: `start..start + len` belongs to this mapping alone, from creation to drop.
+
+use std::mem::MaybeUninit;
+use std::ptr::{self, NonNull};
+use std::slice;
+
+use rustix::mm::{self, MapFlags, ProtFlags};
+
+use crate::memory::MemoryError;
+
+/// A private anonymous mapping.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: a mapping owns address space, which any thread may unmap; it has no state besides.
+unsafe impl Send for Mapping {}
+// SAFETY: `&Mapping` gives out the address, which is harmless, and `bytes`, whose caller vouches for exclusiveness.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// `bytes` (at least 1 is mapped) of memory that reads as zero and is taken when it is touched.
+    pub(crate) fn zeroed(bytes: usize) -> Result<Self, MemoryError> {
+        Self::map(bytes.max(1), ProtFlags::READ | ProtFlags::WRITE)
+    }
+
+    /// `bytes` of address space that nobody can touch yet.
+    pub(crate) fn reserved(bytes: usize) -> Result<Self, MemoryError> {
+        Self::map(bytes.max(1), ProtFlags::empty())
+    }
+
+    fn map(len: usize, protection: ProtFlags) -> Result<Self, MemoryError> {
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: an anonymous mapping at an address of the kernel's choice replaces nothing.
+        let start = unsafe { mm::mmap_anonymous(ptr::null_mut(), len, protection, flags) };
+        let start = start.ok().and_then(|start| NonNull::new(start.cast()));
+        match start {
+            Some(start) => Ok(Self { start, len }),
+            None => Err(MemoryError::AddressSpace { bytes: len as u64 }),
+        }
+    }
+
+    /// The first byte.
+    pub(crate) fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+
+    /// The length in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// All bytes of a mapping made by [`Mapping::zeroed`].
+    ///
+    /// # Safety
+    /// Called once, and what it returns is not used after the mapping is dropped.
+    pub(crate) unsafe fn bytes(&self) -> &'static mut [MaybeUninit<u8>] {
+        // SAFETY: the bytes are mapped readable and writable, belong to nobody else (the caller calls once), and live as
+        // long as they are used (the caller vouches); `MaybeUninit` asks for no initialisation.
+        unsafe { slice::from_raw_parts_mut(self.start.as_ptr().cast(), self.len) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the range was mapped by `map` and is this mapping's own; whoever lent it out vouched that the loan is
+        // over. Unmapping one's own whole mapping does not fail, and nothing could be done if it did.
+        let _ = unsafe { mm::munmap(self.start.as_ptr().cast(), self.len) };
+    }
+}

@@ -1,0 +1,75 @@
+//! The same allocator without frames: for machines larger than this one.
+//!
+//! Only metadata is mapped (0.004 % of the memory simulated); no frame can be read, written or zeroed. Invariant: a
+//! simulation answers every request as a pool of the same machine would, but for [`zonal::Gfp::ZERO`].
+
+use std::cell::Cell;
+
+use zonal::{PageAllocator, Platform};
+
+use crate::cpu::CpuReader;
+use crate::machine::Machine;
+use crate::pool::{Built, PoolError};
+
+/// Which CPU a thread is taken to run on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CpuSource {
+    /// The CPU it does run on.
+    Thread,
+    /// The number it gave to [`play_cpu`] last, 0 before: a few threads can play a thousand CPUs.
+    Played,
+}
+
+thread_local! {
+    /// Constant at first and without a destructor, so that reading it initialises nothing: a signal handler may.
+    static PLAYED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// From now on this thread plays CPU `cpu` in every simulation built with [`CpuSource::Played`].
+pub fn play_cpu(cpu: usize) {
+    PLAYED.set(cpu);
+}
+
+/// The platform of a [`Simulation`]: a CPU number, no frames.
+#[derive(Clone, Copy, Debug)]
+pub struct SimulatedPlatform {
+    source: CpuSource,
+    reader: CpuReader,
+}
+
+impl Platform for SimulatedPlatform {
+    #[inline]
+    fn cpu(&self) -> usize {
+        match self.source {
+            CpuSource::Thread => self.reader.now(),
+            CpuSource::Played => PLAYED.get(),
+        }
+    }
+}
+
+/// An allocator for a machine whose frames do not exist.
+pub struct Simulation {
+    built: Built<SimulatedPlatform>,
+}
+
+impl Simulation {
+    /// Builds the allocator.
+    ///
+    /// # Errors
+    /// [`PoolError::Config`] for a machine the allocator refuses, [`PoolError::Memory`] where its metadata does not fit.
+    pub fn build(machine: &Machine, source: CpuSource) -> Result<Self, PoolError> {
+        let platform = SimulatedPlatform { source, reader: CpuReader::find() };
+        Ok(Self { built: Built::new(machine, platform)? })
+    }
+
+    /// The allocator.
+    #[inline]
+    pub fn allocator(&self) -> &PageAllocator<'_, SimulatedPlatform> {
+        self.built.allocator()
+    }
+
+    /// Bytes of metadata.
+    pub fn metadata_bytes(&self) -> usize {
+        self.built.metadata_bytes()
+    }
+}

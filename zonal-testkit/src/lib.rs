@@ -1,0 +1,34 @@
+//! What the page allocator is tested against: a naive model of it, an independent zonelist order, and machines.
+//!
+//! The crate uses the standard library only and names nothing of `zonal`: frames are plain `u64` numbers, zones plain
+//! indices. It never predicts which frame an allocator chooses; it judges the choice afterwards. Whatever is slow but
+//! obvious is written the slow and obvious way.
+//!
+//! Invariant of a [`Model`]: for each zone `free + held + isolated = managed`, each counted frame by frame.
+//!
+//! ```
+//! use zonal_testkit::{Ask, Class, Machine, Model};
+//!
+//! let mut model = Model::new(&Machine::one_block());
+//! let ask = Ask::run(3, model.zonelist(0, Class::Normal));
+//! model.granted(&ask, 64)?;                              // frames 64..72 were free: no objection
+//! assert!(model.granted(&ask, 64).is_err());             // handed out twice
+//! assert!(model.refused(&ask).is_err());                 // 504 frames are free: no reason to refuse
+//! model.freed(64, 8)?;
+//! assert_eq!(model.total().free, 512);
+//! # Ok::<(), zonal_testkit::Violation>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod machine;
+mod model;
+mod seeded;
+mod violation;
+mod zonelist;
+
+pub use machine::{BLOCK, Class, Machine, Mark, Memory};
+pub use model::{Ask, Figures, Model, Zone};
+pub use seeded::Seeded;
+pub use violation::Violation;
+pub use zonelist::{Matrix, zonelist_order};

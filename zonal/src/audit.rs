@@ -1,0 +1,248 @@
+//! The audit: recounts everything from the bits and names each disagreement.
+//!
+//! At quiescence: for every block not taken whole `count = popcount(rows)`; every usable block is hinted; a cached
+//! frame is free nowhere else; `zone count = sum of counts not isolated`; nothing in flight; in checked mode the notes
+//! add up to what is allocated. In motion it may report what is merely under way; it changes nothing.
+
+use core::fmt;
+
+use crate::allocator::PageAllocator;
+use crate::block::bitmap::row_and_mask;
+use crate::cache::word::{Slot, SlotWord};
+use crate::cache::CpuCache;
+use crate::frame::{BLOCK_FRAMES, Order, Pfn, ZoneId};
+use crate::platform::Platform;
+use crate::zone::search::Class;
+use crate::zone::{Block, Zone};
+
+/// One disagreement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Finding {
+    /// A block's count is not the number of its free bits.
+    CountAndBits {
+        /// The block's first frame.
+        block: Pfn,
+        /// What the entry says.
+        count: u64,
+        /// What the rows say.
+        bits: u64,
+    },
+    /// A block has more free frames than it manages.
+    MoreThanManaged {
+        /// The block's first frame.
+        block: Pfn,
+        /// What the rows say.
+        bits: u64,
+        /// Frames it manages.
+        managed: u64,
+    },
+    /// A block taken towards a longer run was neither committed nor given back.
+    Tentative {
+        /// The block's first frame.
+        block: Pfn,
+    },
+    /// A block holds usable frames but its hint is clear.
+    HintLost {
+        /// The block's first frame.
+        block: Pfn,
+        /// The order the hint speaks of.
+        order: Order,
+    },
+    /// A CPU's words hold frames but its hint is clear.
+    CpuHintLost {
+        /// The zone.
+        zone: ZoneId,
+        /// The CPU's place among the zone's caches.
+        rank: usize,
+    },
+    /// Cached frames whose bits are free too, or that another word caches too, or that are in no block.
+    CachedTwice {
+        /// First frame of the group.
+        group: Pfn,
+        /// The frames in question.
+        mask: u32,
+    },
+    /// A zone's count is not the sum of its blocks' counts.
+    ZoneCount {
+        /// The zone.
+        zone: ZoneId,
+        /// What the zone says.
+        count: u64,
+        /// What its blocks say.
+        blocks: u64,
+    },
+    /// Frames are in the hands of operations that have not returned.
+    InFlight {
+        /// The zone.
+        zone: ZoneId,
+        /// How many.
+        frames: u64,
+    },
+    /// The runs noted as allocated (checked mode) are not what is neither free nor cached nor isolated.
+    Allocated {
+        /// Frames in noted runs.
+        noted: u64,
+        /// Frames that are not free.
+        allocated: u64,
+    },
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::CountAndBits { block, count, bits } => {
+                write!(f, "block {block}: count {count}, free bits {bits}")
+            }
+            Self::MoreThanManaged { block, bits, managed } => {
+                write!(f, "block {block}: {bits} free bits, {managed} frames managed")
+            }
+            Self::Tentative { block } => write!(f, "block {block}: still tentative"),
+            Self::HintLost { block, order } => write!(f, "block {block}: no hint for order {order}"),
+            Self::CpuHintLost { zone, rank } => write!(f, "zone {}: cache {rank} holds frames, no hint", zone.0),
+            Self::CachedTwice { group, mask } => write!(f, "group {group}: frames {mask:#x} cached and free, or twice"),
+            Self::ZoneCount { zone, count, blocks } => {
+                write!(f, "zone {}: count {count}, its blocks {blocks}", zone.0)
+            }
+            Self::InFlight { zone, frames } => write!(f, "zone {}: {frames} frames in flight", zone.0),
+            Self::Allocated { noted, allocated } => {
+                write!(f, "{noted} frames noted as allocated, {allocated} are not free")
+            }
+        }
+    }
+}
+
+/// The sums of an audit over all zones. `free + cached + isolated + allocated = managed` by construction of
+/// `allocated`; in checked mode the notes confirm it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct AuditSummary {
+    /// Number of disagreements reported.
+    pub findings: u64,
+    /// Frames managed.
+    pub managed: u64,
+    /// Free frames in blocks, by the bits.
+    pub free: u64,
+    /// Frames in slot words.
+    pub cached: u64,
+    /// Free frames in isolated blocks, by the bits.
+    pub isolated: u64,
+    /// What is left: frames in their owners' hands.
+    pub allocated: u64,
+    /// Frames on the move.
+    pub in_flight: u64,
+}
+
+impl<P: Platform> PageAllocator<'_, P> {
+    /// Recounts every zone from its bits, reports each disagreement, and returns the sums. Exact at quiescence. Linear in
+    /// memory; compares each pair of words that hold frames.
+    pub fn audit(&self, report: &mut dyn FnMut(Finding)) -> AuditSummary {
+        let mut audit = Audit { sums: AuditSummary::default(), report };
+        self.state.zones.iter().for_each(|zone| audit.zone(zone));
+        let sums = &mut audit.sums;
+        sums.allocated = sums.managed.saturating_sub(sums.free + sums.cached + sums.isolated);
+        if let Some(noted) = self.state.tags.as_ref().map(|tags| tags.allocated())
+            && noted != sums.allocated
+        {
+            let allocated = sums.allocated;
+            audit.find(Finding::Allocated { noted, allocated });
+        }
+        audit.sums
+    }
+}
+
+struct Audit<'r> {
+    sums: AuditSummary,
+    report: &'r mut dyn FnMut(Finding),
+}
+
+impl Audit<'_> {
+    fn find(&mut self, finding: Finding) {
+        self.sums.findings += 1;
+        (self.report)(finding);
+    }
+
+    fn zone(&mut self, zone: &Zone<'_>) {
+        let blocks = zone.blocks().map(|block| self.block(zone, block)).sum();
+        let count = zone.count.free();
+        if count != blocks {
+            self.find(Finding::ZoneCount { zone: zone.id, count, blocks });
+        }
+        let frames = zone.count.transit().frames();
+        if frames != 0 {
+            self.find(Finding::InFlight { zone: zone.id, frames });
+        }
+        self.sums.managed += zone.managed;
+        self.sums.in_flight += frames;
+        for (rank, cache) in zone.caches.iter().enumerate() {
+            self.cache(zone, rank, cache);
+        }
+    }
+
+    /// Checks a block; what it adds to the zone's count.
+    fn block(&mut self, zone: &Zone<'_>, block: Block<'_>) -> u64 {
+        let (entry, start) = (block.entry.load(), block.start);
+        if entry.is_tentative() {
+            self.find(Finding::Tentative { block: start });
+        }
+        if !entry.is_open_to_frees() {
+            return 0;
+        }
+        let (count, bits) = (entry.count(), block.bitmap.popcount());
+        if count != bits {
+            self.find(Finding::CountAndBits { block: start, count, bits });
+        }
+        if bits > entry.managed() {
+            self.find(Finding::MoreThanManaged { block: start, bits, managed: entry.managed() });
+        }
+        if entry.is_isolated() {
+            self.sums.isolated += bits;
+            return 0;
+        }
+        self.sums.free += bits;
+        self.hints(zone, block);
+        count
+    }
+
+    fn hints(&mut self, zone: &Zone<'_>, block: Block<'_>) {
+        let (entry, index) = (block.entry.load(), block.index.0 as usize);
+        if entry.count() == BLOCK_FRAMES {
+            if !zone.free_tree().is_set(index) {
+                self.find(Finding::HintLost { block: block.start, order: Order::BLOCK });
+            }
+            return;
+        }
+        for class in [Class::Frame, Class::Eight, Class::Row] {
+            let usable = zone.is_partly_used(block, entry.kind(), class);
+            if usable && !zone.tree(entry.kind(), class).is_set(index) {
+                self.find(Finding::HintLost { block: block.start, order: class.order() });
+            }
+        }
+    }
+
+    fn cache(&mut self, zone: &Zone<'_>, rank: usize, cache: &CpuCache) {
+        let held = |word: &&SlotWord| word.load().mask() != 0;
+        if cache.frames() > 0 && !zone.cpu_hints.is_set(rank) {
+            self.find(Finding::CpuHintLost { zone: zone.id, rank });
+        }
+        for (at, word) in cache.words().enumerate().filter(|(_, word)| held(word)) {
+            let slot = word.load();
+            self.sums.cached += u64::from(slot.mask().count_ones());
+            let later = cache.words().skip(at + 1).chain(zone.caches.iter().skip(rank + 1).flat_map(CpuCache::words));
+            let twice = later.filter(held).map(SlotWord::load).filter(|other| other.is_of(slot.group()));
+            let twice = twice.fold(free_bits(zone, slot), |mask, other| mask | other.mask()) & slot.mask();
+            if twice != 0 {
+                self.find(Finding::CachedTwice { group: zone.group_start(slot.group()), mask: twice });
+            }
+        }
+    }
+}
+
+/// The bits of the slot's group that are free in its block (all, if there is no such block or it is taken whole).
+fn free_bits(zone: &Zone<'_>, slot: Slot) -> u32 {
+    let start = zone.group_start(slot.group());
+    let Some(block) = zone.block_of(start).filter(|block| block.entry.load().is_open_to_frees()) else {
+        return u32::MAX;
+    };
+    let (row, _) = row_and_mask(start.get() % BLOCK_FRAMES, Order::ZERO);
+    (block.bitmap.row(row).load() >> (start.get() % 64)) as u32
+}

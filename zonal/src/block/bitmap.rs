@@ -1,0 +1,141 @@
+//! A block's bitmap: 8 rows, one cache line; which run to take, and taking it.
+//!
+//! Whoever takes bits here holds a claim on the block's entry for at least as many frames. Small requests take from
+//! the fullest place that serves them, so that long runs survive.
+
+use crate::block::row::{Row, group_mask, run_mask, run_starts};
+use crate::frame::{GROUP_FRAMES, Order, ROWS};
+use crate::mutant::{Mutant, planted};
+
+/// A place in a block: half `half` of row `row`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct GroupSpot {
+    pub(crate) row: usize,
+    pub(crate) half: u32,
+    /// The group's free frames when it was looked at.
+    pub(crate) frames: u32,
+}
+
+/// 512 frames, bit set = free.
+#[repr(align(64))]
+pub(crate) struct Bitmap {
+    rows: [Row; ROWS],
+}
+
+impl Bitmap {
+    /// A bitmap whose row `i` has the free bits `free(i)`.
+    pub(crate) fn new(free: impl Fn(usize) -> u64) -> Self {
+        Self { rows: core::array::from_fn(|i| Row::new(free(i))) }
+    }
+
+    /// The row, wrapping at the block's end so that no index can be out of range.
+    #[inline]
+    pub(crate) fn row(&self, index: usize) -> &Row {
+        &self.rows[index % ROWS]
+    }
+
+    /// Free bits set now, taken or not taken by pending claims.
+    pub(crate) fn popcount(&self) -> u64 {
+        self.rows.iter().map(|row| u64::from(row.load().count_ones())).sum()
+    }
+
+    /// The group to take a run of `order` (at most a group) from: the best filled one that is not whole, else a
+    /// whole one, best one whose row is broken already.
+    pub(crate) fn choose_group(&self, order: Order) -> Option<GroupSpot> {
+        let mut best: Option<(u32, GroupSpot)> = None;
+        for (index, row) in self.rows.iter().enumerate() {
+            let free = row.load();
+            let starts = run_starts(free, order);
+            for half in 0..2 {
+                if starts & group_mask(half) == 0 {
+                    continue;
+                }
+                let frames = (free & group_mask(half)).count_ones();
+                let score = match frames {
+                    32 if free == u64::MAX => 1,
+                    32 => 2,
+                    partly => 2 + partly,
+                };
+                if best.is_none_or(|(known, _)| score > known) {
+                    best = Some((score, GroupSpot { row: index, half, frames }));
+                }
+            }
+        }
+        best.map(|(_, spot)| spot)
+    }
+
+    /// Takes up to `claimed` frames of the group, among them a run of `order`; the run's first bit in the row and the
+    /// mask taken, or `None` if the run is gone.
+    pub(crate) fn take_group(&self, spot: GroupSpot, order: Order, claimed: u32) -> Option<(u32, u64)> {
+        let group = group_mask(spot.half);
+        let choose = |free: u64| {
+            let free = free & group;
+            let starts = run_starts(free, order);
+            if starts == 0 {
+                return 0;
+            }
+            let run = run_mask(order) << starts.trailing_zeros();
+            if free.count_ones() <= claimed {
+                return free;
+            }
+            run | lowest(free & !run, claimed.saturating_sub(run.count_ones()))
+        };
+        let taken = self.row(spot.row).take_from(choose);
+        // Every mask `choose` returns has a run of the order; the lowest one is as good as any.
+        (taken != 0).then(|| (run_starts(taken, order).trailing_zeros(), taken))
+    }
+
+    /// The first run of `order` (row to half a block) whose rows are all free now.
+    pub(crate) fn find_rows(&self, order: Order) -> Option<usize> {
+        let rows = rows_of(order);
+        (0..ROWS).step_by(rows).find(|&first| (first..first + rows).all(|i| self.row(i).load() == u64::MAX))
+    }
+
+    /// Takes the rows of a run of `order` (row to half a block) from row `first`, or none of them.
+    #[must_use]
+    pub(crate) fn take_rows(&self, first: usize, order: Order) -> bool {
+        for taken in 0..rows_of(order) {
+            if !self.row(first + taken).take_exact(u64::MAX) {
+                if !planted(Mutant::RolledBackRowsKept) {
+                    (0..taken).for_each(|i| {
+                        self.row(first + i).put(u64::MAX);
+                    });
+                }
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether an aligned run of `order` (at most half a block) is free now.
+    pub(crate) fn has_run(&self, order: Order) -> bool {
+        if order > Order::ROW {
+            return self.find_rows(order).is_some();
+        }
+        self.rows.iter().any(|row| run_starts(row.load(), order) != 0)
+    }
+}
+
+/// Rows in a run of an order from a row to half a block.
+const fn rows_of(order: Order) -> usize {
+    1 << (order.get() - Order::ROW.get())
+}
+
+/// The lowest `n` set bits.
+fn lowest(mut bits: u64, n: u32) -> u64 {
+    let mut chosen = 0;
+    for _ in 0..n {
+        let bit = bits & bits.wrapping_neg();
+        chosen |= bit;
+        bits ^= bit;
+    }
+    chosen
+}
+
+/// The row and the mask of a run of `order` (at most a row) at frame `offset` of its block.
+#[inline]
+pub(crate) fn row_and_mask(offset: u64, order: Order) -> (usize, u64) {
+    ((offset / 64) as usize, run_mask(order) << (offset % 64))
+}
+
+const _: () = assert!(GROUP_FRAMES * 2 == 64);

@@ -1,0 +1,236 @@
+//! A block's entry: the one word that says how many of its frames may be claimed, and by whom it is used.
+//!
+//! | bits | field | changed by |
+//! |---|---|---|
+//! | 0..=9 | `count`: frames that may still be claimed | [`Entry::claim`] down, [`Entry::raise`] up, the whole-block transitions |
+//! | 10..=19 | `managed`: frames of the block that exist and are not reserved | construction only |
+//! | 20..=21 | `kind` | a claim that retypes, [`Entry::take_whole`] |
+//! | 22 | `whole`: allocated as one run of order 9 or part of a larger one; the rows' bits mean nothing | [`Entry::take_whole`], [`Entry::commit`]; [`Entry::put_whole`], [`Entry::split`] |
+//! | 23 | `tentative`: taken towards a run of order 10 or more, not yet committed: in flight | [`Entry::take_tentative`]; [`Entry::commit`], [`Entry::abandon`] |
+//! | 24 | `isolated`: not claimable, its count is not in the zone's | [`Entry::isolate`], [`Entry::unisolate`] |
+//! | 32..=47 | `zone`: the zone it belongs to; every claim compares it | construction only (hotplug later) |
+//!
+//! Claim first: no row is touched without a claim, so `count <= popcount(rows)` and the difference is the claims whose
+//! holders have not taken their bits (or are giving them back). A free sets bits first and raises the count after.
+//! A block with holes never reaches a count of 512, so it is never taken whole.
+
+use crate::frame::{BLOCK_FRAMES, ZoneId};
+use crate::mutant::{Mutant, ordering_unless};
+use crate::sync::{AtomicU64, Ordering};
+use crate::topology::Kind;
+
+const COUNT: u64 = 0x3ff;
+const MANAGED_SHIFT: u32 = 10;
+const KIND_SHIFT: u32 = 20;
+const KIND: u64 = 3 << KIND_SHIFT;
+const WHOLE: u64 = 1 << 22;
+const TENTATIVE: u64 = 1 << 23;
+const ISOLATED: u64 = 1 << 24;
+const ZONE_SHIFT: u32 = 32;
+
+/// A plain copy of an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Snapshot(u64);
+
+impl Snapshot {
+    /// Frames that could be claimed if the block is not isolated.
+    #[inline]
+    pub(crate) const fn count(self) -> u64 {
+        self.0 & COUNT
+    }
+    /// Frames of the block that exist.
+    pub(crate) const fn managed(self) -> u64 {
+        self.0 >> MANAGED_SHIFT & COUNT
+    }
+    #[inline]
+    pub(crate) const fn kind(self) -> Kind {
+        Kind::from_bits(self.0 >> KIND_SHIFT)
+    }
+    /// Allocated as one (not tentative).
+    pub(crate) const fn is_whole(self) -> bool {
+        self.0 & (WHOLE | TENTATIVE) == WHOLE
+    }
+    pub(crate) const fn is_tentative(self) -> bool {
+        self.0 & TENTATIVE != 0
+    }
+    #[inline]
+    pub(crate) const fn is_isolated(self) -> bool {
+        self.0 & ISOLATED != 0
+    }
+    #[inline]
+    pub(crate) const fn zone(self) -> ZoneId {
+        ZoneId((self.0 >> ZONE_SHIFT) as u16)
+    }
+    /// Whether anybody may claim here at all.
+    #[inline]
+    pub(crate) const fn is_open(self) -> bool {
+        self.0 & (WHOLE | TENTATIVE | ISOLATED) == 0
+    }
+    /// Whether parts of it may be freed: it is not taken whole.
+    #[inline]
+    pub(crate) const fn is_open_to_frees(self) -> bool {
+        self.0 & (WHOLE | TENTATIVE) == 0
+    }
+    /// Wholly free and claimable.
+    #[inline]
+    pub(crate) const fn is_free_block(self) -> bool {
+        self.is_open() && self.count() == BLOCK_FRAMES
+    }
+}
+
+/// What a claim came to.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Claim {
+    /// This many frames are the caller's to take from the rows; the entry as it was left.
+    Got(u64, Snapshot),
+    /// Nothing was claimed; the entry as it was seen.
+    Refused,
+}
+
+/// What a raise came to.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Raise {
+    /// The count was raised; the entry as it was left.
+    Done(Snapshot),
+    /// The block is taken whole (or would hold more frames than exist): the caller's frames were not its to free.
+    Refused,
+}
+
+/// The word.
+pub(crate) struct Entry(AtomicU64);
+
+impl Entry {
+    /// An entry of a block with `managed` frames, all free.
+    pub(crate) fn new(zone: ZoneId, kind: Kind, managed: u64) -> Self {
+        Self(AtomicU64::new(
+            managed | managed << MANAGED_SHIFT | (kind as u64) << KIND_SHIFT | u64::from(zone.0) << ZONE_SHIFT,
+        ))
+    }
+
+    /// The entry now. SeqCst: a searcher that has cleared a hint re-reads the entry after the clear; partner: the
+    /// SeqCst raise in [`Entry::raise`] that precedes the freer's load of the hint.
+    #[inline]
+    pub(crate) fn load(&self) -> Snapshot {
+        Snapshot(self.0.load(Ordering::SeqCst))
+    }
+
+    /// Replaces the entry by `next(entry)` while that is `Some`; retries only after another's step on this block.
+    #[inline]
+    fn update(&self, success: Ordering, next: impl Fn(Snapshot) -> Option<u64>) -> Result<(u64, u64), Snapshot> {
+        let mut now = self.0.load(Ordering::Relaxed); // Relaxed: the exchange decides
+        loop {
+            let Some(new) = next(Snapshot(now)) else { return Err(Snapshot(now)) };
+            match self.0.compare_exchange_weak(now, new, success, Ordering::Relaxed) {
+                Ok(_) => return Ok((now, new)),
+                Err(seen) => now = seen,
+            }
+        }
+    }
+
+    /// Claims between `least` and `want` frames if the block is open, of `zone`, and has that many; retypes it to
+    /// `retype` in the same step.
+    #[inline]
+    pub(crate) fn claim(&self, zone: ZoneId, want: u64, least: u64, retype: Option<Kind>) -> Claim {
+        // Acquire: the bits of the frees whose raises this count contains; partner: the Release half of `raise`.
+        let acquire = ordering_unless(Mutant::ClaimRelaxed, Ordering::SeqCst);
+        let outcome = self.update(acquire, |now| {
+            if !now.is_open() || now.zone() != zone || now.count() < least {
+                return None;
+            }
+            let left = now.0 - want.min(now.count());
+            Some(retype.map_or(left, |kind| left & !KIND | (kind as u64) << KIND_SHIFT))
+        });
+        match outcome {
+            Ok((old, new)) => Claim::Got((old & COUNT) - (new & COUNT), Snapshot(new)),
+            Err(_) => Claim::Refused,
+        }
+    }
+
+    /// Raises the count by frames whose bits the caller has set (a free), or whose claim it gives back.
+    #[inline]
+    pub(crate) fn raise(&self, frames: u64) -> Raise {
+        // Release: the bits; partner: `claim`. SeqCst: ordered before the freer's loads of the hints; partner: the
+        // re-read in `HintTree::clear`.
+        let release = ordering_unless(Mutant::RaiseRelaxed, Ordering::SeqCst);
+        let outcome = self.update(release, |now| {
+            let whole = now.0 & (WHOLE | TENTATIVE) != 0;
+            (!whole && now.count() + frames <= now.managed()).then(|| now.0 + frames)
+        });
+        outcome.map_or(Raise::Refused, |(_, new)| Raise::Done(Snapshot(new)))
+    }
+
+    /// Takes the wholly free block in one step: count 512 becomes `whole`, the bits stay as they are.
+    #[inline]
+    #[must_use]
+    pub(crate) fn take_whole(&self, zone: ZoneId, kind: Kind) -> bool {
+        self.take_free_block(zone, kind, WHOLE)
+    }
+
+    /// Takes the wholly free block as part of a longer run that is not complete yet.
+    #[must_use]
+    pub(crate) fn take_tentative(&self, zone: ZoneId, kind: Kind) -> bool {
+        self.take_free_block(zone, kind, TENTATIVE)
+    }
+
+    #[inline]
+    fn take_free_block(&self, zone: ZoneId, kind: Kind, flag: u64) -> bool {
+        // Acquire: what the last owners wrote to the frames; partners: the Release half of `raise`, `put_whole`,
+        // `abandon` (a release sequence of exchanges reaches all of them).
+        self.update(Ordering::Acquire, |now| {
+            (now.is_free_block() && now.zone() == zone)
+                .then(|| now.0 & !(COUNT | KIND) | flag | (kind as u64) << KIND_SHIFT)
+        })
+        .is_ok()
+    }
+
+    /// Turns a tentative block into an allocated one. Only the taker calls it.
+    pub(crate) fn commit(&self) {
+        // Relaxed: the taker acquired the frames in `take_tentative`, and nobody acts on the flag but to count.
+        self.0.fetch_xor(WHOLE | TENTATIVE, Ordering::Relaxed);
+    }
+
+    /// Gives a tentative block back, wholly free. Only the taker calls it. The entry as it was left.
+    pub(crate) fn abandon(&self) -> Raise {
+        self.put_back(|now| now.is_tentative())
+    }
+
+    /// Frees a block allocated whole; refused if it is not.
+    #[inline]
+    pub(crate) fn put_whole(&self) -> Raise {
+        self.put_back(Snapshot::is_whole)
+    }
+
+    #[inline]
+    fn put_back(&self, holds: impl Fn(Snapshot) -> bool) -> Raise {
+        // Release: what the owner wrote to the frames; partner: `claim`, `take_free_block`. SeqCst: as in `raise`.
+        let outcome = self.update(Ordering::SeqCst, |now| {
+            holds(now).then(|| now.0 & !(WHOLE | TENTATIVE) | BLOCK_FRAMES)
+        });
+        outcome.map_or(Raise::Refused, |(_, new)| Raise::Done(Snapshot(new)))
+    }
+
+    /// Turns a whole block whose rows its owner has wiped into one with count 0, whose frames are freed singly.
+    #[must_use]
+    pub(crate) fn split(&self) -> bool {
+        // Release: the wiped rows; partner: the Acquire of `claim` on a count that frees of the parts raised.
+        self.update(Ordering::Release, |now| now.is_whole().then_some(now.0 & !WHOLE)).is_ok()
+    }
+
+    /// Isolates a block whose count is `count` still; refused if it changed or is isolated already.
+    pub(crate) fn isolate(&self, count: u64) -> Result<(), Snapshot> {
+        // AcqRel: joins the block's history as every claim does; no other word is published by it.
+        self.update(Ordering::AcqRel, |now| {
+            (!now.is_isolated() && !now.is_tentative() && now.count() == count).then_some(now.0 | ISOLATED)
+        })
+        .map(|_| ())
+    }
+
+    /// Ends isolation. The entry as it was left: its count is what the zone's count must be raised by.
+    pub(crate) fn unisolate(&self) -> Raise {
+        // SeqCst: as in `raise`, hints are looked at next.
+        let outcome = self.update(Ordering::SeqCst, |now| now.is_isolated().then_some(now.0 & !ISOLATED));
+        outcome.map_or(Raise::Refused, |(_, new)| Raise::Done(Snapshot(new)))
+    }
+}

@@ -1,0 +1,102 @@
+//! A row: 64 frames in one word, bit set = free.
+//!
+//! | bits | meaning | set by | cleared by |
+//! |---|---|---|---|
+//! | 0..=63 | frame `i` of the row is free | [`Row::put`] (a free, a roll-back) | [`Row::take_exact`], [`Row::take_from`] by the holder of a claim on the block's entry; [`Row::wipe`] by the owner of the whole block |
+//!
+//! Nothing here counts: the entry's count says how many of the block's bits may be claimed, and
+//! `count <= popcount(rows)` at all times unless the block is taken whole (then its bits mean nothing).
+
+use crate::frame::{GROUP_FRAMES, Order};
+use crate::mutant::{Mutant, ordering_unless};
+use crate::sync::{AtomicU64, Ordering};
+
+/// Where aligned runs of each order up to a row may start.
+const STARTS: [u64; 7] = [
+    !0,
+    0x5555_5555_5555_5555,
+    0x1111_1111_1111_1111,
+    0x0101_0101_0101_0101,
+    0x0001_0001_0001_0001,
+    0x0000_0001_0000_0001,
+    1,
+];
+
+/// Bits at which an aligned run of set bits of `order` (at most a row) starts.
+#[inline]
+pub(crate) const fn run_starts(free: u64, order: Order) -> u64 {
+    let order = order.get();
+    let mut runs = free;
+    let mut have = 0;
+    while have < order {
+        runs &= runs >> (1 << have);
+        have += 1;
+    }
+    runs & STARTS[order as usize]
+}
+
+/// A mask of `2^order` bits from bit 0; order at most a row.
+#[inline]
+pub(crate) const fn run_mask(order: Order) -> u64 {
+    if order.get() >= Order::ROW.get() { !0 } else { (1 << order.frames()) - 1 }
+}
+
+/// The mask of half `half` (0 or 1) of a row: a group.
+#[inline]
+pub(crate) const fn group_mask(half: u32) -> u64 {
+    (u32::MAX as u64) << (half as u64 * GROUP_FRAMES)
+}
+
+/// The word of 64 frames.
+pub(crate) struct Row(AtomicU64);
+
+impl Row {
+    pub(crate) fn new(free: u64) -> Self {
+        Self(AtomicU64::new(free))
+    }
+
+    /// The free bits now. Relaxed: whoever acts on them does so by compare-exchange.
+    #[inline]
+    pub(crate) fn load(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Sets the bits of `mask`; returns the row as it was, so that `before & mask` are bits that were free already.
+    #[inline]
+    pub(crate) fn put(&self, mask: u64) -> u64 {
+        // Release: what the last owner wrote to the frames; partner: the Acquire in `take_exact` / `take_from`.
+        self.0.fetch_or(mask, Ordering::Release)
+    }
+
+    /// Takes exactly `mask`, or nothing if a bit of it is not free. Retries only after another's step on this row.
+    #[inline]
+    #[must_use]
+    pub(crate) fn take_exact(&self, mask: u64) -> bool {
+        self.take_from(|free| if free & mask == mask { mask } else { 0 }) == mask
+    }
+
+    /// Takes the bits `choose` picks from the free ones (a subset, 0 = give up) and returns them.
+    #[inline]
+    #[must_use]
+    pub(crate) fn take_from(&self, choose: impl Fn(u64) -> u64) -> u64 {
+        let acquire = ordering_unless(Mutant::RowTakeRelaxed, Ordering::Acquire); // partner: the Release in `put`
+        let mut free = self.0.load(Ordering::Relaxed); // Relaxed: the exchange decides
+        loop {
+            let mask = choose(free);
+            if mask == 0 {
+                return 0;
+            }
+            match self.0.compare_exchange_weak(free, free & !mask, acquire, Ordering::Relaxed) {
+                Ok(_) => return mask,
+                Err(now) => free = now,
+            }
+        }
+    }
+
+    /// Marks every frame allocated. Only the owner of the whole block may, before it publishes the split.
+    #[inline]
+    pub(crate) fn wipe(&self) {
+        // Relaxed: published by the Release of `Entry::split`.
+        self.0.store(0, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,149 @@
+//! Bulk calls: many single frames at once, as groups, past the slot words.
+//!
+//! A group of 32 costs as many locked operations as one frame that misses, so a frame costs a thirty-second of that.
+
+use crate::allocator::PageAllocator;
+use crate::error::{AllocError, FreeError};
+use crate::frame::{GROUP_FRAMES, Group, Order, Pfn};
+use crate::platform::Platform;
+use crate::request::Request;
+use crate::slow;
+use crate::zone::{Cpu, Zone};
+
+impl<P: Platform> PageAllocator<'_, P> {
+    /// Allocates up to `frames` single frames into `out`, whole groups where there are any, and returns how many
+    /// groups it filled; the request's order does not matter. Fewer frames than asked for come back when `out` is full
+    /// or memory runs out, but at least one.
+    ///
+    /// Any context. About 5 locked operations a group.
+    ///
+    /// # Errors
+    /// As [`PageAllocator::alloc_raw`] if not one frame could be had; [`AllocError::BadCount`] if `frames` is 0 or
+    /// `out` is empty.
+    pub fn alloc_bulk(&self, request: &Request, frames: u64, out: &mut [Group]) -> Result<usize, AllocError> {
+        if frames == 0 || out.is_empty() {
+            return Err(AllocError::BadCount { frames });
+        }
+        let request = request.with_order(Order::ZERO);
+        let cpu = self.cpu();
+        let mut bulk = Bulk { out, filled: 0, left: frames };
+        if !request.is_placed() {
+            slow::zones(&self.state, &request, &cpu).for_each(|zone| bulk.fill_from(zone, &request, &cpu));
+        }
+        while bulk.wants_more() {
+            // What the blocks do not have: other CPUs' words, places asked for, and the reason for a failure.
+            match slow::alloc(&self.state, &request, &cpu) {
+                Ok(pfn) => bulk.push_frame(pfn),
+                Err(error) if bulk.filled == 0 => return Err(error),
+                Err(_) => break,
+            }
+        }
+        let filled = bulk.filled;
+        self.deliver_bulk(&request, &out[..filled])?;
+        Ok(filled)
+    }
+
+    /// Tags and zeroes what a bulk call took; if the platform cannot zero, all of it goes back.
+    fn deliver_bulk(&self, request: &Request, groups: &[Group]) -> Result<(), AllocError> {
+        if self.state.tags.is_none() && !request.gfp.contains(crate::gfp::Gfp::ZERO) {
+            return Ok(());
+        }
+        let frames = || groups.iter().flat_map(|group| group.iter());
+        for (done, pfn) in frames().enumerate() {
+            let Err(error) = self.deliver(request, pfn) else { continue };
+            // `deliver` has given this one back already; those before it are tagged, those after it are not.
+            for (at, pfn) in frames().enumerate().filter(|&(at, _)| at != done) {
+                if at < done && let Some(tags) = &self.state.tags {
+                    let _ = tags.clear(&self.state.map, pfn, Order::ZERO);
+                }
+                if let Ok(place) = self.state.place(pfn) {
+                    let _ = self.free_run(place, pfn, Order::ZERO);
+                }
+            }
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Frees groups of single frames, straight to their rows.
+    ///
+    /// Any context. About 3 locked operations a group; in checked mode one more a frame.
+    ///
+    /// # Errors
+    /// As [`PageAllocator::free_raw`] for the first group that was refused ([`FreeError::Misaligned`] if its base is
+    /// not a multiple of 32); the groups before it are free then, and in checked mode none of its own frames are.
+    ///
+    /// # Safety
+    /// As for [`PageAllocator::free_raw`], for every frame of every group.
+    pub unsafe fn free_bulk(&self, groups: &[Group]) -> Result<(), FreeError> {
+        groups.iter().filter(|group| group.mask != 0).try_for_each(|&group| self.free_group(group))
+    }
+
+    fn free_group(&self, group: Group) -> Result<(), FreeError> {
+        let base = group.base;
+        if !base.is_aligned(Order::GROUP) {
+            return Err(FreeError::Misaligned { pfn: base, order: Order::GROUP });
+        }
+        let (zone, block) = self.state.block(base)?;
+        if let Some(tags) = &self.state.tags {
+            for (done, pfn) in group.iter().enumerate() {
+                if let Err(error) = tags.clear(&self.state.map, pfn, Order::ZERO) {
+                    group.iter().take(done).for_each(|pfn| tags.set(&self.state.map, pfn, Order::ZERO));
+                    return Err(error);
+                }
+            }
+        }
+        let row = (base.get() / 64) as usize % crate::frame::ROWS;
+        zone.land(block, row, u64::from(group.mask) << (base.get() % 64))
+            .map_err(|cause| crate::allocator::refused(cause, base, Order::ZERO))
+    }
+}
+
+/// A bulk call's output.
+struct Bulk<'o> {
+    out: &'o mut [Group],
+    filled: usize,
+    left: u64,
+}
+
+impl Bulk<'_> {
+    fn wants_more(&self) -> bool {
+        self.left > 0 && self.filled < self.out.len()
+    }
+
+    /// Takes groups from the zone's blocks while there are any.
+    fn fill_from(&mut self, zone: &Zone<'_>, request: &Request, cpu: &Cpu) {
+        let line = zone.cache_of(cpu).map(|cache| cache.line(request.kind));
+        while self.wants_more() {
+            let start = line.map_or(0, |line| line.start_block());
+            let Ok(taken) = zone.take_group(Order::ZERO, request.kind, start, self.left.min(GROUP_FRAMES)) else {
+                return;
+            };
+            if let Some(line) = line {
+                line.remember_block(taken.block);
+            }
+            zone.arrived(&taken);
+            self.push(Group { base: zone.group_start(taken.group), mask: taken.mask });
+        }
+    }
+
+    fn push_frame(&mut self, pfn: Pfn) {
+        let base = Pfn::new(pfn.get() / GROUP_FRAMES * GROUP_FRAMES);
+        let mask = 1 << (pfn.get() % GROUP_FRAMES);
+        match self.out.get_mut(..self.filled).and_then(<[Group]>::last_mut) {
+            Some(last) if last.base == base => {
+                last.mask |= mask;
+                self.left -= 1;
+            }
+            _ => self.push(Group { base, mask }),
+        }
+    }
+
+    fn push(&mut self, group: Group) {
+        if let Some(place) = self.out.get_mut(self.filled) {
+            *place = group;
+            self.filled += 1;
+            self.left -= u64::from(group.frames()).min(self.left);
+        }
+    }
+}

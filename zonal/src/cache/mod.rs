@@ -1,0 +1,208 @@
+//! What one CPU caches of one zone: three lines of slot words, one a kind.
+//!
+//! A hit is one locked step on one word of this CPU's and touches no shared line. The cursors beside the words are
+//! plain hints: any value is correct. Nothing here knows blocks: what must leave a word is handed back to the caller.
+//!
+//! Invariant: a frame is in at most one slot word, and then its bit in the block's row is clear.
+
+pub(crate) mod word;
+
+use crate::cache::word::{Put, Slot, SlotWord};
+use crate::frame::{GroupIndex, Order};
+use crate::sync::{AtomicU8, AtomicU32, Ordering};
+use crate::topology::Kind;
+
+/// Slot words a kind.
+pub(crate) const SLOTS: usize = 6;
+
+/// One kind's words and the hints beside them, one cache line.
+#[repr(align(64))]
+pub(crate) struct Line {
+    slots: [SlotWord; SLOTS],
+    /// Hint: block of the last refill, where the next search starts.
+    block: AtomicU32,
+    /// Hint: the group that last missed on a free.
+    missed: AtomicU32,
+    /// Hint: the slot that last had frames to give.
+    giving: AtomicU8,
+    /// Hint: the slot to evict next.
+    turn: AtomicU8,
+    /// Hint, used in the first line only: which slot of which line last matched a free.
+    taking: AtomicU8,
+}
+
+/// What to do with a free that no slot of the CPU matched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Room<'m> {
+    /// This word holds nothing: fill it.
+    Vacant(&'m SlotWord, Slot),
+    /// This word's frames go back to their block to make room.
+    Evict(&'m SlotWord, Slot),
+    /// Past the cache, straight to the row.
+    None,
+}
+
+/// One CPU's lines for one zone.
+pub(crate) struct CpuCache {
+    lines: [Line; 3],
+}
+
+impl PartialEq for SlotWord {
+    fn eq(&self, other: &Self) -> bool {
+        core::ptr::eq(self, other)
+    }
+}
+
+impl Eq for SlotWord {}
+
+impl core::fmt::Debug for SlotWord {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.load().fmt(f)
+    }
+}
+
+impl Line {
+    fn new(block: u32) -> Self {
+        Self {
+            slots: core::array::from_fn(|_| SlotWord::new()),
+            block: AtomicU32::new(block),
+            missed: AtomicU32::new(u32::MAX),
+            giving: AtomicU8::new(0),
+            turn: AtomicU8::new(0),
+            taking: AtomicU8::new(0),
+        }
+    }
+
+    #[inline]
+    fn take(&self, order: Order) -> Option<(GroupIndex, u32)> {
+        let giving = usize::from(self.giving.load(Ordering::Relaxed)) % SLOTS; // Relaxed: a hint
+        if let Some(hit) = self.slots[giving].take(order) {
+            return Some(hit);
+        }
+        self.take_elsewhere(order)
+    }
+
+    fn take_elsewhere(&self, order: Order) -> Option<(GroupIndex, u32)> {
+        self.slots.iter().enumerate().find_map(|(at, slot)| {
+            let hit = slot.take(order)?;
+            self.giving.store(at as u8, Ordering::Relaxed); // Relaxed: a hint
+            Some(hit)
+        })
+    }
+
+    /// A word that a refill may fill, or one to evict when all hold frames that do not serve it.
+    pub(crate) fn room_for_refill(&self) -> Room<'_> {
+        for (at, word) in self.slots.iter().enumerate() {
+            let slot = word.load();
+            if slot.is_fillable() {
+                self.giving.store(at as u8, Ordering::Relaxed); // Relaxed: a hint
+                return Room::Vacant(word, slot);
+            }
+        }
+        self.in_turn()
+    }
+
+    /// Room for a freed group, by the rule: a slot without frames; one whose group is whole again; on the second
+    /// miss in a row in the same group a slot in turn; else none.
+    pub(crate) fn room_for_free(&self, group: GroupIndex) -> Room<'_> {
+        let mut whole = Room::None;
+        for word in &self.slots {
+            let slot = word.load();
+            if slot.is_fillable() {
+                return Room::Vacant(word, slot);
+            }
+            if slot.is_whole() {
+                whole = Room::Evict(word, slot);
+            }
+        }
+        if whole != Room::None {
+            return whole;
+        }
+        // Relaxed, both: a hint only this CPU is likely to touch.
+        if self.missed.load(Ordering::Relaxed) == group.0 {
+            return self.in_turn();
+        }
+        self.missed.store(group.0, Ordering::Relaxed);
+        Room::None
+    }
+
+    fn in_turn(&self) -> Room<'_> {
+        let turn = usize::from(self.turn.load(Ordering::Relaxed)) % SLOTS; // Relaxed: a hint
+        self.turn.store((turn + 1) as u8, Ordering::Relaxed);
+        let word = &self.slots[turn];
+        let slot = word.load();
+        if slot.is_closed() { Room::None } else { Room::Evict(word, slot) }
+    }
+
+    /// Where the next search for a block starts.
+    #[inline]
+    pub(crate) fn start_block(&self) -> usize {
+        self.block.load(Ordering::Relaxed) as usize // Relaxed: a hint
+    }
+
+    /// Remembers the block that served.
+    #[inline]
+    pub(crate) fn remember_block(&self, block: u32) {
+        self.block.store(block, Ordering::Relaxed); // Relaxed: a hint
+    }
+}
+
+impl CpuCache {
+    /// Empty lines whose first search starts at `block`.
+    pub(crate) fn new(block: u32) -> Self {
+        Self { lines: core::array::from_fn(|_| Line::new(block)) }
+    }
+
+    #[inline]
+    pub(crate) fn line(&self, kind: Kind) -> &Line {
+        &self.lines[kind as usize]
+    }
+
+    /// All words, by line.
+    pub(crate) fn words(&self) -> impl Iterator<Item = &SlotWord> {
+        self.lines.iter().flat_map(|line| &line.slots)
+    }
+
+    /// Takes an aligned run of `order` (at most a group) of this kind.
+    #[inline]
+    pub(crate) fn take(&self, kind: Kind, order: Order) -> Option<(GroupIndex, u32)> {
+        self.line(kind).take(order)
+    }
+
+    /// Takes an aligned run of `order` of any kind.
+    pub(crate) fn take_any(&self, order: Order) -> Option<(GroupIndex, u32)> {
+        self.words().find_map(|word| word.take(order))
+    }
+
+    /// Puts frames where their group is cached already, in a slot of any kind.
+    #[inline]
+    pub(crate) fn put(&self, group: GroupIndex, mask: u32) -> Put {
+        let taking = usize::from(self.lines[0].taking.load(Ordering::Relaxed)); // Relaxed: a hint
+        let line = &self.lines[taking / SLOTS % 3];
+        match line.slots[taking % SLOTS].put(group, mask) {
+            Put::OtherGroup => self.put_elsewhere(group, mask),
+            done => done,
+        }
+    }
+
+    fn put_elsewhere(&self, group: GroupIndex, mask: u32) -> Put {
+        for (at, word) in self.words().enumerate() {
+            if !word.load().is_of(group) {
+                continue;
+            }
+            match word.put(group, mask) {
+                Put::OtherGroup => {}
+                done => {
+                    self.lines[0].taking.store(at as u8, Ordering::Relaxed); // Relaxed: a hint
+                    return done;
+                }
+            }
+        }
+        Put::OtherGroup
+    }
+
+    /// Frames cached here now.
+    pub(crate) fn frames(&self) -> u64 {
+        self.words().map(|word| u64::from(word.load().mask().count_ones())).sum()
+    }
+}

@@ -1,0 +1,189 @@
+//! A slot word: one group of 32 frames and which of them this CPU holds.
+//!
+//! | bits | field | changed by |
+//! |---|---|---|
+//! | 0..=31 | `mask`: frames of the group cached here | [`SlotWord::take`] down, [`SlotWord::put`] up, [`SlotWord::exchange`] whole, [`SlotWord::empty`] and [`SlotWord::close`] to 0 |
+//! | 32..=63 | `group`, relative to the zone; `0xFF00_0000` = EMPTY, `0xFF80_0000 + epoch` = CLOSED, both with mask 0 | `exchange`, `close`, [`SlotWord::reopen`] |
+//!
+//! Every transition is one compare-exchange from the value read, or one unconditional step of a drain. All are about
+//! state, not history: a word that has left a value and come back to it holds those frames again, so there is no ABA.
+//! A closed word has no bits to take and a group that no frame has, so closing costs the hits nothing.
+//! Any CPU may do any of this to any CPU's words.
+
+use crate::block::row::{run_mask, run_starts};
+use crate::frame::{GroupIndex, Order};
+use crate::mutant::{Mutant, ordering_unless, planted};
+use crate::sync::{AtomicU64, Ordering};
+
+/// The first group number that is no group: a zone spans at most this many groups (509 TiB).
+pub(crate) const MAX_GROUPS: u32 = 0xff00_0000;
+const CLOSED: u32 = 0xff80_0000;
+const EPOCH: u32 = 0x007f_ffff;
+
+/// Which closing a closed word belongs to; wraps after 2^23.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Epoch(pub(crate) u32);
+
+/// A plain copy of a slot word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Slot(u64);
+
+impl Slot {
+    /// A slot that caches nothing and may be filled.
+    pub(crate) const EMPTY: Self = Self((MAX_GROUPS as u64) << 32);
+
+    /// A slot that holds `mask` of `group`.
+    #[inline]
+    pub(crate) const fn new(group: GroupIndex, mask: u32) -> Self {
+        Self((group.0 as u64) << 32 | mask as u64)
+    }
+
+    const fn closed(epoch: Epoch) -> Self {
+        Self(((CLOSED | epoch.0 & EPOCH) as u64) << 32)
+    }
+
+    #[inline]
+    pub(crate) const fn mask(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The group; meaningful only where the mask is not 0 or [`Slot::is_of`] holds.
+    #[inline]
+    pub(crate) const fn group(self) -> GroupIndex {
+        GroupIndex((self.0 >> 32) as u32)
+    }
+
+    #[inline]
+    pub(crate) const fn is_of(self, group: GroupIndex) -> bool {
+        self.group().0 == group.0
+    }
+
+    /// Whether nothing may be put here.
+    #[inline]
+    pub(crate) const fn is_closed(self) -> bool {
+        self.group().0 >= CLOSED
+    }
+
+    /// Holds no frames and may be filled.
+    #[inline]
+    pub(crate) const fn is_fillable(self) -> bool {
+        self.mask() == 0 && !self.is_closed()
+    }
+
+    /// Holds its whole group.
+    #[inline]
+    pub(crate) const fn is_whole(self) -> bool {
+        self.mask() == u32::MAX
+    }
+
+    /// The first frame of an aligned run of `order` (at most a group) within the group.
+    #[inline]
+    pub(crate) const fn find_run(self, order: Order) -> Option<u32> {
+        let starts = run_starts(self.mask() as u64, order) as u32;
+        if starts == 0 { None } else { Some(starts.trailing_zeros()) }
+    }
+}
+
+/// What a put came to.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Put {
+    /// The frames are cached here now; `first` if the word held none before (its CPU's hint must be set).
+    Kept {
+        /// The word held no frames before.
+        first: bool,
+    },
+    /// The word holds another group, or is closed.
+    OtherGroup,
+    /// At least one of the frames is cached here already: a double free. Nothing changed.
+    AlreadyHere,
+}
+
+/// The word.
+pub(crate) struct SlotWord(AtomicU64);
+
+impl SlotWord {
+    pub(crate) fn new() -> Self {
+        Self(AtomicU64::new(Slot::EMPTY.0))
+    }
+
+    /// The word now. SeqCst: whoever cleared a CPU's hint re-reads its words; partner: the SeqCst steps of `put` and
+    /// `exchange`, whose callers then load the hint. Everything else acts by compare-exchange.
+    #[inline]
+    pub(crate) fn load(&self) -> Slot {
+        Slot(self.0.load(Ordering::SeqCst))
+    }
+
+    /// Takes an aligned run of `order`: the group and the run's first frame in it. One locked step on a hit.
+    #[inline]
+    #[must_use]
+    pub(crate) fn take(&self, order: Order) -> Option<(GroupIndex, u32)> {
+        // Acquire: what the frames' last owner wrote; partner: the Release half of `put`.
+        let acquire = ordering_unless(Mutant::TakeRelaxed, Ordering::Acquire);
+        let mut slot = Slot(self.0.load(Ordering::Relaxed)); // Relaxed: the exchange decides
+        loop {
+            let first = slot.find_run(order)?;
+            let left = slot.0 & !(run_mask(order) << first);
+            match self.0.compare_exchange_weak(slot.0, left, acquire, Ordering::Relaxed) {
+                Ok(_) => return Some((slot.group(), first)),
+                Err(now) => slot = Slot(now),
+            }
+        }
+    }
+
+    /// Puts `mask` back if the word is of `group`. One locked step on a hit.
+    #[inline]
+    pub(crate) fn put(&self, group: GroupIndex, mask: u32) -> Put {
+        // Release: what the owner wrote; partner: the Acquire of `take` and `empty`. SeqCst: before the caller's load
+        // of the CPU's hint (see `load`).
+        let release = ordering_unless(Mutant::PutRelaxed, Ordering::SeqCst);
+        let mut slot = Slot(self.0.load(Ordering::Relaxed)); // Relaxed: the exchange decides
+        loop {
+            if !slot.is_of(group) {
+                return Put::OtherGroup;
+            }
+            if slot.mask() & mask != 0 {
+                return Put::AlreadyHere;
+            }
+            match self.0.compare_exchange_weak(slot.0, slot.0 | u64::from(mask), release, Ordering::Relaxed) {
+                Ok(_) => return Put::Kept { first: slot.mask() == 0 },
+                Err(now) => slot = Slot(now),
+            }
+        }
+    }
+
+    /// Replaces exactly `from` by `to`: an install into a fillable word, an eviction out of a full one.
+    #[inline]
+    #[must_use]
+    pub(crate) fn exchange(&self, from: Slot, to: Slot) -> bool {
+        if planted(Mutant::InstallIgnoresClose) {
+            self.0.store(to.0, Ordering::SeqCst);
+            return true;
+        }
+        // AcqRel: takes what `put` released, hands on what the installer acquired from the rows. SeqCst: see `load`.
+        self.0.compare_exchange(from.0, to.0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+    }
+
+    /// Takes everything in one step, whoever else is at work; the group stays, a closed word stays closed.
+    pub(crate) fn empty(&self) -> Slot {
+        if planted(Mutant::DrainPlain) {
+            let slot = self.load();
+            self.0.store(slot.0 & !u64::from(u32::MAX), Ordering::SeqCst);
+            return slot;
+        }
+        // Acquire: what the frames' last owners wrote; partner: `put`. Release: nothing, but the word's history goes on.
+        Slot(self.0.fetch_and(!u64::from(u32::MAX), Ordering::AcqRel))
+    }
+
+    /// Takes everything and lets nothing in before [`SlotWord::reopen`] with the same epoch.
+    pub(crate) fn close(&self, epoch: Epoch) -> Slot {
+        // AcqRel: as `empty`.
+        Slot(self.0.swap(Slot::closed(epoch).0, Ordering::AcqRel))
+    }
+
+    /// Opens a word closed in `epoch`; one closed again since stays closed.
+    pub(crate) fn reopen(&self, epoch: Epoch) {
+        // Relaxed: hands on no frames. A failure means a later close or an earlier reopen: nothing to do.
+        let _ = self.0.compare_exchange(Slot::closed(epoch).0, Slot::EMPTY.0, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,80 @@
+//! A page-frame allocator without locks: NUMA nodes and zones, zonelists, per-CPU slot words, any context.
+//!
+//! It hands out page frame numbers of memory that it never touches, from metadata that the embedder lends (0.004 % of
+//! the memory). No path that allocates or frees takes a lock, disables interrupts or waits: every method of
+//! [`PageAllocator`] may be called from a task, an interrupt, an NMI or a signal handler, also in the middle of another.
+//!
+//! ```
+//! use core::mem::MaybeUninit;
+//! use zonal::*;
+//!
+//! let memory = [MemoryRange::new(0x100, 0x4_0000, 0)];              // 1 GiB less 1 MiB, node 0
+//! let topology =
+//!     Topology { memory: &memory, reserved: &[], nodes: 1, distances: &[10], cpus: &[NodeId(0)] };
+//! let config = Config::new(topology);
+//! let mut metadata = vec![MaybeUninit::uninit(); metadata_size(&config)?];
+//! let allocator = PageAllocator::new(&config, OneCpu, &mut metadata)?;
+//!
+//! let frames = allocator.alloc(&Request::order(Order::BLOCK))?;      // 2 MiB, freed on drop
+//! assert!(frames.pfn().is_aligned(Order::BLOCK));
+//! let (low, high) = frames.split().expect("more than one frame");
+//! drop(low);
+//! let (pfn, order) = high.leak();                                    // or by hand
+//! unsafe { allocator.free_raw(pfn, order)? };
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Data flows one way: request -> zonelist -> zone (mark) -> slot word -> section -> block entry -> row of 64 bits;
+//! the modules below stand in that order. `ARCHITECTURE.md` has the protocols, a page each.
+#![no_std]
+#![warn(clippy::missing_errors_doc)]
+
+#[cfg(any(test, zonal_mutants, zonal_shuttle, zonal_loom))]
+extern crate std;
+
+mod allocator;
+mod audit;
+mod block;
+mod build;
+mod bulk;
+mod cache;
+mod config;
+mod error;
+mod exact;
+mod frame;
+mod gfp;
+mod hint;
+mod metadata;
+mod mutant;
+mod once;
+mod owned;
+mod placed;
+mod platform;
+mod request;
+mod section;
+mod slow;
+mod state;
+mod stats;
+mod sync;
+mod tag;
+mod topology;
+mod upkeep;
+mod zone;
+mod zonelist;
+
+pub use allocator::PageAllocator;
+pub use audit::{AuditSummary, Finding};
+pub use build::metadata_size;
+pub use config::{Caching, Checking, Config, Mark};
+pub use error::{AllocError, ConfigError, FreeError, IsolateError};
+pub use frame::{
+    BLOCK_FRAMES, FRAME_SIZE, FrameRange, GROUP_FRAMES, Group, MAX_FRAMES, NodeId, Order, Pfn, SECTION_FRAMES, ZoneId,
+};
+pub use gfp::Gfp;
+pub use once::{InitError, OnceAllocator};
+pub use owned::Frames;
+pub use platform::{OneCpu, Platform};
+pub use request::Request;
+pub use stats::{BlockInfo, BlockState, ZoneInfo};
+pub use topology::{Kind, MemoryRange, Placement, Topology, ZoneKind};
+pub use zonelist::Fallback;

@@ -1,0 +1,65 @@
+//! Carving typed arrays out of the memory the embedder lends.
+//!
+//! Arrays are built in place, element by element, and live as long as the loan. Nothing is ever given back: the
+//! elements are atomics and plain data, which need no drop.
+
+use core::mem::{MaybeUninit, align_of, size_of};
+use core::slice;
+
+use crate::error::ConfigError;
+
+/// Bytes that arrays of given types and lengths need, alignment slack included.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    bytes: u128,
+}
+
+impl Tally {
+    /// Adds an array of `len` elements.
+    pub(crate) fn add<T>(&mut self, len: u64) {
+        self.bytes += u128::from(len) * size_of::<T>() as u128 + align_of::<T>() as u128;
+    }
+
+    /// The sum, saturated: no machine lends that much.
+    pub(crate) fn bytes(self) -> usize {
+        usize::try_from(self.bytes).unwrap_or(usize::MAX)
+    }
+}
+
+/// Hands out the loan from its start.
+pub(crate) struct Carver<'m> {
+    rest: &'m mut [MaybeUninit<u8>],
+    used: usize,
+    needed: usize,
+}
+
+impl<'m> Carver<'m> {
+    /// A carver over the loan; `needed` is what an error says would have been enough.
+    pub(crate) fn new(loan: &'m mut [MaybeUninit<u8>], needed: usize) -> Self {
+        Self { rest: loan, used: 0, needed }
+    }
+
+    /// An array of `len` elements, the `i`-th built by `element(i)`.
+    pub(crate) fn array<T>(
+        &mut self,
+        len: usize,
+        mut element: impl FnMut(usize) -> T,
+    ) -> Result<&'m mut [T], ConfigError> {
+        let skip = self.rest.as_ptr().align_offset(align_of::<T>());
+        let short = ConfigError::Metadata { lent: self.used + self.rest.len(), needed: self.needed };
+        let bytes = len.checked_mul(size_of::<T>()).ok_or(short)?;
+        let total = skip.checked_add(bytes).filter(|&total| total <= self.rest.len()).ok_or(short)?;
+        let (taken, rest) = core::mem::take(&mut self.rest).split_at_mut(total);
+        self.rest = rest;
+        self.used += total;
+        let start = taken.as_mut_ptr().wrapping_add(skip).cast::<T>();
+        for i in 0..len {
+            // SAFETY: `start` is aligned for T (by `align_offset`), `taken` has room for `len` of them behind `skip`,
+            // and it is borrowed exclusively for 'm; writing does not read or drop what was there.
+            unsafe { start.add(i).write(element(i)) };
+        }
+        // SAFETY: the `len` elements were initialised just above, lie in one allocation that is borrowed exclusively
+        // for 'm, and `taken` was split off, so that nobody else will be handed these bytes.
+        Ok(unsafe { slice::from_raw_parts_mut(start, len) })
+    }
+}

@@ -1,0 +1,79 @@
+//! What a caller asks for, decoded once so that the fast path only reads fields.
+
+use crate::error::AllocError;
+use crate::frame::{NodeId, Order, Pfn};
+use crate::gfp::Gfp;
+use crate::topology::{Kind, ZoneKind};
+
+/// A request: an order, flags, and where. Build it once and use it for as many allocations as wanted.
+///
+/// ```
+/// use zonal::{Gfp, NodeId, Order, Request};
+/// let table = Request::order(Order::ZERO);                       // a frame for the kernel, near this CPU
+/// let huge = Request::order(Order::BLOCK).gfp(Gfp::TRANSHUGE)?;  // 2 MiB, movable
+/// let near = table.node(NodeId(1));
+/// # let _ = (huge, near); Ok::<(), zonal::AllocError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Request {
+    pub(crate) order: Order,
+    pub(crate) gfp: Gfp,
+    pub(crate) highest: ZoneKind,
+    pub(crate) kind: Kind,
+    pub(crate) node: Option<NodeId>,
+    pub(crate) below: Option<Pfn>,
+    pub(crate) align: Order,
+}
+
+impl Request {
+    /// A run of `order` with [`Gfp::KERNEL`]: Unmovable, zones up to Normal, the CPU's node first.
+    pub const fn order(order: Order) -> Self {
+        Self {
+            order,
+            gfp: Gfp::KERNEL,
+            highest: ZoneKind::Normal,
+            kind: Kind::Unmovable,
+            node: None,
+            below: None,
+            align: Order::ZERO,
+        }
+    }
+
+    /// The same run with these flags.
+    ///
+    /// # Errors
+    /// [`AllocError::ForbiddenFlags`] with the bits that are unknown or exclude each other.
+    pub const fn gfp(self, gfp: Gfp) -> Result<Self, AllocError> {
+        let bits = gfp.forbidden();
+        if bits != 0 {
+            return Err(AllocError::ForbiddenFlags { bits });
+        }
+        Ok(Self { gfp, highest: gfp.highest_zone(), kind: gfp.kind(), ..self })
+    }
+
+    /// Prefer this node to the CPU's (and use only it with [`Gfp::THISNODE`]).
+    pub const fn node(self, node: NodeId) -> Self {
+        Self { node: Some(node), ..self }
+    }
+
+    /// Only frames below this one: every frame of the run is. Searched linearly.
+    pub const fn below(self, limit: Pfn) -> Self {
+        Self { below: Some(limit), ..self }
+    }
+
+    /// The first frame is a multiple of `align`'s frames (no effect at or below the order itself). Searched linearly.
+    pub const fn aligned(self, align: Order) -> Self {
+        Self { align, ..self }
+    }
+
+    /// The same request at another order.
+    pub const fn with_order(self, order: Order) -> Self {
+        Self { order, ..self }
+    }
+
+    /// Whether the run's place is restricted beyond zone and node.
+    #[inline]
+    pub(crate) const fn is_placed(&self) -> bool {
+        self.below.is_some() || self.align.get() > self.order.get()
+    }
+}

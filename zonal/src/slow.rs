@@ -1,0 +1,138 @@
+//! The ladder after a miss: blocks, then anybody's slot words, then once more if frames were on the move.
+//!
+//! A walk asks the request's zones in the order of its zonelist, first their blocks, then all CPUs' words. It fails
+//! only after a whole walk in which nothing could be had; if something was on the move meanwhile it walks again, a
+//! bounded number of times. It never waits: what is still in another operation's hands then counts as allocated,
+//! and the error says how many frames that is.
+
+use crate::error::AllocError;
+use crate::frame::{FrameRange, MAX_FRAMES, Order, Pfn};
+use crate::gfp::Gfp;
+use crate::mutant::{Mutant, planted};
+use crate::placed;
+use crate::request::Request;
+use crate::state::State;
+use crate::zone::take::Miss;
+use crate::zone::{Cpu, Zone};
+use crate::zonelist::Fallback;
+
+/// Walks a request makes at most before it fails.
+const WALKS: usize = 8;
+
+/// Every frame there can be.
+pub(crate) const EVERYWHERE: FrameRange = FrameRange::new(Pfn::new(0), Pfn::new(MAX_FRAMES));
+
+/// Serves a request that its CPU's words did not.
+#[cold]
+pub(crate) fn alloc(state: &State<'_>, request: &Request, cpu: &Cpu) -> Result<Pfn, AllocError> {
+    check(state, request)?;
+    let mut walks = 0;
+    loop {
+        let before = Motion::of(state, request, cpu);
+        if let Some(pfn) = walk(state, request, cpu) {
+            return Ok(pfn);
+        }
+        walks += 1;
+        let after = Motion::of(state, request, cpu);
+        let patient = planted(Mutant::RetryForever) && after.in_flight > 0;
+        if !patient && (walks == WALKS || after.still_since(&before) || planted(Mutant::InFlightForgotten)) {
+            return Err(refusal(state, request, cpu, after.in_flight));
+        }
+    }
+}
+
+/// Refuses what no walk could serve.
+fn check(state: &State<'_>, request: &Request) -> Result<(), AllocError> {
+    match request.node {
+        Some(node) if !state.lists.has_node(node) => Err(AllocError::NoSuchNode { node }),
+        _ => Ok(()),
+    }
+}
+
+/// The request's zones, in order.
+pub(crate) fn zones<'s, 'm>(
+    state: &'s State<'m>,
+    request: &Request,
+    cpu: &Cpu,
+) -> impl Iterator<Item = &'m Zone<'m>> + use<'s, 'm> {
+    let this_node = request.gfp.contains(Gfp::THISNODE);
+    let fallback = if this_node { Fallback::ThisNode } else { Fallback::Nodes };
+    let limit = request.below.unwrap_or(EVERYWHERE.end);
+    state
+        .lists
+        .walk(request.node.unwrap_or(cpu.node), request.highest, fallback)
+        .take(if planted(Mutant::ZonelistStops) { 1 } else { usize::MAX })
+        .filter_map(|id| state.zones.get(usize::from(id.0)))
+        .filter(move |zone| zone.span.start < limit)
+}
+
+/// One walk: blocks first, then slot words.
+fn walk(state: &State<'_>, request: &Request, cpu: &Cpu) -> Option<Pfn> {
+    zones(state, request, cpu)
+        .find_map(|zone| take(zone, request, cpu).ok())
+        .or_else(|| zones(state, request, cpu).find_map(|zone| take_cached(zone, request, cpu)))
+}
+
+/// Takes a run from a zone's blocks, the way its order is kept.
+fn take(zone: &Zone<'_>, request: &Request, cpu: &Cpu) -> Result<Pfn, Miss> {
+    let (order, kind) = (request.order, request.kind);
+    let start = || zone.cache_of(cpu).map_or(0, |cache| cache.line(kind).start_block());
+    if request.is_placed() {
+        placed::take(zone, request)
+    } else if order <= Order::GROUP {
+        zone.refill(cpu, order, kind)
+    } else if order < Order::BLOCK {
+        zone.take_rows(order, kind, start())
+    } else if order == Order::BLOCK {
+        zone.take_block(kind, start()).map(|block| block.start)
+    } else {
+        zone.take_run(order, kind, |_| true).map(|block| block.start)
+    }
+}
+
+/// Takes a run out of any CPU's words; a run that no word holds may form in the blocks once they are empty.
+fn take_cached(zone: &Zone<'_>, request: &Request, cpu: &Cpu) -> Option<Pfn> {
+    if !request.is_placed() && request.order <= Order::GROUP {
+        let stolen = zone.steal(request.order);
+        if stolen.is_some() || request.order == Order::ZERO {
+            return stolen;
+        }
+    }
+    if planted(Mutant::CachedForgotten) || zone.drain(EVERYWHERE) == 0 {
+        return None;
+    }
+    take(zone, request, cpu).ok()
+}
+
+/// What moves between rows, words and hands in the zones of a request.
+struct Motion {
+    in_flight: u64,
+    moves: u64,
+}
+
+impl Motion {
+    fn of(state: &State<'_>, request: &Request, cpu: &Cpu) -> Self {
+        let start = Self { in_flight: 0, moves: 0 };
+        zones(state, request, cpu).map(|zone| zone.count.transit()).fold(start, |sum, transit| Self {
+            in_flight: sum.in_flight + transit.frames(),
+            moves: sum.moves + transit.moves(),
+        })
+    }
+
+    /// Whether nothing moved between the two readings. (Each zone's moves only grow, so equal sums mean equal terms.)
+    fn still_since(&self, before: &Self) -> bool {
+        self.in_flight == 0 && before.in_flight == 0 && self.moves == before.moves
+    }
+}
+
+/// Why the walk failed, with the figures it ended with.
+fn refusal(state: &State<'_>, request: &Request, cpu: &Cpu, in_flight: u64) -> AllocError {
+    let order = request.order;
+    let above = |zone: &Zone<'_>| (zone.count.free() + zone.cached()).saturating_sub(zone.mark);
+    let free = zones(state, request, cpu).map(above).sum();
+    match zones(state, request, cpu).map(above).max() {
+        None => AllocError::NoZone,
+        Some(most) if most < order.frames() => AllocError::NoMemory { order, free, in_flight },
+        Some(_) => AllocError::NoRun { order, free, in_flight },
+    }
+}

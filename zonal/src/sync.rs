@@ -1,0 +1,25 @@
+//! The atomics of every protocol word, and the one switch that hands the shipping code to a model checker.
+//!
+//! Every atomic of this crate is named through here. `--cfg zonal_loom` puts loom's atomics behind the names,
+//! `--cfg zonal_shuttle` shuttle's; both shrink the geometry ([`crate::frame`]) so that whole races fit.
+//! This module never chooses an ordering: each call site names its own and its partner.
+
+#[cfg(not(any(zonal_loom, zonal_shuttle)))]
+pub(crate) use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+#[cfg(zonal_loom)]
+pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+#[cfg(zonal_shuttle)]
+pub(crate) use shuttle::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+
+pub(crate) use core::sync::atomic::Ordering;
+
+/// Stands between a SeqCst read-modify-write and a SeqCst load of *another* word that must not be read earlier
+/// (the store-then-load pairs of the hints, see `hint.rs`).
+///
+/// In the language's memory model the two SeqCst accesses alone give that order, and on x86 the locked instruction
+/// does; loom treats SeqCst accesses as acquire-release only, so its build needs the fence spelled out.
+#[inline(always)]
+pub(crate) fn store_load_barrier() {
+    #[cfg(zonal_loom)]
+    loom::sync::atomic::fence(Ordering::SeqCst);
+}

@@ -1,0 +1,133 @@
+//! Upkeep: emptying slot words, closing them, and isolating blocks. All of it from any CPU, without its owner.
+
+use crate::allocator::PageAllocator;
+use crate::error::IsolateError;
+use crate::frame::{BLOCK_FRAMES, FrameRange, Pfn, ZoneId};
+use crate::block::entry::Raise;
+use crate::mutant::{Mutant, planted};
+use crate::platform::Platform;
+use crate::slow::EVERYWHERE;
+use crate::zone::{Block, Zone};
+
+/// Times a block's count may change under an isolation before it reports that the block is busy.
+const TRIES: usize = 64;
+
+impl<'m, P: Platform> PageAllocator<'m, P> {
+    /// Lands what one CPU caches; the number of frames. One locked operation a word that holds any, plus landing.
+    pub fn drain_cpu(&self, cpu: usize) -> u64 {
+        let Some(cpu) = self.state.cpus.get(cpu) else { return 0 };
+        let caches = self.state.zones.iter().filter_map(|zone| Some((zone, zone.cache_of(cpu)?)));
+        caches.map(|(zone, cache)| zone.drain_cache(cache, EVERYWHERE)).sum()
+    }
+
+    /// Lands what all CPUs cache of a zone; the number of frames.
+    pub fn drain_zone(&self, zone: ZoneId) -> u64 {
+        self.zone(zone).map_or(0, |zone| zone.drain(EVERYWHERE))
+    }
+
+    /// Lands the groups that all CPUs cache of these frames; the number of frames.
+    pub fn drain_range(&self, range: FrameRange) -> u64 {
+        let meets = |zone: &&Zone<'_>| zone.span.intersect(range).frames() > 0;
+        self.state.zones.iter().filter(meets).map(|zone| zone.drain(range)).sum()
+    }
+
+    /// Lands what all CPUs cache; the number of frames.
+    pub fn drain_all(&self) -> u64 {
+        self.state.zones.iter().map(|zone| zone.drain(EVERYWHERE)).sum()
+    }
+
+    /// Lands what all CPUs cache of a zone and lets nothing be cached until [`PageAllocator::reopen_caches`] has been
+    /// called as often; the number of frames. One swap a word.
+    pub fn close_caches(&self, zone: ZoneId) -> u64 {
+        self.zone(zone).map_or(0, Zone::close_caches)
+    }
+
+    /// Ends one closing; false if none was in force.
+    pub fn reopen_caches(&self, zone: ZoneId) -> bool {
+        self.zone(zone).is_some_and(Zone::reopen_caches)
+    }
+
+    /// Isolates the blocks of a range: their free frames leave the zone's count and are not allocated, what is freed
+    /// there stays there. Frames in slot words of closed or drained caches land there too. Returns the number of free
+    /// frames isolated (cached ones come on top as they land).
+    ///
+    /// # Errors
+    /// An [`IsolateError`]; then nothing stays isolated.
+    pub fn isolate(&self, range: FrameRange) -> Result<u64, IsolateError> {
+        let mut frames = 0;
+        for start in block_starts(range)? {
+            match self.isolate_block(start) {
+                Ok(isolated) => frames += isolated,
+                Err(error) => {
+                    let done = FrameRange::new(range.start, start);
+                    let _ = self.unisolate(done);
+                    return Err(error);
+                }
+            }
+        }
+        self.drain_range(range);
+        Ok(frames)
+    }
+
+    /// Ends the isolation of the blocks of a range; blocks that are not isolated are left alone. Returns the number
+    /// of free frames that can be allocated again.
+    ///
+    /// # Errors
+    /// [`IsolateError::NotBlocks`] if the range is not made of whole managed blocks.
+    pub fn unisolate(&self, range: FrameRange) -> Result<u64, IsolateError> {
+        let mut frames = 0;
+        for start in block_starts(range)? {
+            let (zone, block) = self.managed_block(start)?;
+            if let Raise::Done(after) = block.entry.unisolate() {
+                zone.refresh_hints(block, after);
+                zone.count.raise(after.count());
+                frames += after.count();
+            }
+        }
+        Ok(frames)
+    }
+
+    /// Debits the zone's count by the block's, then flags the block if its count is still that.
+    fn isolate_block(&self, pfn: Pfn) -> Result<u64, IsolateError> {
+        let (zone, block) = self.managed_block(pfn)?;
+        for _ in 0..TRIES {
+            let entry = block.entry.load();
+            if entry.is_isolated() {
+                return Err(IsolateError::AlreadyIsolated { pfn });
+            }
+            let count = entry.count();
+            if planted(Mutant::IsolateNoDebit) {
+                if block.entry.isolate(count).is_ok() {
+                    return Ok(count);
+                }
+                continue;
+            }
+            if zone.count.claim(count, count, 0).is_err() {
+                break;
+            }
+            if block.entry.isolate(count).is_ok() {
+                return Ok(count);
+            }
+            zone.count.raise(count);
+        }
+        Err(IsolateError::Busy { pfn, in_flight: zone.count.transit().frames() })
+    }
+
+    fn managed_block(&self, pfn: Pfn) -> Result<(&'m Zone<'m>, Block<'m>), IsolateError> {
+        let found = self.state.block(pfn).ok().filter(|(_, block)| block.entry.load().managed() > 0);
+        found.ok_or(IsolateError::NotBlocks { pfn })
+    }
+
+    fn zone(&self, id: ZoneId) -> Option<&'m Zone<'m>> {
+        self.state.zones.get(usize::from(id.0))
+    }
+}
+
+/// The first frames of a range's blocks.
+fn block_starts(range: FrameRange) -> Result<impl Iterator<Item = Pfn>, IsolateError> {
+    let unaligned = [range.start, range.end].into_iter().find(|pfn| pfn.get() % BLOCK_FRAMES != 0);
+    if let Some(pfn) = unaligned {
+        return Err(IsolateError::NotBlocks { pfn });
+    }
+    Ok((range.start.get()..range.end.get()).step_by(BLOCK_FRAMES as usize).map(Pfn::new))
+}

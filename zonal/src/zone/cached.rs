@@ -1,0 +1,236 @@
+//! Slot words and blocks: refilling a word, keeping or landing a freed group, emptying any CPU's words.
+//!
+//! Whatever moves between a word and the rows is in the transit word meanwhile. A word is only ever filled by a
+//! compare-exchange from the value read and only ever emptied for good by a drain, so a refiller that slept cannot
+//! fill a word that was closed in between.
+//!
+//! | gate, bits | field | changed by |
+//! |---|---|---|
+//! | 0..=31 | closings in force | [`Zone::close_caches`], [`Zone::reopen_caches`] |
+//! | 32..=54 | epoch of the last closing | `close_caches` |
+
+use crate::block::bitmap::row_and_mask;
+use crate::cache::word::{Epoch, Slot, SlotWord};
+use crate::cache::{CpuCache, Line, Room};
+use crate::frame::{BLOCK_FRAMES, FrameRange, GROUP_FRAMES, GroupIndex, Order, Pfn};
+use crate::mutant::{Mutant, planted};
+use crate::sync::Ordering;
+use crate::topology::Kind;
+use crate::zone::take::{Miss, TakenGroup};
+use crate::zone::{Block, Cpu, Zone};
+
+const CLOSINGS: u64 = 0xffff_ffff;
+const EPOCH_SHIFT: u32 = 32;
+
+impl<'m> Zone<'m> {
+    /// Serves a run of `order` (at most a group) from the blocks and keeps the rest of its group in a slot word.
+    pub(crate) fn refill(&self, cpu: &Cpu, order: Order, kind: Kind) -> Result<Pfn, Miss> {
+        let Some(cache) = self.cache_of(cpu) else {
+            let start = self.start_without_cache(cpu);
+            let taken = self.take_group(order, kind, start, order.frames())?;
+            self.arrived(&taken);
+            return Ok(self.group_start(taken.group).add(u64::from(taken.first)));
+        };
+        let line = cache.line(kind);
+        let taken = self.take_group(order, kind, line.start_block(), GROUP_FRAMES)?;
+        line.remember_block(taken.block);
+        let run = (((1u64 << order.frames()) - 1) << taken.first) as u32;
+        self.keep(cpu, line, &taken, taken.mask & !run);
+        self.arrived(&taken);
+        Ok(self.group_start(taken.group).add(u64::from(taken.first)))
+    }
+
+    /// Where a CPU without lines starts to look, spread by its number.
+    fn start_without_cache(&self, cpu: &Cpu) -> usize {
+        (cpu.rank as usize).wrapping_mul(61) % self.entries.len().max(1)
+    }
+
+    /// Puts the rest of a taken group into a word of the line, or back into its block.
+    fn keep(&self, cpu: &Cpu, line: &'m Line, taken: &TakenGroup, rest: u32) {
+        if rest == 0 {
+            return;
+        }
+        let kept = match line.room_for_refill() {
+            Room::Vacant(word, slot) => self.install(cpu, word, slot, Slot::new(taken.group, rest)),
+            Room::Evict(word, slot) => self.evict(word, slot, Slot::new(taken.group, rest)),
+            Room::None => false,
+        };
+        if !kept {
+            self.land_group(taken.group, rest);
+        }
+    }
+
+    /// Keeps a freed group's frames in a slot word if the rule says so; false: they go to the row.
+    pub(crate) fn keep_freed(&self, cpu: &Cpu, line: &'m Line, group: GroupIndex, mask: u32) -> bool {
+        if self.count.free() <= self.mark {
+            return false; // bypass: others must find the frames
+        }
+        match line.room_for_free(group) {
+            Room::Vacant(word, slot) => self.install(cpu, word, slot, Slot::new(group, mask)),
+            Room::Evict(word, slot) => self.evict(word, slot, Slot::new(group, mask)),
+            Room::None => false,
+        }
+    }
+
+    /// Fills a vacant word and makes sure the CPU's hint is set.
+    fn install(&self, cpu: &Cpu, word: &SlotWord, from: Slot, to: Slot) -> bool {
+        let installed = word.exchange(from, to);
+        if installed {
+            self.cpu_hints.set(cpu.rank as usize);
+        }
+        installed
+    }
+
+    /// Exchanges what a word holds for `to` and lands it. (The CPU's hint is set: the word held frames before.)
+    fn evict(&self, word: &SlotWord, from: Slot, to: Slot) -> bool {
+        let frames = u64::from(from.mask().count_ones());
+        self.count.enter(frames);
+        let evicted = word.exchange(from, to);
+        if evicted {
+            let lost = if planted(Mutant::EvictionDropsFrame) { from.mask() & from.mask().wrapping_neg() } else { 0 };
+            self.land_group(from.group(), from.mask() & !lost);
+        }
+        self.count.leave(frames);
+        evicted
+    }
+
+    /// Puts frames of a group into their block's row. They were taken from there, so they land.
+    fn land_group(&self, group: GroupIndex, mask: u32) {
+        let start = self.group_start(group);
+        let Some(block) = self.block_of(start) else { return };
+        let (row, _) = row_and_mask(start.get() % BLOCK_FRAMES, Order::ZERO);
+        let _ = self.land(block, row, u64::from(mask) << (start.get() % 64));
+    }
+
+    /// Takes a run of `order` (at most a group) out of any CPU's words, if the mark allows.
+    pub(crate) fn steal(&self, order: Order) -> Option<Pfn> {
+        if planted(Mutant::CachedForgotten) || !self.cached_above_mark(order) {
+            return None;
+        }
+        let stamp = self.cpu_hints.stamp();
+        let found = self.steal_hinted(order);
+        if found.is_some() || self.cpu_hints.settled(stamp) {
+            return found;
+        }
+        self.caches.iter().find_map(|cache| self.steal_from(cache, order))
+    }
+
+    fn steal_hinted(&self, order: Order) -> Option<Pfn> {
+        let mut from = 0;
+        while let Some(rank) = self.cpu_hints.next(from) {
+            let cache = self.caches.get(rank)?;
+            if let Some(pfn) = self.steal_from(cache, order) {
+                return Some(pfn);
+            }
+            if cache.frames() == 0 {
+                self.cpu_hints.clear(rank, || cache.frames() > 0);
+            }
+            from = rank + 1;
+        }
+        None
+    }
+
+    fn steal_from(&self, cache: &CpuCache, order: Order) -> Option<Pfn> {
+        let (group, first) = cache.take_any(order)?;
+        Some(self.group_start(group).add(u64::from(first)))
+    }
+
+    /// Whether taking a cached run leaves count and cached frames at or above the mark. The count alone is above it
+    /// unless isolation took it below.
+    fn cached_above_mark(&self, order: Order) -> bool {
+        let free = self.count.free();
+        free >= self.mark || free + self.cached() >= self.mark + order.frames()
+    }
+
+    /// Frames in slot words now. Reads every CPU's words that the hints name; exact at quiescence.
+    pub(crate) fn cached(&self) -> u64 {
+        let (mut frames, mut from) = (0, 0);
+        while let Some(rank) = self.cpu_hints.next(from) {
+            frames += self.caches.get(rank).map_or(0, CpuCache::frames);
+            from = rank + 1;
+        }
+        frames
+    }
+
+    /// Lands what one CPU's words hold of frames in `range`; the number of frames.
+    pub(crate) fn drain_cache(&self, cache: &CpuCache, range: FrameRange) -> u64 {
+        cache.words().map(|word| self.drain_word(word, range)).sum()
+    }
+
+    fn drain_word(&self, word: &SlotWord, range: FrameRange) -> u64 {
+        let slot = word.load();
+        let start = self.group_start(slot.group());
+        let group = FrameRange::new(start, start.add(GROUP_FRAMES));
+        if slot.mask() == 0 || group.intersect(range).frames() == 0 {
+            return 0;
+        }
+        self.land_emptied(|| word.empty())
+    }
+
+    /// Takes a word's frames by `take` and lands them, on the move meanwhile.
+    fn land_emptied(&self, take: impl FnOnce() -> Slot) -> u64 {
+        self.count.enter(GROUP_FRAMES);
+        let slot = take();
+        if slot.mask() != 0 {
+            self.land_group(slot.group(), slot.mask());
+        }
+        self.count.leave(GROUP_FRAMES);
+        u64::from(slot.mask().count_ones())
+    }
+
+    /// Lands what all CPUs' words hold of frames in `range`; the number of frames.
+    pub(crate) fn drain(&self, range: FrameRange) -> u64 {
+        let (mut frames, mut from) = (0, 0);
+        let stamp = self.cpu_hints.stamp();
+        while let Some(rank) = self.cpu_hints.next(from) {
+            frames += self.caches.get(rank).map_or(0, |cache| self.drain_cache(cache, range));
+            from = rank + 1;
+        }
+        if !self.cpu_hints.settled(stamp) {
+            frames += self.caches.iter().map(|cache| self.drain_cache(cache, range)).sum::<u64>();
+        }
+        frames
+    }
+
+    /// Empties every word and lets nothing in until as many reopenings: one swap a word.
+    pub(crate) fn close_caches(&self) -> u64 {
+        let mut gate = self.gate.load(Ordering::Relaxed); // Relaxed: the exchange decides
+        let epoch = loop {
+            let epoch = (gate >> EPOCH_SHIFT).wrapping_add(1) & 0x007f_ffff;
+            let next = (gate & CLOSINGS) + 1 | epoch << EPOCH_SHIFT;
+            // AcqRel: closings and reopenings of a zone are one history.
+            match self.gate.compare_exchange(gate, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => break Epoch(epoch as u32),
+                Err(now) => gate = now,
+            }
+        };
+        let words = self.caches.iter().flat_map(CpuCache::words);
+        words.map(|word| self.land_emptied(|| word.close(epoch))).sum()
+    }
+
+    /// Ends one closing; when none is left, words closed in the last epoch open. False if none was in force.
+    pub(crate) fn reopen_caches(&self) -> bool {
+        let mut gate = self.gate.load(Ordering::Relaxed); // Relaxed: the exchange decides
+        loop {
+            if gate & CLOSINGS == 0 {
+                return false;
+            }
+            // AcqRel: as in `close_caches`.
+            match self.gate.compare_exchange(gate, gate - 1, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(now) => gate = now,
+            }
+        }
+        if gate & CLOSINGS == 1 {
+            let epoch = Epoch((gate >> EPOCH_SHIFT) as u32);
+            self.caches.iter().flat_map(CpuCache::words).for_each(|word| word.reopen(epoch));
+        }
+        true
+    }
+
+    /// The block's kind says into which line a freed frame of it goes.
+    #[inline]
+    pub(crate) fn line_for<'c>(&self, cache: &'c CpuCache, block: Block<'m>) -> &'c Line {
+        cache.line(block.entry.load().kind())
+    }
+}

@@ -1,0 +1,129 @@
+//! Putting frames back into their block: bits, then the entry's count, then hints, then the zone's count.
+//!
+//! That order is the whole protocol: a claim that sees the count finds the bits, a request that sees the zone's count
+//! finds the hints. An interrupt between two steps leaves frames that count as allocated until the operation returns.
+
+use crate::block::entry::{Raise, Snapshot};
+use crate::block::row::run_starts;
+use crate::frame::{Order, ROW_FRAMES};
+use crate::mutant::{Mutant, planted};
+use crate::topology::Kind;
+use crate::zone::search::Class;
+use crate::zone::{Block, Zone};
+
+/// Why frames did not land.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NotLanded {
+    /// Some were free already; the others are free now.
+    AlreadyFree,
+    /// The block is allocated whole and was not split, or has no such frames. Nothing changed.
+    NotParts,
+}
+
+impl<'m> Zone<'m> {
+    /// Frees the frames `mask` of row `row`. Three locked steps where the hints are set already.
+    #[inline]
+    pub(crate) fn land(&self, block: Block<'m>, row: usize, mask: u64) -> Result<(), NotLanded> {
+        if !block.entry.load().is_open_to_frees() {
+            return Err(NotLanded::NotParts);
+        }
+        if planted(Mutant::BitsAfterCount) {
+            return self.land_count_first(block, row, mask);
+        }
+        let before = block.bitmap.row(row).put(mask);
+        let fresh = mask & !before;
+        if fresh != 0 {
+            let Raise::Done(after) = block.entry.raise(u64::from(fresh.count_ones())) else {
+                // More frames than the block has: the caller's were never handed out. Take the bits back.
+                let _ = block.bitmap.row(row).take_exact(fresh);
+                return Err(NotLanded::NotParts);
+            };
+            self.count_freed(block, after, before | mask, u64::from(fresh.count_ones()));
+        }
+        if fresh == mask { Ok(()) } else { Err(NotLanded::AlreadyFree) }
+    }
+
+    fn land_count_first(&self, block: Block<'m>, row: usize, mask: u64) -> Result<(), NotLanded> {
+        let frames = u64::from(mask.count_ones());
+        let raised = block.entry.raise(frames);
+        let before = block.bitmap.row(row).put(mask);
+        if let Raise::Done(after) = raised {
+            self.count_freed(block, after, before | mask, frames);
+        }
+        Ok(())
+    }
+
+    /// Frees a block allocated whole, in one locked step on its entry.
+    #[inline]
+    pub(crate) fn land_whole(&self, block: Block<'m>) -> Result<(), NotLanded> {
+        let Raise::Done(after) = block.entry.put_whole() else { return Err(NotLanded::NotParts) };
+        self.count_freed(block, after, u64::MAX, after.count());
+        Ok(())
+    }
+
+    /// Gives back a claim on a block whose bits were not taken; the frames that the zone's count must be raised by
+    /// for it (none if the block was isolated meanwhile: they are counted when isolation ends).
+    #[must_use]
+    pub(crate) fn return_claim(&self, block: Block<'m>, frames: u64) -> u64 {
+        if frames == 0 {
+            return 0;
+        }
+        match block.entry.raise(frames) {
+            Raise::Done(after) if after.is_isolated() => 0,
+            Raise::Done(after) => {
+                self.refresh_hints(block, after);
+                frames
+            }
+            Raise::Refused => 0,
+        }
+    }
+
+    /// Hints and the zone's count, after the entry's.
+    #[inline]
+    pub(crate) fn count_freed(&self, block: Block<'m>, after: Snapshot, row: u64, frames: u64) {
+        if after.is_isolated() {
+            return; // counted when isolation ends
+        }
+        if !planted(Mutant::HintLost) {
+            self.hint(block, after, row);
+        }
+        self.count.raise(frames);
+    }
+
+    /// Sets the hints that `entry` and one of its rows call for.
+    #[inline]
+    pub(crate) fn hint(&self, block: Block<'m>, entry: Snapshot, row: u64) {
+        let index = block.index.0 as usize;
+        if entry.is_free_block() {
+            return self.free_tree().set(index);
+        }
+        let kind = entry.kind();
+        self.tree(kind, Class::Frame).set(index);
+        if run_starts(row, Order::from_raw(3)) != 0 {
+            self.tree(kind, Class::Eight).set(index);
+        }
+        if row == u64::MAX {
+            self.tree(kind, Class::Row).set(index);
+        }
+    }
+
+    /// Sets the hints that `entry` and all its rows call for.
+    pub(crate) fn refresh_hints(&self, block: Block<'m>, entry: Snapshot) {
+        for row in 0..crate::frame::ROWS {
+            let free = block.bitmap.row(row).load();
+            if free != 0 {
+                self.hint(block, entry, free);
+            }
+        }
+    }
+
+    /// Sets every hint of a kind for a block about to be given to it: before the claim, so that a claimer that sleeps
+    /// after it hides nothing, and again after, in case a search cleared them in between.
+    pub(crate) fn hint_retyped(&self, block: Block<'m>, kind: Kind) {
+        for class in [Class::Frame, Class::Eight, Class::Row] {
+            self.tree(kind, class).set(block.index.0 as usize);
+        }
+    }
+}
+
+const _: () = assert!(ROW_FRAMES == 64);

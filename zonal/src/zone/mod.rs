@@ -1,0 +1,156 @@
+//! A zone: one node's blocks of one placement, their hints, what CPUs cache of them, and the count behind its mark.
+//!
+//! This file says what a zone is and how its frames are numbered; [`search`] finds a block, [`take`] and [`runs`]
+//! take frames out of blocks, [`land`] puts frames back, [`cached`] deals with slot words.
+//!
+//! Invariant at quiescence: `count = sum of the counts of the zone's blocks that are not isolated`, and
+//! `count + cached + isolated + allocated = managed`.
+
+pub(crate) mod cached;
+pub(crate) mod count;
+pub(crate) mod land;
+pub(crate) mod runs;
+pub(crate) mod search;
+pub(crate) mod take;
+
+use crate::block::bitmap::Bitmap;
+use crate::block::entry::Entry;
+use crate::cache::CpuCache;
+use crate::frame::{
+    BLOCK_FRAMES, BlockIndex, FrameRange, GROUP_FRAMES, GroupIndex, NodeId, Pfn, SECTION_BLOCKS, SECTION_FRAMES, ZoneId,
+};
+use crate::hint::HintTree;
+use crate::section::{Section, block_in_section};
+use crate::sync::AtomicU64;
+use crate::topology::{Kind, ZoneKind};
+use crate::zone::count::ZoneCount;
+use crate::zone::search::Class;
+
+/// Trees of a zone: three classes for each of three kinds, and one for wholly free blocks.
+pub(crate) const TREES: usize = 10;
+
+/// One CPU as zones see it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cpu {
+    pub(crate) node: NodeId,
+    /// Its place among the caches of a zone.
+    pub(crate) rank: u32,
+}
+
+/// Which CPUs a zone has lines for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CachedFor {
+    OwnNode,
+    Everyone,
+}
+
+/// A populated zone.
+pub(crate) struct Zone<'m> {
+    pub(crate) id: ZoneId,
+    pub(crate) node: NodeId,
+    pub(crate) kind: ZoneKind,
+    /// First frame of the first section: what groups are numbered from.
+    pub(crate) base: Pfn,
+    pub(crate) span: FrameRange,
+    pub(crate) managed: u64,
+    pub(crate) mark: u64,
+    /// Above the mark by this much, a claim that is given back cannot make another request fail (see `take_block`).
+    pub(crate) slack: u64,
+    /// Dense index of the first section.
+    pub(crate) first_section: usize,
+    /// Sections between the zone's first and last; some may hold none of its blocks.
+    pub(crate) sections: &'m [Section],
+    pub(crate) entries: &'m [Entry],
+    pub(crate) bitmaps: &'m [Bitmap],
+    pub(crate) count: ZoneCount,
+    pub(crate) trees: [HintTree<'m>; TREES],
+    pub(crate) caches: &'m [CpuCache],
+    pub(crate) cached_for: CachedFor,
+    /// CPUs (by rank) whose words may hold frames.
+    pub(crate) cpu_hints: HintTree<'m>,
+    /// How many closings of the caches are in force, and which was the last (see [`cached`]).
+    pub(crate) gate: AtomicU64,
+}
+
+/// A block of a zone: its number and its words.
+#[derive(Clone, Copy)]
+pub(crate) struct Block<'z> {
+    pub(crate) index: BlockIndex,
+    pub(crate) start: Pfn,
+    pub(crate) entry: &'z Entry,
+    pub(crate) bitmap: &'z Bitmap,
+}
+
+impl<'m> Zone<'m> {
+    /// The block with this number, if the number is in the zone's span.
+    #[inline]
+    pub(crate) fn block(&self, index: BlockIndex) -> Option<Block<'m>> {
+        let at = index.0 as usize;
+        let section = self.sections.get(at / SECTION_BLOCKS)?;
+        Some(Block {
+            index,
+            start: section.start.add((at % SECTION_BLOCKS) as u64 * BLOCK_FRAMES),
+            entry: self.entries.get(at)?,
+            bitmap: self.bitmaps.get(at)?,
+        })
+    }
+
+    /// The block that holds the frame; `section` is the dense index of its section.
+    #[inline]
+    pub(crate) fn block_at(&self, section: usize, pfn: Pfn) -> Option<Block<'m>> {
+        let section = section.checked_sub(self.first_section)?;
+        self.block(BlockIndex((section * SECTION_BLOCKS + block_in_section(pfn)) as u32))
+    }
+
+    /// The block that holds the frame, found from the zone alone: at once where the zone has no holes, else by
+    /// bisection.
+    pub(crate) fn block_of(&self, pfn: Pfn) -> Option<Block<'m>> {
+        let start = pfn.get() / SECTION_FRAMES * SECTION_FRAMES;
+        let guess = (pfn.get().checked_sub(self.base.get())? / SECTION_FRAMES) as usize;
+        let section = match self.sections.get(guess) {
+            Some(section) if section.start.get() == start => guess,
+            _ => self.sections.binary_search_by_key(&start, |section| section.start.get()).ok()?,
+        };
+        self.block(BlockIndex((section * SECTION_BLOCKS + block_in_section(pfn)) as u32))
+    }
+
+    /// Blocks of this zone, by number; blocks of other zones between them are left out.
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = Block<'m>> + '_ {
+        (0..self.entries.len())
+            .filter_map(|at| self.block(BlockIndex(at as u32)))
+            .filter(|block| block.entry.load().zone() == self.id)
+    }
+
+    /// The group that holds the frame.
+    #[inline]
+    pub(crate) fn group_of(&self, pfn: Pfn) -> GroupIndex {
+        GroupIndex((pfn.get().wrapping_sub(self.base.get()) / GROUP_FRAMES) as u32)
+    }
+
+    /// The first frame of the group.
+    #[inline]
+    pub(crate) fn group_start(&self, group: GroupIndex) -> Pfn {
+        self.base.add(u64::from(group.0) * GROUP_FRAMES)
+    }
+
+    /// The CPU's lines for this zone, if it has any.
+    #[inline]
+    pub(crate) fn cache_of(&self, cpu: &Cpu) -> Option<&'m CpuCache> {
+        if self.cached_for == CachedFor::Everyone || cpu.node == self.node {
+            self.caches.get(cpu.rank as usize)
+        } else {
+            None
+        }
+    }
+
+    #[inline]
+    pub(crate) fn tree(&self, kind: Kind, class: Class) -> &HintTree<'m> {
+        &self.trees[kind as usize * 3 + class as usize]
+    }
+
+    /// The tree of wholly free blocks, of whatever kind.
+    #[inline]
+    pub(crate) fn free_tree(&self) -> &HintTree<'m> {
+        &self.trees[TREES - 1]
+    }
+}

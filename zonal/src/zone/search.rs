@@ -1,0 +1,202 @@
+//! Finding a block: own partly used blocks, then a free one, then other kinds', then, if need be, every entry.
+//!
+//! A search never claims; it offers blocks to a closure that does, and goes on when the closure lost a race.
+//! Bounds: a constant number of offers a tree, plus one clear for each hint that another operation left stale, plus
+//! one scan of the entries where the hints cannot be trusted or the order is between 1 and 8.
+
+use crate::frame::{BLOCK_FRAMES, BlockIndex, Order};
+use crate::hint::HintTree;
+use crate::topology::Kind;
+use crate::zone::{Block, Zone};
+
+/// Which runs a hint speaks of; the smallest that holds the order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(usize)]
+pub(crate) enum Class {
+    /// A frame.
+    Frame = 0,
+    /// An aligned run of 8.
+    Eight = 1,
+    /// A row, 64.
+    Row = 2,
+}
+
+impl Class {
+    pub(crate) const ALL: [Self; 3] = [Self::Frame, Self::Eight, Self::Row];
+
+    const fn of(order: Order) -> Self {
+        match order.get() {
+            0 => Self::Frame,
+            1..=3 => Self::Eight,
+            _ => Self::Row,
+        }
+    }
+
+    pub(crate) const fn order(self) -> Order {
+        match self {
+            Self::Frame => Order::ZERO,
+            Self::Eight => Order::from_raw(3),
+            Self::Row => Order::ROW,
+        }
+    }
+}
+
+/// What the closure made of an offered block.
+pub(crate) enum Offer<T> {
+    /// Taken.
+    Taken(T),
+    /// Not this one: a race was lost, or it has no such run.
+    Next,
+    /// No block will do (the zone is at its mark).
+    Stop,
+}
+
+/// How a search ended without a taken block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Missed {
+    /// The closure stopped it.
+    Stopped,
+    /// Nothing usable was found.
+    NotFound,
+}
+
+/// Offers a tree makes before the search goes on elsewhere.
+const OFFERS: usize = 16;
+
+type Outcome<T> = Option<Result<T, Missed>>;
+
+impl<'m> Zone<'m> {
+    /// Offers blocks that may hold a run of `order` (below a block), best first, with the kind to retype them to.
+    pub(crate) fn search<T>(
+        &self,
+        order: Order,
+        kind: Kind,
+        start: usize,
+        mut offer: impl FnMut(Block<'m>, Option<Kind>) -> Offer<T>,
+    ) -> Result<T, Missed> {
+        let class = Class::of(order);
+        let own = self.tree(kind, class);
+        let found = self
+            .offer_tree(own, start, |b| self.is_partly_used(b, kind, class), |b| offer(b, None))
+            .or_else(|| self.offer_tree(self.free_tree(), start, is_free, |b| offer(b, Some(kind))))
+            .or_else(|| self.offer_fallbacks(class, kind, start, &mut offer));
+        found.unwrap_or_else(|| self.scan(order, offer))
+    }
+
+    /// Offers wholly free blocks. Where the hints are settled, finding none costs the same whatever the zone's size.
+    pub(crate) fn search_free<T>(
+        &self,
+        start: usize,
+        mut offer: impl FnMut(Block<'m>) -> Offer<T>,
+    ) -> Result<T, Missed> {
+        let tree = self.free_tree();
+        let stamp = tree.stamp();
+        let mut lost = false;
+        let found = self.offer_tree(tree, start, is_free, |b| {
+            let offered = offer(b);
+            lost |= matches!(offered, Offer::Next);
+            offered
+        });
+        match found {
+            Some(outcome) => outcome,
+            // Our own clears moved the guard too: look again at the hints they left, then trust a still guard.
+            None if !lost && self.is_settled_empty(stamp) => Err(Missed::NotFound),
+            None => self.scan(Order::BLOCK, |b, _| offer(b)),
+        }
+    }
+
+    fn is_settled_empty(&self, stamp: crate::hint::Stamp) -> bool {
+        let tree = self.free_tree();
+        tree.settled(stamp) || {
+            let stamp = tree.stamp();
+            tree.search(0).is_none() && tree.settled(stamp)
+        }
+    }
+
+    /// Other kinds' partly used blocks, largest runs first; half free ones are claimed whole for `kind`.
+    fn offer_fallbacks<T>(
+        &self,
+        class: Class,
+        kind: Kind,
+        start: usize,
+        offer: &mut impl FnMut(Block<'m>, Option<Kind>) -> Offer<T>,
+    ) -> Outcome<T> {
+        let classes = Class::ALL.into_iter().rev().filter(|&c| c >= class);
+        classes.flat_map(|c| kind.fallbacks().map(|k| (c, k))).find_map(|(class, other)| {
+            let usable = |b: Block<'m>| self.is_partly_used(b, other, class);
+            self.offer_tree(self.tree(other, class), start, usable, |b| {
+                let half_free = b.entry.load().count() >= BLOCK_FRAMES / 2;
+                offer(b, half_free.then_some(kind))
+            })
+        })
+    }
+
+    /// Offers a tree's blocks from `start` on, clearing hints of blocks that are not usable.
+    fn offer_tree<T>(
+        &self,
+        tree: &HintTree<'m>,
+        start: usize,
+        usable: impl Fn(Block<'m>) -> bool,
+        mut offer: impl FnMut(Block<'m>) -> Offer<T>,
+    ) -> Outcome<T> {
+        let mut from = start;
+        let mut offers = 0;
+        while offers < OFFERS {
+            let index = tree.search(from)?;
+            let Some(block) = self.block(BlockIndex(index as u32)) else { return None };
+            if !usable(block) {
+                tree.clear(index, || usable(block));
+                offers += usize::from(usable(block));
+                continue;
+            }
+            match offer(block) {
+                Offer::Taken(taken) => return Some(Ok(taken)),
+                Offer::Stop => return Some(Err(Missed::Stopped)),
+                Offer::Next => (offers, from) = (offers + 1, index + 1),
+            }
+        }
+        None
+    }
+
+    /// Offers every block that could serve, and repairs its hints: linear, when the hints do not say enough.
+    fn scan<T>(
+        &self,
+        order: Order,
+        mut offer: impl FnMut(Block<'m>, Option<Kind>) -> Offer<T>,
+    ) -> Result<T, Missed> {
+        let least = order.frames();
+        if self.count.free() < self.mark + least {
+            // At the mark no claim can succeed: the offers would only say so one by one.
+            return Err(Missed::Stopped);
+        }
+        for block in self.blocks() {
+            let entry = block.entry.load();
+            let holds = order == Order::BLOCK || block.bitmap.has_run(order);
+            if !entry.is_open() || entry.count() < least || !holds {
+                continue;
+            }
+            self.hint(block, entry, u64::MAX);
+            match offer(block, None) {
+                Offer::Taken(taken) => return Ok(taken),
+                Offer::Stop => return Err(Missed::Stopped),
+                Offer::Next => {}
+            }
+        }
+        Err(Missed::NotFound)
+    }
+
+    /// Whether the block belongs in the tree of this kind and class.
+    pub(crate) fn is_partly_used(&self, block: Block<'m>, kind: Kind, class: Class) -> bool {
+        let entry = block.entry.load();
+        entry.is_open()
+            && entry.zone() == self.id
+            && entry.kind() == kind
+            && (1..BLOCK_FRAMES).contains(&entry.count())
+            && (class == Class::Frame || block.bitmap.has_run(class.order()))
+    }
+}
+
+/// Whether the block belongs in the tree of free blocks.
+fn is_free(block: Block<'_>) -> bool {
+    block.entry.load().is_free_block()
+}

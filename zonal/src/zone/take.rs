@@ -1,0 +1,238 @@
+//! Taking frames out of a zone's blocks: claim the zone's count, claim the block's, take the bits.
+//!
+//! What can be taken is looked for first and claimed after, so that a request which finds nothing holds nothing; a
+//! claim whose run was lost is given back at once. All of it is covered by the transit word, so that a request about
+//! to fail sees that frames are on the move.
+
+use crate::block::bitmap::GroupSpot;
+use crate::block::entry::Claim;
+use crate::block::row::{group_mask, run_mask};
+use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, GroupIndex, Order, Pfn, ROW_FRAMES};
+use crate::mutant::{Mutant, planted};
+use crate::topology::Kind;
+use crate::zone::search::{Missed, Offer};
+use crate::zone::{Block, Zone};
+
+/// Looks a holder of a claim takes at the rows before it gives the claim back. It always finds a frame, unless
+/// misuse has broken the block's count: then it must not look for ever.
+const LOOKS: usize = 64;
+
+/// Frames taken out of one group. The taker calls [`Zone::arrived`] when they are where they can be found.
+#[must_use]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TakenGroup {
+    pub(crate) block: u32,
+    pub(crate) group: GroupIndex,
+    /// First frame of the run asked for, in the group.
+    pub(crate) first: u32,
+    /// All frames taken, the run among them.
+    pub(crate) mask: u32,
+    in_transit: u64,
+}
+
+/// Why a zone did not serve.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Miss {
+    /// Its count does not allow the order above the mark.
+    AtMark,
+    /// No block has such a run.
+    NoRun,
+}
+
+impl From<Missed> for Miss {
+    fn from(missed: Missed) -> Self {
+        match missed {
+            Missed::Stopped => Self::AtMark,
+            Missed::NotFound => Self::NoRun,
+        }
+    }
+}
+
+impl<'m> Zone<'m> {
+    /// Takes a run of `order` (at most a group) and, where the zone stays above its mark, the rest of its group, at
+    /// most `most` frames in all.
+    pub(crate) fn take_group(&self, order: Order, kind: Kind, start: usize, most: u64) -> Result<TakenGroup, Miss> {
+        let run = order.frames();
+        self.search(order, kind, start, |block, retype| {
+            let Some(spot) = block.bitmap.choose_group(order) else { return Offer::Next };
+            let want = u64::from(spot.frames).min(most).max(run);
+            self.count.enter(want);
+            let offer = self.take_spot(block, spot, order, retype, want);
+            if !matches!(offer, Offer::Taken(_)) {
+                self.count.leave(want);
+            }
+            offer
+        })
+        .map_err(Miss::from)
+    }
+
+    fn take_spot(
+        &self,
+        block: Block<'m>,
+        spot: GroupSpot,
+        order: Order,
+        retype: Option<Kind>,
+        want: u64,
+    ) -> Offer<TakenGroup> {
+        let run = order.frames();
+        let Ok(counted) = self.count.claim(want, run, self.mark) else { return Offer::Stop };
+        let Some(claimed) = self.claim_block(block, counted, run, retype) else {
+            self.count.raise(counted);
+            return Offer::Next;
+        };
+        let Some((spot, first, mask)) = take_claimed(block, spot, order, claimed) else {
+            if !planted(Mutant::LostRunKept) {
+                let returned = self.return_claim(block, claimed);
+                self.count.raise(counted - claimed + returned);
+            }
+            return Offer::Next;
+        };
+        let taken = u64::from(mask.count_ones());
+        if counted > taken {
+            let returned = self.return_claim(block, claimed - taken);
+            self.count.raise(counted - claimed + returned);
+        }
+        let shift = spot.half * GROUP_FRAMES as u32;
+        Offer::Taken(TakenGroup {
+            block: block.index.0,
+            group: self.group_of(block.start.add(spot.row as u64 * ROW_FRAMES + u64::from(shift))),
+            first: first - shift,
+            mask: (mask >> shift) as u32,
+            in_transit: want,
+        })
+    }
+
+    /// Claims between `least` and `want` frames of the block, retyping it if told so.
+    fn claim_block(&self, block: Block<'m>, want: u64, least: u64, retype: Option<Kind>) -> Option<u64> {
+        if planted(Mutant::BitsBeforeCount) {
+            return Some(want);
+        }
+        if let Some(kind) = retype {
+            self.hint_retyped(block, kind);
+        }
+        match block.entry.claim(self.id, want, least, retype) {
+            Claim::Got(frames, after) => {
+                if retype.is_some() {
+                    self.refresh_hints(block, after);
+                }
+                Some(frames)
+            }
+            Claim::Refused => None,
+        }
+    }
+
+    /// The frames of a taken group have arrived in a slot word or at the caller.
+    #[inline]
+    pub(crate) fn arrived(&self, taken: &TakenGroup) {
+        self.count.leave(taken.in_transit);
+    }
+
+    /// Takes a run of `order` from a row to half a block.
+    pub(crate) fn take_rows(&self, order: Order, kind: Kind, start: usize) -> Result<Pfn, Miss> {
+        let run = order.frames();
+        self.search(order, kind, start, |block, retype| {
+            let Some(first) = block.bitmap.find_rows(order) else { return Offer::Next };
+            self.count.enter(run);
+            let offer = match self.count.claim(run, run, self.mark) {
+                Err(_) => Offer::Stop,
+                Ok(_) if self.take_counted(block, order, retype, || block.bitmap.take_rows(first, order)) => {
+                    Offer::Taken(block.start.add(first as u64 * ROW_FRAMES))
+                }
+                Ok(_) => Offer::Next,
+            };
+            self.count.leave(run);
+            offer
+        })
+        .map_err(Miss::from)
+    }
+
+    /// With a run's frames claimed from the zone: claims them from the block and takes the bits by `take`, or gives
+    /// both claims back.
+    fn take_counted(&self, block: Block<'m>, order: Order, retype: Option<Kind>, take: impl Fn() -> bool) -> bool {
+        let run = order.frames();
+        if self.claim_block(block, run, run, retype).is_none() {
+            self.count.raise(run);
+            return false;
+        }
+        let taken = take();
+        if !taken && !planted(Mutant::LostRunKept) {
+            let returned = self.return_claim(block, run);
+            self.count.raise(returned);
+        }
+        taken
+    }
+
+    /// Takes a wholly free block: the zone's count and the entry, one locked step each.
+    ///
+    /// Well above the mark the claim is not announced in the transit word: even if every context of every CPU held
+    /// one that it must give back, the zone's count would stay above the mark, so nobody fails because of it.
+    pub(crate) fn take_block(&self, kind: Kind, start: usize) -> Result<Block<'m>, Miss> {
+        self.search_free(start, |block| {
+            if self.count.claim(BLOCK_FRAMES, BLOCK_FRAMES, self.mark + self.slack).is_ok() {
+                return self.take_counted_block(block, kind);
+            }
+            self.count.enter(BLOCK_FRAMES);
+            let offer = match self.count.claim(BLOCK_FRAMES, BLOCK_FRAMES, self.mark) {
+                Ok(_) => self.take_counted_block(block, kind),
+                Err(_) => Offer::Stop,
+            };
+            self.count.leave(BLOCK_FRAMES);
+            offer
+        })
+        .map_err(Miss::from)
+    }
+
+    fn take_counted_block(&self, block: Block<'m>, kind: Kind) -> Offer<Block<'m>> {
+        if block.entry.take_whole(self.id, kind) {
+            return Offer::Taken(block);
+        }
+        self.count.raise(BLOCK_FRAMES);
+        Offer::Next
+    }
+
+    /// Takes exactly the run of `order` (below a block) at frame `offset` of the block, or nothing.
+    pub(crate) fn take_run_at(&self, block: Block<'m>, offset: u64, order: Order) -> Result<(), Miss> {
+        let run = order.frames();
+        let row = (offset / ROW_FRAMES) as usize;
+        let take = || {
+            if order >= Order::ROW {
+                return block.bitmap.take_rows(row, order);
+            }
+            block.bitmap.row(row).take_exact(run_mask(order) << (offset % ROW_FRAMES))
+        };
+        self.count.enter(run);
+        let taken = match self.count.claim(run, run, self.mark) {
+            Err(_) => Err(Miss::AtMark),
+            Ok(_) if self.take_counted(block, order, self.retype_free(block), take) => Ok(()),
+            Ok(_) => Err(Miss::NoRun),
+        };
+        self.count.leave(run);
+        taken
+    }
+
+    /// A wholly free block that is broken up keeps its kind, but its hints change: claim it as a retype to the same.
+    fn retype_free(&self, block: Block<'m>) -> Option<Kind> {
+        let entry = block.entry.load();
+        entry.is_free_block().then(|| entry.kind())
+    }
+}
+
+/// Takes a run of `order` and up to `claimed` frames in all from the spot, or, for single frames, from any group of
+/// the block: the claim says that there is one. The spot, the run's first bit in its row, the mask in the row.
+fn take_claimed(block: Block<'_>, spot: GroupSpot, order: Order, claimed: u64) -> Option<(GroupSpot, u32, u64)> {
+    let claimed = claimed as u32;
+    let mut spot = Some(spot);
+    for _ in 0..LOOKS {
+        if let Some(at) = spot
+            && let Some((first, mask)) = block.bitmap.take_group(at, order, claimed)
+        {
+            debug_assert!(mask & !group_mask(at.half) == 0);
+            return Some((at, first, mask));
+        }
+        if order != Order::ZERO {
+            return None;
+        }
+        spot = block.bitmap.choose_group(order);
+    }
+    None
+}

@@ -1,0 +1,146 @@
+//! Zonelists: for each node the zones to try, in Linux's order (linux-facts 2.3), built once.
+//!
+//! Node-major, in a node from the highest zone to the lowest; only populated zones enter. The no-fallback list of a
+//! node is the head of its fallback list that belongs to it. Readers follow an immutable array: they never wait.
+//!
+//! Node order for node L: L itself if it has memory, then the others by
+//! `(distance + (n < L) + (n has CPUs)) * nodes + load`, ties to the lowest id; a node chosen at another distance than
+//! the one chosen before it gains one load, so that the first of equidistant nodes rotates from L to L.
+
+use crate::frame::{NodeId, ZoneId};
+use crate::topology::{Topology, ZoneKind};
+
+/// No such place in a list.
+const NONE: u32 = u32::MAX;
+
+/// How far a walk goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fallback {
+    /// Own node first, then the others, nearest first.
+    Nodes,
+    /// Own node only (Linux: THISNODE, the NOFALLBACK list).
+    ThisNode,
+}
+
+/// What a list needs to know of a zone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ListedZone {
+    pub(crate) node: NodeId,
+    pub(crate) kind: ZoneKind,
+}
+
+/// All nodes' lists.
+pub(crate) struct Zonelists<'m> {
+    /// `zones` entries a node.
+    entries: &'m [ZoneId],
+    /// For each node and highest zone kind, where the walk starts in the node's list.
+    starts: &'m [[u32; 4]],
+    listed: &'m [ListedZone],
+}
+
+impl<'m> Zonelists<'m> {
+    /// Builds the lists into `entries` (nodes x zones) and `starts` (nodes); `order` and `load` are scratch, one
+    /// element a node.
+    pub(crate) fn build(
+        topology: &Topology<'_>,
+        listed: &'m [ListedZone],
+        entries: &'m mut [ZoneId],
+        starts: &'m mut [[u32; 4]],
+        order: &mut [u16],
+        load: &mut [u32],
+    ) -> Self {
+        load.fill(0);
+        let lists = entries.chunks_mut(listed.len().max(1)).zip(starts.iter_mut());
+        for (local, (list, starts)) in lists.enumerate().take(topology.nodes) {
+            let nodes = order_nodes(topology, listed, local as u16, order, load);
+            let zones = nodes.iter().flat_map(|&node| zones_of(listed, NodeId(node)));
+            for (place, zone) in list.iter_mut().zip(zones) {
+                *place = zone;
+            }
+            for (kind, start) in ZoneKind::ALL.into_iter().zip(starts.iter_mut()) {
+                let first = list.iter().position(|&zone| is_within(listed, zone, kind));
+                *start = first.map_or(NONE, |at| at as u32);
+            }
+        }
+        Self { entries, starts, listed }
+    }
+
+    /// Whether the node is in the topology.
+    pub(crate) fn has_node(&self, node: NodeId) -> bool {
+        usize::from(node.0) < self.starts.len()
+    }
+
+    /// The first zone of a walk from `node` for requests up to `highest`.
+    #[inline]
+    pub(crate) fn first(&self, node: NodeId, highest: ZoneKind) -> Option<ZoneId> {
+        let start = self.starts.get(usize::from(node.0))?[highest as usize];
+        let list = usize::from(node.0) * self.listed.len();
+        self.entries.get(list.wrapping_add(start as usize)).copied().filter(|_| start != NONE)
+    }
+
+    /// The zones of a walk from `node` for requests up to `highest`, in order.
+    pub(crate) fn walk(
+        &self,
+        node: NodeId,
+        highest: ZoneKind,
+        fallback: Fallback,
+    ) -> impl Iterator<Item = ZoneId> + use<'m> {
+        let length = self.listed.len();
+        let list = self.entries.get(usize::from(node.0) * length..).and_then(|rest| rest.get(..length));
+        let listed = self.listed;
+        list.unwrap_or(&[])
+            .iter()
+            .copied()
+            .filter(move |&zone| is_within(listed, zone, highest))
+            .filter(move |&zone| fallback == Fallback::Nodes || listed.get(usize::from(zone.0)).is_some_and(|z| z.node == node))
+    }
+}
+
+fn is_within(listed: &[ListedZone], zone: ZoneId, highest: ZoneKind) -> bool {
+    listed.get(usize::from(zone.0)).is_some_and(|z| z.kind <= highest)
+}
+
+/// The node's zones from the highest to the lowest. (Zones are numbered by node, then upwards.)
+fn zones_of(listed: &[ListedZone], node: NodeId) -> impl Iterator<Item = ZoneId> + '_ {
+    let first = listed.partition_point(|zone| zone.node < node);
+    let end = listed.partition_point(|zone| zone.node <= node);
+    (first..end).rev().map(|zone| ZoneId(zone as u16))
+}
+
+/// The nodes with memory in the order of `local`'s list, in `order`'s head.
+fn order_nodes<'o>(
+    topology: &Topology<'_>,
+    listed: &[ListedZone],
+    local: u16,
+    order: &'o mut [u16],
+    load: &mut [u32],
+) -> &'o [u16] {
+    let nodes = topology.nodes;
+    let has_memory = |node: u16| zones_of(listed, NodeId(node)).next().is_some();
+    let distance = |node: u16| topology.distances.get(usize::from(local) * nodes + usize::from(node)).copied().unwrap_or(255);
+    let mut count = 0;
+    for node in (0..nodes as u16).filter(|&node| has_memory(node)) {
+        if let Some(place) = order.get_mut(count) {
+            *place = node;
+            count += 1;
+        }
+    }
+    let order = order.get_mut(..count).unwrap_or(&mut []);
+    order.sort_unstable_by_key(|&node| {
+        let cpus = u64::from(topology.cpus.contains(&NodeId(node)));
+        let cost = u64::from(distance(node)) + u64::from(node < local) + cpus;
+        let load = u64::from(load.get(usize::from(node)).copied().unwrap_or(0));
+        // The node itself before all others, whatever the matrix says.
+        (node != local, cost * nodes as u64 + load, node)
+    });
+    let mut before = local;
+    for &node in order.iter() {
+        if distance(node) != distance(before)
+            && let Some(load) = load.get_mut(usize::from(node))
+        {
+            *load += 1;
+        }
+        before = node;
+    }
+    order
+}
