@@ -1,2 +1,64 @@
-//! lab
-fn main(){}
+//! The program `zonal`: replays recorded kernels on our allocator, and shows what became of memory.
+//!
+//! One file a subcommand; this one only reads the command line and turns the end into an exit status. Invariant: 0 if
+//! what was asked for holds, 1 if a promise or an oracle was violated, 2 for bad input or arguments; never a panic.
+
+mod bench;
+mod ledger;
+mod output;
+mod picture;
+mod plan;
+mod progress;
+mod replay;
+mod trace;
+
+use std::io::{ErrorKind, Write, stderr};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use output::Format;
+
+/// Physical page allocation without locks: replayed, measured, drawn.
+///
+/// Without a subcommand, a bundled recording is replayed on a machine of two nodes with real memory, each frame stamped
+/// and checked.
+#[derive(Parser, Debug)]
+#[command(name = "zonal", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Print only JSON objects on stdout, one a line.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Replay(replay::ReplayArgs),
+    Bench(bench::BenchArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let format = if cli.json { Format::Json } else { Format::Human };
+    let result = match cli.command {
+        None => replay::run_bundled(format),
+        Some(Command::Replay(args)) => replay::run(args, format),
+        Some(Command::Bench(args)) => bench::run(args, format),
+    };
+    match result {
+        Ok(verdict) => verdict.into(),
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // There is nobody to tell if stderr is closed; the status says it.
+            let _ = writeln!(stderr(), "error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether the reader of our output has seen enough.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}

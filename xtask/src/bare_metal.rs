@@ -13,6 +13,8 @@ use crate::command::{finish, succeeds};
 use crate::outcome::Outcome;
 use crate::workspace::Workspace;
 
+const BUILD: &str = "build --quiet --release --package zonal";
+
 /// Builds the core in every way possible here.
 ///
 /// # Errors
@@ -24,8 +26,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Outcome> {
         outcome = outcome.and(Outcome::skipped("no bare-metal target with 64-bit atomics is installed"));
     }
     for target in &targets {
-        let mut build =
-            workspace.cargo(&["build", "--quiet", "--release", "--package", "zonal", "--target", target]);
+        let mut build = workspace.cargo(BUILD);
+        build.args(["--target", target]);
         outcome = outcome.and(succeeds(&mut build)?);
     }
     Ok(outcome)
@@ -56,7 +58,7 @@ fn core_alone(workspace: &Workspace) -> Result<Outcome> {
             "the sysroot of core alone compiles code that needs std: it proves nothing",
         ));
     }
-    let mut build = workspace.cargo(&["build", "--quiet", "--release", "--package", "zonal"]);
+    let mut build = workspace.cargo(BUILD);
     build.args(["--target", &host.triple]).env("CARGO_TARGET_DIR", &target_dir);
     build.env("CARGO_PROFILE_RELEASE_LTO", "off");
     build.env("CARGO_ENCODED_RUSTFLAGS", format!("--sysroot\u{1f}{}", sysroot.display()));

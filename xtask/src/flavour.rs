@@ -42,7 +42,7 @@ pub(crate) struct Flavour {
 impl Flavour {
     /// `cargo test` of this flavour, in its own build directory.
     pub(crate) fn cargo_test(self, workspace: &Workspace) -> Command {
-        let mut command = workspace.cargo(&["test", "--quiet"]);
+        let mut command = workspace.cargo("test --quiet");
         command.env("CARGO_TARGET_DIR", self.target(workspace)).env("RUSTFLAGS", self.rust_flags());
         if self.atomics != Atomics::Std {
             // Models run many thousand executions, so they are optimised; linking them slowly gains nothing.

@@ -17,12 +17,14 @@ pub(crate) struct Workspace {
 }
 
 impl Workspace {
-    /// The workspace that holds this crate.
+    /// The workspace that holds this crate: as `cargo run` names it now, else as it was when this was compiled (two
+    /// checkouts may share one build directory).
     ///
     /// # Errors
     /// If the crate lies in no directory.
     pub(crate) fn of_this_program() -> Result<Self> {
-        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let here = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        let here = PathBuf::from(here);
         let root = here.parent().with_context(|| format!("{} has no parent", here.display()))?.to_path_buf();
         let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
         Ok(Self { root, target })
@@ -56,10 +58,10 @@ impl Workspace {
         path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
     }
 
-    /// `cargo` in the root, the same cargo that started this program.
-    pub(crate) fn cargo(&self, arguments: &[&str]) -> Command {
+    /// `cargo` in the root, the same cargo that started this program, with these words as arguments.
+    pub(crate) fn cargo(&self, words: &str) -> Command {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        command.current_dir(&self.root).args(arguments).env("CARGO_TARGET_DIR", &self.target);
+        command.current_dir(&self.root).args(words.split_whitespace()).env("CARGO_TARGET_DIR", &self.target);
         command
     }
 }

@@ -46,7 +46,9 @@ impl Binding {
         described.sort_unstable();
         described.dedup();
         let is_here = |node: &NodeId| {
-            online.get(usize::from(node.0)).is_some_and(|number| *number < MASK_BITS && with_memory.contains(number))
+            online
+                .get(usize::from(node.0))
+                .is_some_and(|number| *number < MASK_BITS && with_memory.contains(number))
         };
         if with_memory.len() > 1 && described.iter().all(is_here) {
             return Self::Bound { nodes: online };
@@ -77,7 +79,11 @@ pub(crate) unsafe fn bind(start: *mut c_void, len: usize, node: usize) -> Result
     let status = unsafe {
         libc::syscall(libc::SYS_mbind, start, len, libc::MPOL_BIND, mask.as_ptr(), bits, 0 as libc::c_uint)
     };
-    if status == 0 { Ok(()) } else { Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)) }
+    if status == 0 {
+        Ok(())
+    } else {
+        Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL))
+    }
 }
 
 #[cfg(test)]
@@ -104,7 +110,8 @@ mod tests {
 
     #[test]
     fn the_kernel_binds_to_a_node_there_is_and_to_no_other() {
-        let Some(&here) = sysfs::list(Path::new("/sys/devices/system/node/has_memory")).unwrap_or_default().first()
+        let Some(&here) =
+            sysfs::list(Path::new("/sys/devices/system/node/has_memory")).unwrap_or_default().first()
         else {
             return;
         };

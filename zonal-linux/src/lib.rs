@@ -31,8 +31,8 @@ mod memory;
 mod pool;
 mod simulation;
 
-pub use machine::{Machine, MachineError};
 pub use binding::Binding;
+pub use machine::{Machine, MachineError};
 pub use memory::{MemoryError, Pages, Step};
 pub use pool::{LinuxPlatform, Pool, PoolError};
 pub use simulation::{CpuSource, SimulatedPlatform, Simulation, play_cpu};

@@ -123,7 +123,10 @@ impl Span {
         let too_large = MemoryError::AddressSpace { bytes: u64::MAX };
         let skew = (frames.start.get() % BLOCK_FRAMES) * FRAME_SIZE;
         let bytes = frames.frames().checked_mul(FRAME_SIZE).ok_or(too_large)?;
-        let len = bytes.checked_add(skew + BLOCK_BYTES).and_then(|len| usize::try_from(len).ok()).ok_or(too_large)?;
+        let len = bytes
+            .checked_add(skew + BLOCK_BYTES)
+            .and_then(|len| usize::try_from(len).ok())
+            .ok_or(too_large)?;
         let mapping = Mapping::reserved(len)?;
         let pad = mapping.start().align_offset(BLOCK_BYTES as usize);
         // SAFETY: `pad` is under 2 MiB for a page-aligned start, so pad + skew lies inside the mapping, which is longer
@@ -249,8 +252,12 @@ fn check(ranges: &[MemoryRange], pages: Pages) -> Result<(), MemoryError> {
             }
         }
         Pages::HugeTlb => {
-            let whole = |pfn: Pfn| pfn.get() % BLOCK_FRAMES == 0;
-            match ranges.iter().map(|range| range.range).find(|range| !whole(range.start) || !whole(range.end)) {
+            let whole = |pfn: Pfn| pfn.get().is_multiple_of(BLOCK_FRAMES);
+            match ranges
+                .iter()
+                .map(|range| range.range)
+                .find(|range| !whole(range.start) || !whole(range.end))
+            {
                 Some(FrameRange { start, end }) => Err(MemoryError::NotBlocks { start, end }),
                 None => Ok(()),
             }

@@ -150,6 +150,17 @@ impl Machine {
         machine
     }
 
+    /// Two nodes that share sections of 64 blocks, around section boundaries, with a section missing between them.
+    pub fn interleaved() -> Self {
+        const SECTION: u64 = 64 * BLOCK;
+        let mut machine = Self::equal_nodes(2, 1, SECTION - 2 * BLOCK, 2 * BLOCK);
+        machine.memory.push(Memory::of(0, SECTION + 2 * BLOCK..SECTION + 3 * BLOCK + 5));
+        machine.memory.push(Memory::of(1, SECTION + 5 * BLOCK..SECTION + 6 * BLOCK).movable());
+        machine.memory.push(Memory::of(0, 3 * SECTION - BLOCK..3 * SECTION + 2 * BLOCK));
+        machine.dma32_end = SECTION + 64;
+        machine
+    }
+
     /// A little over one aligned gibibyte, with ragged ends: the largest order fits once.
     pub fn gibibyte() -> Self {
         Self::one_node(2, &[(GIB - 700, 2 * GIB + 1025)])

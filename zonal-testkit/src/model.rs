@@ -1,7 +1,8 @@
 //! The naive model: every frame has a state, every question is answered by looking at frames one after the other.
 //!
 //! It judges answers instead of predicting them: an allocator may choose any usable run, and may refuse only when there
-//! is none. Frames an allocator caches are free here. It knows nothing of words, hints, claims or CPUs.
+//! is none. Frames an allocator caches are free here. It knows nothing of words, hints, claims or CPUs, and it is for
+//! small machines: it keeps something for every frame from the first to the last, holes too.
 //!
 //! Invariant: a frame is held exactly if one run of [`Model::runs`] covers it.
 
@@ -87,7 +88,10 @@ struct Frame {
 pub struct Model {
     zones: Vec<Zone>,
     order: Vec<Vec<usize>>,
-    frames: BTreeMap<u64, Frame>,
+    /// The lowest frame.
+    first: u64,
+    /// Every frame from the lowest on; `None` where one is absent.
+    frames: Vec<Option<Frame>>,
     isolated: BTreeSet<u64>,
     runs: BTreeMap<u64, u64>,
 }
@@ -118,17 +122,18 @@ impl Model {
             .iter()
             .map(|&(node, class)| Zone { node, class, mark: mark(node, class).map_or(0, |m| m.frames) })
             .collect();
-        let free_in = |name| {
-            let zone = names.iter().position(|&n| n == name)?;
+        let (first, end) =
+            classed.keys().next().zip(classed.keys().last()).map_or((0, 0), |(&a, &b)| (a, b + 1));
+        let free_at = |pfn| {
+            let name = classed.get(&pfn)?;
+            let zone = names.iter().position(|n| n == name)?;
             Some(Frame { zone, state: State::Free })
         };
         Self {
             zones,
             order: node_order(machine, &names),
-            frames: classed
-                .into_iter()
-                .filter_map(|(pfn, name)| Some((pfn, free_in(name)?)))
-                .collect(),
+            first,
+            frames: (first..end).map(free_at).collect(),
             isolated: BTreeSet::new(),
             runs: BTreeMap::new(),
         }
@@ -141,7 +146,17 @@ impl Model {
 
     /// The zone of a frame that exists and is not reserved.
     pub fn zone_of(&self, pfn: u64) -> Option<usize> {
-        self.frames.get(&pfn).map(|frame| frame.zone)
+        self.frame(pfn).map(|frame| frame.zone)
+    }
+
+    fn frame(&self, pfn: u64) -> Option<Frame> {
+        let at = pfn.checked_sub(self.first)?;
+        *self.frames.get(usize::try_from(at).ok()?)?
+    }
+
+    /// The frames that exist, lowest first.
+    fn present(&self) -> impl Iterator<Item = (u64, Frame)> {
+        (self.first..).zip(&self.frames).filter_map(|(pfn, frame)| Some((pfn, (*frame)?)))
     }
 
     /// The zones up to `highest` that a request of `node` tries, in order.
@@ -177,7 +192,7 @@ impl Model {
 
     fn count(&self, counted: impl Fn(&Frame) -> bool) -> Figures {
         let mut figures = Figures::default();
-        for (&pfn, frame) in self.frames.iter().filter(|(_, frame)| counted(frame)) {
+        for (pfn, frame) in self.present().filter(|(_, frame)| counted(frame)) {
             figures.managed += 1;
             match frame.state {
                 State::Held => figures.held += 1,
@@ -222,9 +237,9 @@ impl Model {
     /// The first usable run in the first zone that has one: the zone and the run's first frame.
     pub fn usable(&self, ask: &Ask) -> Option<(usize, u64)> {
         ask.zones.iter().find_map(|&zone| {
-            let in_zone = |(&pfn, frame): (&u64, &Frame)| (frame.zone == zone).then_some(pfn);
+            let in_zone = |(pfn, frame): (u64, Frame)| (frame.zone == zone).then_some(pfn);
             let enough = self.figures(zone).free >= ask.frames + self.zones[zone].mark;
-            let mut starts = self.frames.iter().filter_map(in_zone).filter(|pfn| pfn % ask.align == 0);
+            let mut starts = self.present().filter_map(in_zone).filter(|pfn| pfn % ask.align == 0);
             let run = if enough { starts.find(|&pfn| self.run_in(ask, pfn, zone).is_ok()) } else { None };
             run.map(|pfn| (zone, pfn))
         })
@@ -250,7 +265,7 @@ impl Model {
     /// Whether every frame of the run is free, in the zone, not isolated and below the limit.
     fn run_in(&self, ask: &Ask, pfn: u64, zone: usize) -> Result<(), Violation> {
         for pfn in pfn..pfn.saturating_add(ask.frames) {
-            let frame = self.frames.get(&pfn).ok_or(Violation::Absent { pfn })?;
+            let frame = self.frame(pfn).ok_or(Violation::Absent { pfn })?;
             if frame.state == State::Held {
                 return Err(Violation::Taken { pfn });
             }
@@ -269,6 +284,26 @@ impl Model {
 
     /// A run, or part of one, was freed: what is left of it is held on as runs before and after.
     pub fn freed(&mut self, pfn: u64, frames: u64) -> Result<(), Violation> {
+        self.cut(pfn, frames)?;
+        for freed in pfn..pfn + frames {
+            self.set(freed, State::Free);
+        }
+        Ok(())
+    }
+
+    /// A run, or part of one, was split into runs of `part` frames, the last one shorter perhaps.
+    pub fn split(&mut self, pfn: u64, frames: u64, part: u64) -> Result<(), Violation> {
+        let step = usize::try_from(part).ok().filter(|&step| step > 0);
+        let step = step.ok_or(Violation::NotHeld { pfn, frames: part })?;
+        self.cut(pfn, frames)?;
+        for start in (pfn..pfn + frames).step_by(step) {
+            self.runs.insert(start, part.min(pfn + frames - start));
+        }
+        Ok(())
+    }
+
+    /// Takes frames out of the run that covers them.
+    fn cut(&mut self, pfn: u64, frames: u64) -> Result<(), Violation> {
         let (start, length) = self.covering(pfn, frames)?;
         self.runs.remove(&start);
         if start < pfn {
@@ -276,20 +311,6 @@ impl Model {
         }
         if pfn + frames < start + length {
             self.runs.insert(pfn + frames, start + length - pfn - frames);
-        }
-        for freed in pfn..pfn + frames {
-            self.set(freed, State::Free);
-        }
-        Ok(())
-    }
-
-    /// A run was split into runs of `part` frames, the last one shorter perhaps.
-    pub fn split(&mut self, pfn: u64, part: u64) -> Result<(), Violation> {
-        let not_held = Violation::NotHeld { pfn, frames: part };
-        let length = *self.runs.get(&pfn).ok_or(not_held)?;
-        let step = usize::try_from(part).ok().filter(|&step| step > 0).ok_or(not_held)?;
-        for start in (pfn..pfn + length).step_by(step) {
-            self.runs.insert(start, part.min(pfn + length - start));
         }
         Ok(())
     }
@@ -314,7 +335,8 @@ impl Model {
     }
 
     fn set(&mut self, pfn: u64, state: State) {
-        if let Some(frame) = self.frames.get_mut(&pfn) {
+        let at = usize::try_from(pfn - self.first).ok();
+        if let Some(Some(frame)) = at.and_then(|at| self.frames.get_mut(at)) {
             frame.state = state;
         }
     }

@@ -87,7 +87,9 @@ impl fmt::Display for Violation {
             Self::Taken { pfn } => write!(f, "frame {pfn:#x} is held and was handed out again"),
             Self::Isolated { pfn } => write!(f, "frame {pfn:#x} is isolated and was handed out"),
             Self::TwoZones { pfn } => write!(f, "the run crosses into another zone at {pfn:#x}"),
-            Self::ForbiddenZone { pfn, zone } => write!(f, "the run at {pfn:#x} is in zone {zone}, not allowed here"),
+            Self::ForbiddenZone { pfn, zone } => {
+                write!(f, "the run at {pfn:#x} is in zone {zone}, not allowed here")
+            }
             Self::Misaligned { pfn, align } => write!(f, "the run at {pfn:#x} is not a multiple of {align}"),
             Self::TooHigh { pfn, below } => write!(f, "the run at {pfn:#x} does not end below {below:#x}"),
             Self::BelowMark { zone, free, frames, mark } => {
@@ -96,8 +98,12 @@ impl fmt::Display for Violation {
             Self::Refused { pfn, zone, frames } => {
                 write!(f, "{frames} frames were refused though {pfn:#x} in zone {zone} was usable")
             }
-            Self::NotHeld { pfn, frames } => write!(f, "nobody holds the {frames} frames at {pfn:#x} as one run"),
-            Self::Isolation { block } => write!(f, "the block at {block:#x} is isolated already, or not isolated"),
+            Self::NotHeld { pfn, frames } => {
+                write!(f, "nobody holds the {frames} frames at {pfn:#x} as one run")
+            }
+            Self::Isolation { block } => {
+                write!(f, "the block at {block:#x} is isolated already, or not isolated")
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 use std::mem::MaybeUninit; use std::time::Instant; use zonal::*;
 fn main(){
- let memory=[MemoryRange::new(0x100,0x10_0000,0)];
+ let memory=[MemoryRange::new(0x100000,0x20_0000,0)];
  let t=Topology{memory:&memory,reserved:&[],nodes:1,distances:&[10],cpus:&[NodeId(0),NodeId(0)]};
  let c=Config::new(t); let n=metadata_size(&c).unwrap(); println!("meta {n}");
  let mut m=vec![MaybeUninit::uninit();n];

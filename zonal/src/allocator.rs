@@ -12,13 +12,14 @@ use crate::build::build;
 use crate::cache::word::Put;
 use crate::config::Config;
 use crate::error::{AllocError, ConfigError, FreeError};
-use crate::frame::{BLOCK_FRAMES, NodeId, Order, Pfn, ROW_FRAMES, ROWS};
+use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, NodeId, Order, Pfn, ROW_FRAMES, ROWS};
 use crate::gfp::Gfp;
 use crate::mutant::{Mutant, planted};
 use crate::platform::Platform;
 use crate::request::Request;
 use crate::slow;
-use crate::state::{Place, State};
+use crate::state::State;
+use crate::topology::ZoneKind;
 use crate::zone::land::NotLanded;
 use crate::zone::runs::blocks_in;
 use crate::zone::{Block, Cpu, Zone};
@@ -52,14 +53,14 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     #[inline]
     pub fn alloc_raw(&self, request: &Request) -> Result<Pfn, AllocError> {
         let cpu = self.cpu();
-        let pfn = match self.take_hit(request, &cpu) {
-            Some(pfn) => pfn,
-            None => slow::alloc(&self.state, request, &cpu)?,
-        };
-        if self.state.tags.is_some() || request.gfp.contains(Gfp::ZERO) {
-            return self.deliver(request, pfn);
+        if request.plain
+            && self.state.tags.is_none()
+            && let Some(home) = cpu.homes[request.highest as usize]
+            && let Some(hit) = home.cache.take_hinted(request.kind, request.order)
+        {
+            return Ok(home.frame(hit));
         }
-        Ok(pfn)
+        self.alloc_missed(request, cpu)
     }
 
     /// Frees a run. Part of a run of order 8 or less may be freed as it is (in checked mode after a split); part of a
@@ -76,59 +77,59 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// and has been allocated again since with the same order.
     #[inline]
     pub unsafe fn free_raw(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        let place = self.state.place(pfn).inspect_err(|_| assert!(!planted(Mutant::PanicOnForeign)))?;
         if !pfn.is_aligned(order) {
             return Err(FreeError::Misaligned { pfn, order });
         }
-        if let Some(tags) = &self.state.tags {
-            tags.clear(&self.state.map, pfn, order)?;
-        }
-        self.free_run(place, pfn, order)
-    }
-
-    /// Frees a run that has been checked: into a slot word if its group is there, else the slow way.
-    #[inline]
-    pub(crate) fn free_run(&self, place: Place<'m>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        if order > Order::GROUP {
-            return self.free_to_rows(place, pfn, order);
-        }
-        let (zone, cpu) = (place.zone, self.cpu());
-        let Some(cache) = zone.cache_of(&cpu) else { return self.free_to_rows(place, pfn, order) };
-        let (group, mask) = group_and_mask(zone, pfn, order);
-        match cache.put(group, mask) {
-            Put::Kept { first: false } => Ok(()),
-            Put::Kept { first: true } => {
-                zone.cpu_hints.set(cpu.rank as usize);
-                Ok(())
+        let cpu = self.cpu();
+        if order <= Order::GROUP
+            && self.state.tags.is_none()
+            && let Some(home) = cpu.homes[ZoneKind::Normal as usize]
+            && let Some(group) = home.group_of(pfn)
+        {
+            match home.cache.put_hinted(group, group_mask(pfn, order)) {
+                Put::Kept { first: false } => return Ok(()),
+                Put::OtherGroup => {}
+                put => return self.free_noted(put, cpu, pfn, order),
             }
-            Put::AlreadyHere => Err(FreeError::DoubleFree { pfn, order }),
-            Put::OtherGroup => self.free_missed(place, pfn, order, &cpu),
         }
+        self.free_missed(pfn, order, cpu)
     }
 
     /// The CPU this runs on, as the table knows it.
     #[inline]
-    pub(crate) fn cpu(&self) -> Cpu {
-        let cpus = self.state.cpus;
+    pub(crate) fn cpu(&self) -> &'m Cpu<'m> {
         let hint = self.platform.cpu();
-        let number = if hint < cpus.len() { hint } else { hint.checked_rem(cpus.len()).unwrap_or(0) };
-        cpus.get(number).copied().unwrap_or(Cpu { node: NodeId(0), rank: 0 })
+        self.state.cpus.get(hint).unwrap_or_else(|| self.masked_cpu(hint))
     }
 
-    /// Takes a run from this CPU's words for the walk's first zone.
-    #[inline]
-    fn take_hit(&self, request: &Request, cpu: &Cpu) -> Option<Pfn> {
-        if request.order > Order::GROUP || request.is_placed() {
-            return None;
-        }
+    #[cold]
+    fn masked_cpu(&self, hint: usize) -> &'m Cpu<'m> {
+        let number = hint.checked_rem(self.state.cpus.len());
+        number.and_then(|number| self.state.cpus.get(number)).unwrap_or(const { &NO_CPU })
+    }
+
+    /// A request that the hinted word did not serve: this CPU's other words, the zone's blocks, then the ladder.
+    #[inline(never)]
+    fn alloc_missed(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
+        let first = self.first_zone(request, cpu);
+        let served = first.and_then(|zone| {
+            let kept = zone.cache_of(cpu).filter(|_| request.cacheable);
+            let hit = kept.and_then(|cache| cache.take_any_of(request.kind, request.order));
+            hit.map(|hit| zone.frame(hit)).or_else(|| slow::take(zone, request, cpu).ok())
+        });
+        let pfn = match served {
+            Some(pfn) => pfn,
+            None => slow::alloc(&self.state, request, cpu)?,
+        };
+        if self.state.tags.is_some() || request.gfp.contains(Gfp::ZERO) { self.deliver(request, pfn) } else { Ok(pfn) }
+    }
+
+    /// The zone that the request tries first.
+    fn first_zone(&self, request: &Request, cpu: &Cpu<'m>) -> Option<&'m Zone<'m>> {
         let node = request.node.unwrap_or(cpu.node);
-        let zone = self.state.lists.first(node, request.highest)?;
-        let zone = self.state.zones.get(usize::from(zone.0))?;
-        if zone.node != node && request.gfp.contains(Gfp::THISNODE) {
-            return None;
-        }
-        let (group, first) = zone.cache_of(cpu)?.take(request.kind, request.order)?;
-        Some(zone.group_start(group).add(u64::from(first)))
+        let zone = self.state.zones.get(usize::from(self.state.lists.first(node, request.highest).0))?;
+        let allowed = zone.node == node || !request.gfp.contains(Gfp::THISNODE);
+        allowed.then_some(zone)
     }
 
     /// What is left to do with a run that is the caller's: the tag, and zeroing.
@@ -137,8 +138,8 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         let order = request.order;
         if request.gfp.contains(Gfp::ZERO) && !self.platform.zero(pfn, order.frames()) {
             // The run was just taken, so it goes back; nobody saw its tag.
-            if let Ok(place) = self.state.place(pfn) {
-                let _ = self.free_run(place, pfn, order);
+            if let Ok(zone) = self.state.zone_of(pfn) {
+                let _ = self.free_checked(zone, self.cpu(), pfn, order);
             }
             return Err(AllocError::CannotZero { pfn });
         }
@@ -148,30 +149,60 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         Ok(pfn)
     }
 
-    /// A free whose group no slot of this CPU holds: into a word by the rule, else to the row.
-    fn free_missed(&self, place: Place<'m>, pfn: Pfn, order: Order, cpu: &Cpu) -> Result<(), FreeError> {
-        let zone = place.zone;
-        let block = zone.block_at(place.section, pfn).ok_or(FreeError::Foreign { pfn })?;
+    /// A free that the hinted word did not take: the checks, then any word.
+    #[inline(never)]
+    fn free_missed(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Result<(), FreeError> {
+        let zone = self.state.zone_of(pfn).inspect_err(|_| assert!(!planted(Mutant::PanicOnForeign)))?;
+        if let Some(tags) = &self.state.tags {
+            tags.clear(&self.state.map, pfn, order)?;
+        }
+        self.free_checked(zone, cpu, pfn, order)
+    }
+
+    /// Frees a run that is the caller's to free: into a word that has its group, a word by the rule, else the rows.
+    pub(crate) fn free_checked(
+        &self,
+        zone: &'m Zone<'m>,
+        cpu: &Cpu<'m>,
+        pfn: Pfn,
+        order: Order,
+    ) -> Result<(), FreeError> {
+        let Some(cache) = zone.cache_of(cpu).filter(|_| order <= Order::GROUP) else {
+            return self.free_to_rows(zone, pfn, order);
+        };
+        let (group, mask) = (zone.group_of(pfn), group_mask(pfn, order));
+        match cache.put_elsewhere(group, mask) {
+            Put::OtherGroup => {}
+            put => return self.free_noted(put, cpu, pfn, order),
+        }
+        let block = self.state.block_in(zone, pfn)?;
         let entry = block.entry.load();
         let (row, bits) = row_and_mask(pfn.get() % BLOCK_FRAMES, order);
-        if entry.is_isolated() || !entry.is_open_to_frees() {
-            return self.free_to_rows(place, pfn, order);
-        }
-        if block.bitmap.row(row).load() & bits != 0 {
-            return Err(FreeError::DoubleFree { pfn, order });
-        }
-        let (group, mask) = group_and_mask(zone, pfn, order);
-        let kept = zone
-            .cache_of(cpu)
-            .is_some_and(|cache| zone.keep_freed(cpu, zone.line_for(cache, block), group, mask));
+        let kept = !entry.is_isolated()
+            && entry.is_open_to_frees()
+            && block.bitmap.row(row).load() & bits == 0
+            && zone.keep_freed(cpu, cache.line(entry.kind()), group, mask);
         if kept { Ok(()) } else { land(zone, block, pfn, order) }
     }
 
+    /// What a put that found its group leaves to do: the hint of the CPU whose word it was, if it held nothing before.
+    #[inline(never)]
+    fn free_noted(&self, put: Put, cpu: &Cpu<'m>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        match put {
+            Put::Kept { first: false } => Ok(()),
+            Put::Kept { first: true } => {
+                let zone = self.state.zone_of(pfn)?;
+                zone.cpu_hints.set(zone.place_of(cpu));
+                Ok(())
+            }
+            Put::OtherGroup | Put::AlreadyHere => Err(FreeError::DoubleFree { pfn, order }),
+        }
+    }
+
     /// A free past the slot words.
-    pub(crate) fn free_to_rows(&self, place: Place<'m>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        let block = place.zone.block_at(place.section, pfn).ok_or(FreeError::Foreign { pfn })?;
+    fn free_to_rows(&self, zone: &'m Zone<'m>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         if order < Order::BLOCK {
-            return land(place.zone, block, pfn, order);
+            return land(zone, self.state.block_in(zone, pfn)?, pfn, order);
         }
         for index in 0..blocks_in(order) as u64 {
             let pfn = pfn.add(index * BLOCK_FRAMES);
@@ -182,11 +213,14 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     }
 }
 
-/// The run's group and its frames in it.
+/// The CPU of an empty table; no allocator has one.
+const NO_CPU: Cpu<'static> = Cpu { node: NodeId(0), rank: 0, homes: [None; 4] };
+
+/// The run's frames in its group; order at most a group.
 #[inline]
-fn group_and_mask(zone: &Zone<'_>, pfn: Pfn, order: Order) -> (crate::frame::GroupIndex, u32) {
+fn group_mask(pfn: Pfn, order: Order) -> u32 {
     let run = ((1u64 << order.frames()) - 1) as u32;
-    (zone.group_of(pfn), run << (pfn.get() % 32))
+    run << (pfn.get() % GROUP_FRAMES)
 }
 
 /// Lands a run shorter than a block, row by row.

@@ -17,23 +17,21 @@ use crate::hint::{HintTree, words_for};
 use crate::metadata::{Carver, Tally};
 use crate::mutant::{Mutant, planted};
 use crate::section::{
-    ABSENT, LEAF_SECTIONS, MixedOwners, Owner, Section, SectionMap, section_number, table_place,
+    ABSENT, LEAF_SECTIONS, Leaf, MixedOwners, NO_ZONE, Owner, Section, SectionMap, section_number, table_place,
 };
 use crate::state::State;
 use crate::tag::Tags;
 use crate::sync::{AtomicU8, AtomicU64};
 use crate::topology::{Kind, MemoryRange, Placement, ZoneKind};
 use crate::zone::count::ZoneCount;
-use crate::zone::{CachedFor, Cpu, TREES, Zone};
-use crate::zonelist::{ListedZone, Zonelists};
+use crate::zone::{Cpu, TREES, Zone};
+use crate::zonelist::{ListedZone, NodeLoad, Zonelists};
 
 const MAX_NODES: usize = 1024;
 const MAX_CPUS: usize = 4096;
 /// Contexts a CPU can be interrupted in at once: task, softirq, hardirq, NMI.
 const CONTEXTS: u64 = 4;
 
-/// The zone tag of a block without frames.
-const NO_ZONE: ZoneId = ZoneId(u16::MAX);
 /// A section not known to belong to one zone, before the mixed ones are numbered.
 const MIXED: Owner = Owner::Mixed(0);
 
@@ -192,7 +190,7 @@ fn tally(config: &Config<'_>, sizes: &Sizes) -> Tally {
     tally.add::<FrameRange>(topology.reserved.len() as u64);
     tally.add::<ZonePlan>(nodes * 4);
     tally.add::<u32>(sizes.root);
-    tally.add::<u32>(sizes.leaves * LEAF_SECTIONS as u64);
+    tally.add::<Leaf>(sizes.leaves);
     tally.add::<Section>(sizes.sections);
     tally.add::<MixedOwners>(sizes.sections.min(2 * topology.memory.len() as u64 + 2));
     tally.add::<Bitmap>(blocks);
@@ -202,11 +200,11 @@ fn tally(config: &Config<'_>, sizes: &Sizes) -> Tally {
     }
     tally.add::<ListedZone>(sizes.zones);
     tally.add::<ZoneId>(nodes * sizes.zones);
-    tally.add::<[u32; 4]>(nodes);
+    tally.add::<[ZoneId; 4]>(nodes);
     tally.add::<u16>(nodes);
-    tally.add::<u32>(nodes * 2);
-    tally.add::<u32>(0);
-    tally.add::<Cpu>(topology.cpus.len() as u64);
+    tally.add::<u32>(nodes);
+    tally.add::<NodeLoad>(nodes);
+    tally.add::<Cpu<'_>>(topology.cpus.len() as u64);
     tally.add::<Zone<'_>>(sizes.zones);
     tally.add::<CpuCache>(sizes.caches);
     tally.add::<AtomicU64>(sizes.tree_words + sizes.cpu_hint_words);
@@ -301,6 +299,12 @@ pub(crate) fn build<'m>(
     plan_zones(config, memory, reserved, map.sections, plans);
     let listed = list_zones(carver, plans)?;
     let mixed = name_owners(config, carver, (memory, reserved), map.sections, listed)?;
+    for section in map.sections.iter() {
+        let (slot, place) = table_place(section_number(section.start));
+        if let Owner::Zone(zone) = section.owner {
+            map.leaves[map.root[slot] as usize].zones[place] = zone;
+        }
+    }
     let map = SectionMap { root: map.root, leaves: map.leaves, sections: map.sections, mixed };
     build_state(config, carver, (memory, reserved), map, plans, listed)
 }
@@ -308,7 +312,7 @@ pub(crate) fn build<'m>(
 /// The section table while it is being written.
 struct MapParts<'m> {
     root: &'m [u32],
-    leaves: &'m [u32],
+    leaves: &'m mut [Leaf],
     sections: &'m mut [Section],
 }
 
@@ -339,10 +343,13 @@ fn build_map<'m>(
             leaves += 1;
         }
     }
-    let table = carver.array(leaves as usize * LEAF_SECTIONS, |_| ABSENT)?;
+    let table = carver.array(leaves as usize, |_| Leaf {
+        zones: [NO_ZONE; LEAF_SECTIONS],
+        sections: [ABSENT; LEAF_SECTIONS],
+    })?;
     for (index, number) in numbers().enumerate() {
         let (slot, place) = table_place(number);
-        table[root[slot] as usize * LEAF_SECTIONS + place] = index as u32;
+        table[root[slot] as usize].sections[place] = index as u32;
     }
     Ok(MapParts { root, leaves: table, sections })
 }
@@ -472,7 +479,6 @@ fn build_state<'m>(
         Checking::Off => None,
         Checking::On => Some(Tags::new(carver.array(map.sections.len() * SECTION_FRAMES as usize, |_| AtomicU8::new(0))?)),
     };
-    let cpus = build_cpus(config, carver)?;
     let zones = build_zones(config, carver, plans, listed, (map.sections, entries, bitmaps))?;
     for mark in config.marks {
         if !listed.iter().any(|zone| zone.node == mark.node && zone.kind == mark.zone) {
@@ -481,22 +487,48 @@ fn build_state<'m>(
     }
     let nodes = config.topology.nodes;
     let list_entries = carver.array(nodes * listed.len(), |_| NO_ZONE)?;
-    let starts = carver.array(nodes, |_| [0; 4])?;
+    let heads = carver.array(nodes, |_| [NO_ZONE; 4])?;
     let order = carver.array(nodes, |_| 0u16)?;
-    let load = carver.array(nodes, |_| 0u32)?;
-    let lists = Zonelists::build(&config.topology, listed, list_entries, starts, order, load);
+    let load = carver.array(nodes, |_| NodeLoad::default())?;
+    let lists = Zonelists::build(&config.topology, listed, list_entries, heads, order, load);
+    let cpus = build_cpus(config, carver, zones, &lists)?;
     Ok(State { cpus, zones, map, lists, tags })
 }
 
-fn build_cpus<'m>(config: &Config<'_>, carver: &mut Carver<'m>) -> Result<&'m [Cpu], ConfigError> {
-    let ranks = carver.array(config.topology.nodes, |_| 0u32)?;
+/// Ranks CPUs by node, so that a node's CPUs follow each other; as they come where every zone is cached by all.
+fn build_cpus<'m>(
+    config: &Config<'_>,
+    carver: &mut Carver<'m>,
+    zones: &'m [Zone<'m>],
+    lists: &Zonelists<'_>,
+) -> Result<&'m [Cpu<'m>], ConfigError> {
     let nodes = config.topology.cpus;
+    let mut first = 0;
+    let ranks = carver.array(config.topology.nodes, |node| {
+        let cpus = nodes.iter().filter(|cpu| usize::from(cpu.0) == node).count() as u32;
+        first += cpus;
+        first - cpus
+    })?;
     let cpus = carver.array(nodes.len(), |cpu| {
         let node = nodes[cpu];
         let rank = ranks.get_mut(usize::from(node.0)).map_or(0, |rank| core::mem::replace(rank, *rank + 1));
-        Cpu { node, rank: if config.caching == Caching::All { cpu as u32 } else { rank } }
+        let rank = if config.caching == Caching::All { cpu as u32 } else { rank };
+        let mut cpu = Cpu { node, rank, homes: [None; 4] };
+        cpu.homes = ZoneKind::ALL.map(|kind| {
+            let zone = zones.get(usize::from(lists.first(node, kind).0))?;
+            Some(zone.home(zone.cache_of(&cpu)?))
+        });
+        cpu
     })?;
     Ok(cpus)
+}
+
+/// The rank of the first CPU that has lines for the node's zones.
+fn first_rank(config: &Config<'_>, node: NodeId) -> u32 {
+    match config.caching {
+        Caching::Local => config.topology.cpus.iter().filter(|&&cpu| cpu < node).count() as u32,
+        Caching::All | Caching::Off => 0,
+    }
 }
 
 /// What all zones are built from.
@@ -542,7 +574,8 @@ fn build_zones<'m>(
         let plan = plans.get(place_of(&zone)).copied().unwrap_or_default();
         build_zone(config, ZoneId(id as u16), zone, plan, &mut parts)
     })?;
-    for zone in zones.iter() {
+    for zone in zones.iter_mut() {
+        zone.alone = zone.is_alone();
         zone.blocks().for_each(|block| match block.entry.load() {
             entry if entry.is_free_block() => zone.hint(block, entry, u64::MAX),
             entry => zone.refresh_hints(block, entry),
@@ -570,8 +603,10 @@ fn build_zone<'m>(
         kind,
         base: sections.first().map_or(Pfn::new(0), |section| section.start),
         span: FrameRange::new(Pfn::new(plan.start), Pfn::new(plan.end)),
+        alone: false,
         managed: plan.managed,
-        mark: mark.map_or(0, |mark| mark.frames),
+        // No zone holds more; so sums with a mark fit.
+        mark: mark.map_or(0, |mark| mark.frames.min(MAX_FRAMES)),
         slack: config.topology.cpus.len() as u64 * CONTEXTS * BLOCK_FRAMES,
         first_section: first,
         sections,
@@ -580,7 +615,7 @@ fn build_zone<'m>(
         count: ZoneCount::new(plan.managed),
         trees: core::array::from_fn(|_| parts.tree(plan.blocks())),
         caches,
-        cached_for: if config.caching == Caching::All { CachedFor::Everyone } else { CachedFor::OwnNode },
+        first_rank: first_rank(config, node),
         cpu_hints: parts.tree(caches.len()),
         gate: AtomicU64::new(0),
     }

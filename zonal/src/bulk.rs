@@ -28,11 +28,11 @@ impl<P: Platform> PageAllocator<'_, P> {
         let cpu = self.cpu();
         let mut bulk = Bulk { out, filled: 0, left: frames };
         if !request.is_placed() {
-            slow::zones(&self.state, &request, &cpu).for_each(|zone| bulk.fill_from(zone, &request, &cpu));
+            slow::zones(&self.state, &request, cpu).for_each(|zone| bulk.fill_from(zone, &request, cpu));
         }
         while bulk.wants_more() {
             // What the blocks do not have: other CPUs' words, places asked for, and the reason for a failure.
-            match slow::alloc(&self.state, &request, &cpu) {
+            match slow::alloc(&self.state, &request, cpu) {
                 Ok(pfn) => bulk.push_frame(pfn),
                 Err(error) if bulk.filled == 0 => return Err(error),
                 Err(_) => break,
@@ -56,8 +56,8 @@ impl<P: Platform> PageAllocator<'_, P> {
                 if at < done && let Some(tags) = &self.state.tags {
                     let _ = tags.clear(&self.state.map, pfn, Order::ZERO);
                 }
-                if let Ok(place) = self.state.place(pfn) {
-                    let _ = self.free_run(place, pfn, Order::ZERO);
+                if let Ok(zone) = self.state.zone_of(pfn) {
+                    let _ = self.free_checked(zone, self.cpu(), pfn, Order::ZERO);
                 }
             }
             return Err(error);
@@ -112,7 +112,7 @@ impl Bulk<'_> {
     }
 
     /// Takes groups from the zone's blocks while there are any.
-    fn fill_from(&mut self, zone: &Zone<'_>, request: &Request, cpu: &Cpu) {
+    fn fill_from(&mut self, zone: &Zone<'_>, request: &Request, cpu: &Cpu<'_>) {
         let line = zone.cache_of(cpu).map(|cache| cache.line(request.kind));
         while self.wants_more() {
             let start = line.map_or(0, |line| line.start_block());

@@ -18,7 +18,8 @@ pub enum Caching {
 /// Whether each free is checked against how the run was allocated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Checking {
-    /// Only what the words show anyway: foreign, misaligned, already-free bits, part of an unsplit block.
+    /// Only what the words show anyway: frames of no block managed here, misaligned, already-free bits, part of an
+    /// unsplit block. A hole or a reserved frame inside a managed block looks like an allocated one.
     #[default]
     Off,
     /// Double, foreign, misaligned and wrong-order frees are detected in O(1). Costs one byte a frame (0.024 %),

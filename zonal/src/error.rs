@@ -104,7 +104,7 @@ pub enum FreeError {
         /// The order it was freed with.
         order: Order,
     },
-    /// The frames are free already. (Unchecked mode finds this where a free bit or a slot word shows it; frames of
+    /// The frames are free already. (Checked mode: a run was freed here, and none was allocated from here since. Unchecked mode finds this where a free bit or a slot word shows it; frames of
     /// the run that were *not* free are free now.)
     DoubleFree {
         /// The first frame.

@@ -39,7 +39,7 @@ impl<P: Platform> PageAllocator<'_, P> {
         let order = Order::holding(frames).ok_or(AllocError::BadCount { frames })?;
         let whole = request.with_order(order);
         let pfn = self.alloc_raw(&whole)?;
-        if frames == order.frames() {
+        if frames == order.frames() && order <= Order::BLOCK {
             return Ok(pfn);
         }
         // The run is this call's own, so each of these steps is allowed and finds what it expects.
@@ -52,8 +52,8 @@ impl<P: Platform> PageAllocator<'_, P> {
             pieces(pfn, frames).for_each(|(pfn, order)| tags.set(&self.state.map, pfn, order));
         }
         for (pfn, order) in pieces(pfn.add(frames), order.frames() - frames) {
-            if let Ok(place) = self.state.place(pfn) {
-                let _ = self.free_run(place, pfn, order);
+            if let Ok(zone) = self.state.zone_of(pfn) {
+                let _ = self.free_checked(zone, self.cpu(), pfn, order);
             }
         }
         Ok(pfn)
@@ -94,7 +94,7 @@ impl<P: Platform> PageAllocator<'_, P> {
         if !pfn.is_aligned(from) {
             return Err(FreeError::Misaligned { pfn, order: from });
         }
-        self.state.place(pfn)?;
+        self.state.zone_of(pfn)?;
         if let Some(tags) = &self.state.tags {
             tags.clear(&self.state.map, pfn, from)?;
             let parts = (0..from.frames()).step_by(to.frames() as usize);

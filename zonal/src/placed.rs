@@ -61,6 +61,12 @@ fn is_free(block: Block<'_>, offset: u64, order: Order) -> bool {
     (row..row + rows).all(|row| block.bitmap.row(row).load() & mask == mask)
 }
 
+/// With every word of the zone empty: the run may be in several words and the zone at its mark, both.
+fn try_all(zone: &Zone<'_>, take: impl Fn() -> Result<(), Miss>) -> Result<(), Miss> {
+    zone.drain();
+    take()
+}
+
 /// Takes exactly the run of the request's order at `pfn`, out of slot words if need be.
 pub(crate) fn take_at(state: &State<'_>, request: &Request, pfn: Pfn) -> Result<(), Miss> {
     let order = request.order;
@@ -72,7 +78,10 @@ pub(crate) fn take_at(state: &State<'_>, request: &Request, pfn: Pfn) -> Result<
         zone.take_run_at_block(block.index.0 as usize, order, request.kind)
     };
     take().or_else(|miss| {
-        let drained = zone.drain(FrameRange::new(pfn, pfn.add(order.frames())));
-        if drained == 0 && miss == Miss::NoRun { Err(miss) } else { take() }
+        let drained = match miss {
+            Miss::NoRun => zone.drain_range(FrameRange::new(pfn, pfn.add(order.frames()))),
+            Miss::AtMark => zone.drain(),
+        };
+        if drained == 0 { Err(miss) } else { take().or_else(|_| try_all(zone, take)) }
     })
 }

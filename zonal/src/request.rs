@@ -23,6 +23,10 @@ pub struct Request {
     pub(crate) node: Option<NodeId>,
     pub(crate) below: Option<Pfn>,
     pub(crate) align: Order,
+    /// Slot words can serve it: at most a group, anywhere.
+    pub(crate) cacheable: bool,
+    /// Nothing but the CPU's own words for its first zone is asked of a hit: cacheable, no node, nothing to deliver.
+    pub(crate) plain: bool,
 }
 
 impl Request {
@@ -36,7 +40,10 @@ impl Request {
             node: None,
             below: None,
             align: Order::ZERO,
+            cacheable: true,
+            plain: true,
         }
+        .settle()
     }
 
     /// The same run with these flags.
@@ -48,27 +55,33 @@ impl Request {
         if bits != 0 {
             return Err(AllocError::ForbiddenFlags { bits });
         }
-        Ok(Self { gfp, highest: gfp.highest_zone(), kind: gfp.kind(), ..self })
+        Ok(Self { gfp, highest: gfp.highest_zone(), kind: gfp.kind(), ..self }.settle())
     }
 
     /// Prefer this node to the CPU's (and use only it with [`Gfp::THISNODE`]).
     pub const fn node(self, node: NodeId) -> Self {
-        Self { node: Some(node), ..self }
+        Self { node: Some(node), ..self }.settle()
     }
 
     /// Only frames below this one: every frame of the run is. Searched linearly.
     pub const fn below(self, limit: Pfn) -> Self {
-        Self { below: Some(limit), ..self }
+        Self { below: Some(limit), ..self }.settle()
     }
 
     /// The first frame is a multiple of `align`'s frames (no effect at or below the order itself). Searched linearly.
     pub const fn aligned(self, align: Order) -> Self {
-        Self { align, ..self }
+        Self { align, ..self }.settle()
     }
 
     /// The same request at another order.
     pub const fn with_order(self, order: Order) -> Self {
-        Self { order, ..self }
+        Self { order, ..self }.settle()
+    }
+
+    const fn settle(self) -> Self {
+        let cacheable = self.order.get() <= Order::GROUP.get() && !self.is_placed();
+        let special = self.gfp.intersects(Gfp::ZERO.union(Gfp::THISNODE)) || self.node.is_some();
+        Self { cacheable, plain: cacheable && !special, ..self }
     }
 
     /// Whether the run's place is restricted beyond zone and node.

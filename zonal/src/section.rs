@@ -12,6 +12,8 @@ const LEAF_LOG2: u32 = 10;
 pub(crate) const LEAF_SECTIONS: usize = 1 << LEAF_LOG2;
 /// No leaf, or no section.
 pub(crate) const ABSENT: u32 = u32::MAX;
+/// No zone, or several.
+pub(crate) const NO_ZONE: ZoneId = ZoneId(u16::MAX);
 
 /// Whose blocks a section holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,8 +24,16 @@ pub(crate) enum Owner {
     Mixed(u32),
 }
 
-/// The zones of a mixed section's blocks; `ZoneId(u16::MAX)` where there is none.
+/// The zones of a mixed section's blocks; [`NO_ZONE`] where there is none.
 pub(crate) type MixedOwners = [ZoneId; SECTION_BLOCKS];
+
+/// What a stretch of section numbers leads to.
+pub(crate) struct Leaf {
+    /// The zone of all the section's blocks; [`NO_ZONE`] if it is absent or belongs to several.
+    pub(crate) zones: [ZoneId; LEAF_SECTIONS],
+    /// Its dense index; [`ABSENT`].
+    pub(crate) sections: [u32; LEAF_SECTIONS],
+}
 
 /// A section that exists.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +47,7 @@ pub(crate) struct Section {
 #[derive(Clone, Copy)]
 pub(crate) struct SectionMap<'m> {
     pub(crate) root: &'m [u32],
-    pub(crate) leaves: &'m [u32],
+    pub(crate) leaves: &'m [Leaf],
     pub(crate) sections: &'m [Section],
     pub(crate) mixed: &'m [MixedOwners],
 }
@@ -53,19 +63,26 @@ pub(crate) const fn table_place(number: u64) -> (usize, usize) {
 }
 
 impl<'m> SectionMap<'m> {
-    /// The dense index and the section that holds the frame. Three dependent loads of memory that nobody writes.
+    /// The zone of the frame's section, or [`NO_ZONE`] if that takes a closer look. Two dependent loads of memory
+    /// that nobody writes.
     #[inline]
-    pub(crate) fn find(&self, pfn: Pfn) -> Option<(usize, &'m Section)> {
+    pub(crate) fn zone_hint(&self, pfn: Pfn) -> ZoneId {
         let (slot, place) = table_place(section_number(pfn));
-        let leaf = *self.root.get(slot)? as usize;
-        let index = *self.leaves.get(leaf.checked_mul(LEAF_SECTIONS)?.checked_add(place)?)? as usize;
-        Some((index, self.sections.get(index)?))
+        let leaf = self.root.get(slot).and_then(|&leaf| self.leaves.get(leaf as usize));
+        leaf.map_or(NO_ZONE, |leaf| leaf.zones[place % LEAF_SECTIONS])
     }
 
-    /// The zone of a frame's block in a section, if the block has one.
+    /// The dense index of the section that holds the frame.
     #[inline]
-    pub(crate) fn zone(&self, section: &Section, pfn: Pfn) -> Option<ZoneId> {
-        match section.owner {
+    pub(crate) fn find(&self, pfn: Pfn) -> Option<usize> {
+        let (slot, place) = table_place(section_number(pfn));
+        let leaf = self.leaves.get(*self.root.get(slot)? as usize)?;
+        Some(leaf.sections[place % LEAF_SECTIONS] as usize).filter(|&index| index < self.sections.len())
+    }
+
+    /// The zone of the frame's block, if the block has one.
+    pub(crate) fn zone(&self, pfn: Pfn) -> Option<ZoneId> {
+        match self.sections.get(self.find(pfn)?)?.owner {
             Owner::Zone(zone) => Some(zone),
             Owner::Mixed(row) => Some(self.mixed.get(row as usize)?[block_in_section(pfn)]),
         }

@@ -22,9 +22,9 @@ const WALKS: usize = 8;
 /// Every frame there can be.
 pub(crate) const EVERYWHERE: FrameRange = FrameRange::new(Pfn::new(0), Pfn::new(MAX_FRAMES));
 
-/// Serves a request that its CPU's words did not.
+/// Serves a request that its CPU's words and its first zone did not.
 #[cold]
-pub(crate) fn alloc(state: &State<'_>, request: &Request, cpu: &Cpu) -> Result<Pfn, AllocError> {
+pub(crate) fn alloc(state: &State<'_>, request: &Request, cpu: &Cpu<'_>) -> Result<Pfn, AllocError> {
     check(state, request)?;
     let mut walks = 0;
     loop {
@@ -53,7 +53,7 @@ fn check(state: &State<'_>, request: &Request) -> Result<(), AllocError> {
 pub(crate) fn zones<'s, 'm>(
     state: &'s State<'m>,
     request: &Request,
-    cpu: &Cpu,
+    cpu: &Cpu<'_>,
 ) -> impl Iterator<Item = &'m Zone<'m>> + use<'s, 'm> {
     let this_node = request.gfp.contains(Gfp::THISNODE);
     let fallback = if this_node { Fallback::ThisNode } else { Fallback::Nodes };
@@ -67,14 +67,14 @@ pub(crate) fn zones<'s, 'm>(
 }
 
 /// One walk: blocks first, then slot words.
-fn walk(state: &State<'_>, request: &Request, cpu: &Cpu) -> Option<Pfn> {
+fn walk(state: &State<'_>, request: &Request, cpu: &Cpu<'_>) -> Option<Pfn> {
     zones(state, request, cpu)
         .find_map(|zone| take(zone, request, cpu).ok())
         .or_else(|| zones(state, request, cpu).find_map(|zone| take_cached(zone, request, cpu)))
 }
 
 /// Takes a run from a zone's blocks, the way its order is kept.
-fn take(zone: &Zone<'_>, request: &Request, cpu: &Cpu) -> Result<Pfn, Miss> {
+pub(crate) fn take(zone: &Zone<'_>, request: &Request, cpu: &Cpu<'_>) -> Result<Pfn, Miss> {
     let (order, kind) = (request.order, request.kind);
     let start = || zone.cache_of(cpu).map_or(0, |cache| cache.line(kind).start_block());
     if request.is_placed() {
@@ -91,14 +91,14 @@ fn take(zone: &Zone<'_>, request: &Request, cpu: &Cpu) -> Result<Pfn, Miss> {
 }
 
 /// Takes a run out of any CPU's words; a run that no word holds may form in the blocks once they are empty.
-fn take_cached(zone: &Zone<'_>, request: &Request, cpu: &Cpu) -> Option<Pfn> {
+fn take_cached(zone: &Zone<'_>, request: &Request, cpu: &Cpu<'_>) -> Option<Pfn> {
     if !request.is_placed() && request.order <= Order::GROUP {
         let stolen = zone.steal(request.order);
         if stolen.is_some() || request.order == Order::ZERO {
             return stolen;
         }
     }
-    if planted(Mutant::CachedForgotten) || zone.drain(EVERYWHERE) == 0 {
+    if planted(Mutant::CachedForgotten) || zone.drain() == 0 {
         return None;
     }
     take(zone, request, cpu).ok()
@@ -111,7 +111,7 @@ struct Motion {
 }
 
 impl Motion {
-    fn of(state: &State<'_>, request: &Request, cpu: &Cpu) -> Self {
+    fn of(state: &State<'_>, request: &Request, cpu: &Cpu<'_>) -> Self {
         let start = Self { in_flight: 0, moves: 0 };
         zones(state, request, cpu).map(|zone| zone.count.transit()).fold(start, |sum, transit| Self {
             in_flight: sum.in_flight + transit.frames(),
@@ -126,7 +126,7 @@ impl Motion {
 }
 
 /// Why the walk failed, with the figures it ended with.
-fn refusal(state: &State<'_>, request: &Request, cpu: &Cpu, in_flight: u64) -> AllocError {
+fn refusal(state: &State<'_>, request: &Request, cpu: &Cpu<'_>, in_flight: u64) -> AllocError {
     let order = request.order;
     let above = |zone: &Zone<'_>| (zone.count.free() + zone.cached()).saturating_sub(zone.mark);
     let free = zones(state, request, cpu).map(above).sum();

@@ -11,38 +11,38 @@ use crate::zonelist::Zonelists;
 
 /// The parts.
 pub(crate) struct State<'m> {
-    pub(crate) cpus: &'m [Cpu],
+    pub(crate) cpus: &'m [Cpu<'m>],
     pub(crate) zones: &'m [Zone<'m>],
     pub(crate) map: SectionMap<'m>,
     pub(crate) lists: Zonelists<'m>,
     pub(crate) tags: Option<Tags<'m>>,
 }
 
-/// A frame's zone and the dense number of its section.
-#[derive(Clone, Copy)]
-pub(crate) struct Place<'m> {
-    pub(crate) zone: &'m Zone<'m>,
-    pub(crate) section: usize,
-}
-
 impl<'m> State<'m> {
-    /// Where the frame is, or that it is not managed here. Reads nothing that is written after construction.
+    /// The zone that manages the frame. Reads nothing that is written after construction.
     #[inline]
-    pub(crate) fn place(&self, pfn: Pfn) -> Result<Place<'m>, FreeError> {
-        self.find(pfn).ok_or(FreeError::Foreign { pfn })
+    pub(crate) fn zone_of(&self, pfn: Pfn) -> Result<&'m Zone<'m>, FreeError> {
+        match self.zones.get(usize::from(self.map.zone_hint(pfn).0)) {
+            Some(zone) => Ok(zone),
+            None => self.zone_in_mixed(pfn),
+        }
     }
 
-    #[inline]
-    fn find(&self, pfn: Pfn) -> Option<Place<'m>> {
-        let (section, found) = self.map.find(pfn)?;
-        let zone = self.map.zone(found, pfn)?;
-        Some(Place { zone: self.zones.get(usize::from(zone.0))?, section })
+    #[cold]
+    fn zone_in_mixed(&self, pfn: Pfn) -> Result<&'m Zone<'m>, FreeError> {
+        let zone = self.map.zone(pfn).and_then(|zone| self.zones.get(usize::from(zone.0)));
+        zone.ok_or(FreeError::Foreign { pfn })
+    }
+
+    /// The frame's block in its zone.
+    pub(crate) fn block_in(&self, zone: &Zone<'m>, pfn: Pfn) -> Result<Block<'m>, FreeError> {
+        let block = self.map.find(pfn).and_then(|section| zone.block_at(section, pfn));
+        block.ok_or(FreeError::Foreign { pfn })
     }
 
     /// The frame's zone and block.
     pub(crate) fn block(&self, pfn: Pfn) -> Result<(&'m Zone<'m>, Block<'m>), FreeError> {
-        let Place { zone, section } = self.place(pfn)?;
-        let block = zone.block_at(section, pfn).ok_or(FreeError::Foreign { pfn })?;
-        Ok((zone, block))
+        let zone = self.zone_of(pfn)?;
+        Ok((zone, self.block_in(zone, pfn)?))
     }
 }

@@ -30,7 +30,7 @@ impl<'m> Tags<'m> {
     }
 
     fn byte(&self, map: &SectionMap<'m>, pfn: Pfn) -> Option<&'m AtomicU8> {
-        let (section, _) = map.find(pfn)?;
+        let section = map.find(pfn)?;
         self.bytes.get(section * SECTION_FRAMES as usize + offset_in_section(pfn) as usize)
     }
 

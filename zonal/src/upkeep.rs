@@ -6,7 +6,6 @@ use crate::frame::{BLOCK_FRAMES, FrameRange, Pfn, ZoneId};
 use crate::block::entry::Raise;
 use crate::mutant::{Mutant, planted};
 use crate::platform::Platform;
-use crate::slow::EVERYWHERE;
 use crate::zone::{Block, Zone};
 
 /// Times a block's count may change under an isolation before it reports that the block is busy.
@@ -17,23 +16,23 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     pub fn drain_cpu(&self, cpu: usize) -> u64 {
         let Some(cpu) = self.state.cpus.get(cpu) else { return 0 };
         let caches = self.state.zones.iter().filter_map(|zone| Some((zone, zone.cache_of(cpu)?)));
-        caches.map(|(zone, cache)| zone.drain_cache(cache, EVERYWHERE)).sum()
+        caches.map(|(zone, cache)| zone.drain_cache(cache)).sum()
     }
 
     /// Lands what all CPUs cache of a zone; the number of frames.
     pub fn drain_zone(&self, zone: ZoneId) -> u64 {
-        self.zone(zone).map_or(0, |zone| zone.drain(EVERYWHERE))
+        self.zone(zone).map_or(0, Zone::drain)
     }
 
-    /// Lands the groups that all CPUs cache of these frames; the number of frames.
+    /// Lands the groups that all CPUs cache of these frames, and makes the words forget them; the number of frames.
     pub fn drain_range(&self, range: FrameRange) -> u64 {
         let meets = |zone: &&Zone<'_>| zone.span.intersect(range).frames() > 0;
-        self.state.zones.iter().filter(meets).map(|zone| zone.drain(range)).sum()
+        self.state.zones.iter().filter(meets).map(|zone| zone.drain_range(range)).sum()
     }
 
     /// Lands what all CPUs cache; the number of frames.
     pub fn drain_all(&self) -> u64 {
-        self.state.zones.iter().map(|zone| zone.drain(EVERYWHERE)).sum()
+        self.state.zones.iter().map(Zone::drain).sum()
     }
 
     /// Lands what all CPUs cache of a zone and lets nothing be cached until [`PageAllocator::reopen_caches`] has been
@@ -73,8 +72,9 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// of free frames that can be allocated again.
     ///
     /// # Errors
-    /// [`IsolateError::NotBlocks`] if the range is not made of whole managed blocks.
+    /// [`IsolateError::NotBlocks`] if the range is not made of whole managed blocks; then nothing changed.
     pub fn unisolate(&self, range: FrameRange) -> Result<u64, IsolateError> {
+        block_starts(range)?.try_for_each(|start| self.managed_block(start).map(|_| ()))?;
         let mut frames = 0;
         for start in block_starts(range)? {
             let (zone, block) = self.managed_block(start)?;

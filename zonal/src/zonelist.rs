@@ -8,10 +8,8 @@
 //! the one chosen before it gains one load, so that the first of equidistant nodes rotates from L to L.
 
 use crate::frame::{NodeId, ZoneId};
+use crate::section::NO_ZONE;
 use crate::topology::{Topology, ZoneKind};
-
-/// No such place in a list.
-const NONE: u32 = u32::MAX;
 
 /// How far a walk goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,53 +27,63 @@ pub(crate) struct ListedZone {
     pub(crate) kind: ZoneKind,
 }
 
+/// What a rebuild notes of a node.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct NodeLoad {
+    /// Times it was the first of its distance (Linux: node_load).
+    chosen: u32,
+    has_cpus: bool,
+}
+
 /// All nodes' lists.
 pub(crate) struct Zonelists<'m> {
     /// `zones` entries a node.
     entries: &'m [ZoneId],
-    /// For each node and highest zone kind, where the walk starts in the node's list.
-    starts: &'m [[u32; 4]],
+    /// For each node and highest zone kind, the first zone of a walk.
+    heads: &'m [[ZoneId; 4]],
     listed: &'m [ListedZone],
 }
 
 impl<'m> Zonelists<'m> {
-    /// Builds the lists into `entries` (nodes x zones) and `starts` (nodes); `order` and `load` are scratch, one
+    /// Builds the lists into `entries` (nodes x zones) and `heads` (nodes); `order` and `load` are scratch, one
     /// element a node.
     pub(crate) fn build(
         topology: &Topology<'_>,
         listed: &'m [ListedZone],
         entries: &'m mut [ZoneId],
-        starts: &'m mut [[u32; 4]],
+        heads: &'m mut [[ZoneId; 4]],
         order: &mut [u16],
-        load: &mut [u32],
+        load: &mut [NodeLoad],
     ) -> Self {
-        load.fill(0);
-        let lists = entries.chunks_mut(listed.len().max(1)).zip(starts.iter_mut());
-        for (local, (list, starts)) in lists.enumerate().take(topology.nodes) {
+        load.fill(NodeLoad::default());
+        for cpu in topology.cpus {
+            if let Some(load) = load.get_mut(usize::from(cpu.0)) {
+                load.has_cpus = true;
+            }
+        }
+        let lists = entries.chunks_mut(listed.len().max(1)).zip(heads.iter_mut());
+        for (local, (list, heads)) in lists.enumerate().take(topology.nodes) {
             let nodes = order_nodes(topology, listed, local as u16, order, load);
             let zones = nodes.iter().flat_map(|&node| zones_of(listed, NodeId(node)));
             for (place, zone) in list.iter_mut().zip(zones) {
                 *place = zone;
             }
-            for (kind, start) in ZoneKind::ALL.into_iter().zip(starts.iter_mut()) {
-                let first = list.iter().position(|&zone| is_within(listed, zone, kind));
-                *start = first.map_or(NONE, |at| at as u32);
+            for (kind, head) in ZoneKind::ALL.into_iter().zip(heads.iter_mut()) {
+                *head = list.iter().copied().find(|&zone| is_within(listed, zone, kind)).unwrap_or(NO_ZONE);
             }
         }
-        Self { entries, starts, listed }
+        Self { entries, heads, listed }
     }
 
     /// Whether the node is in the topology.
     pub(crate) fn has_node(&self, node: NodeId) -> bool {
-        usize::from(node.0) < self.starts.len()
+        usize::from(node.0) < self.heads.len()
     }
 
-    /// The first zone of a walk from `node` for requests up to `highest`.
+    /// The first zone of a walk from `node` for requests up to `highest`; [`NO_ZONE`] if there is none.
     #[inline]
-    pub(crate) fn first(&self, node: NodeId, highest: ZoneKind) -> Option<ZoneId> {
-        let start = self.starts.get(usize::from(node.0))?[highest as usize];
-        let list = usize::from(node.0) * self.listed.len();
-        self.entries.get(list.wrapping_add(start as usize)).copied().filter(|_| start != NONE)
+    pub(crate) fn first(&self, node: NodeId, highest: ZoneKind) -> ZoneId {
+        self.heads.get(usize::from(node.0)).map_or(NO_ZONE, |heads| heads[highest as usize])
     }
 
     /// The zones of a walk from `node` for requests up to `highest`, in order.
@@ -113,7 +121,7 @@ fn order_nodes<'o>(
     listed: &[ListedZone],
     local: u16,
     order: &'o mut [u16],
-    load: &mut [u32],
+    load: &mut [NodeLoad],
 ) -> &'o [u16] {
     let nodes = topology.nodes;
     let has_memory = |node: u16| zones_of(listed, NodeId(node)).next().is_some();
@@ -127,18 +135,17 @@ fn order_nodes<'o>(
     }
     let order = order.get_mut(..count).unwrap_or(&mut []);
     order.sort_unstable_by_key(|&node| {
-        let cpus = u64::from(topology.cpus.contains(&NodeId(node)));
-        let cost = u64::from(distance(node)) + u64::from(node < local) + cpus;
-        let load = u64::from(load.get(usize::from(node)).copied().unwrap_or(0));
+        let load = load.get(usize::from(node)).copied().unwrap_or_default();
+        let cost = u64::from(distance(node)) + u64::from(node < local) + u64::from(load.has_cpus);
         // The node itself before all others, whatever the matrix says.
-        (node != local, cost * nodes as u64 + load, node)
+        (node != local, cost * nodes as u64 + u64::from(load.chosen), node)
     });
     let mut before = local;
     for &node in order.iter() {
         if distance(node) != distance(before)
             && let Some(load) = load.get_mut(usize::from(node))
         {
-            *load += 1;
+            load.chosen += 1;
         }
         before = node;
     }

@@ -90,12 +90,19 @@ fn compare_lists(machine: &Machine) {
         (info.node.0, info.kind)
     };
     let expected = |zones: Vec<usize>| -> Vec<(u16, ZoneKind)> {
-        zones.iter().map(|&at| (model.zones()[at].node, support::zone_kind(model.zones()[at].class))).collect()
+        zones
+            .iter()
+            .map(|&at| (model.zones()[at].node, support::zone_kind(model.zones()[at].class)))
+            .collect()
     };
     for node in 0..machine.nodes() as u16 {
         let listed = |fallback| -> Vec<_> { allocator.zonelist(NodeId(node), fallback).map(named).collect() };
         assert_eq!(listed(Fallback::Nodes), expected(model.zonelist(node, Class::Movable)), "node {node}");
-        assert_eq!(listed(Fallback::ThisNode), expected(model.own_zones(node, Class::Movable)), "node {node}");
+        assert_eq!(
+            listed(Fallback::ThisNode),
+            expected(model.own_zones(node, Class::Movable)),
+            "node {node}"
+        );
     }
 }
 
@@ -106,7 +113,8 @@ fn zones_go_from_high_to_low_inside_a_node() {
     let kinds: Vec<_> = allocator.zones().map(|info| (info.node.0, info.kind)).collect();
     use ZoneKind::{Dma, Dma32, Movable, Normal};
     assert_eq!(kinds, [(0, Dma), (0, Dma32), (0, Normal), (0, Movable), (1, Normal), (1, Movable)]);
-    let list = |node, fallback| -> Vec<u16> { allocator.zonelist(NodeId(node), fallback).map(|id| id.0).collect() };
+    let list =
+        |node, fallback| -> Vec<u16> { allocator.zonelist(NodeId(node), fallback).map(|id| id.0).collect() };
     assert_eq!(list(0, Fallback::Nodes), [3, 2, 1, 0, 5, 4]);
     assert_eq!(list(1, Fallback::Nodes), [5, 4, 3, 2, 1, 0]);
     assert_eq!(list(0, Fallback::ThisNode), [3, 2, 1, 0]);
@@ -135,18 +143,22 @@ fn matrix() -> impl Strategy<Value = Matrix> {
         let distance = prop_oneof![8 => prop::sample::select(vec![11u8, 12, 20, 21, 32]), 1 => 11u8..=255];
         let distances = prop::collection::vec(prop::collection::vec(distance, nodes), nodes);
         let flags = || prop::collection::vec(prop::bool::weighted(0.8), nodes);
-        (distances, flags(), flags(), 0..nodes).prop_map(|(mut distances, mut has_memory, mut has_cpus, one)| {
-            for (node, row) in distances.iter_mut().enumerate() {
-                row[node] = 10;
-            }
-            has_memory[one] = true;
-            has_cpus[one] = true;
-            Matrix { distances, has_memory, has_cpus }
-        })
+        (distances, flags(), flags(), 0..nodes).prop_map(
+            |(mut distances, mut has_memory, mut has_cpus, one)| {
+                for (node, row) in distances.iter_mut().enumerate() {
+                    row[node] = 10;
+                }
+                has_memory[one] = true;
+                has_cpus[one] = true;
+                Matrix { distances, has_memory, has_cpus }
+            },
+        )
     })
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn random_matrices(matrix in matrix()) {
         prop_assert_eq!(orders(&matrix), zonelist_order(&matrix));

@@ -24,11 +24,12 @@ fn compare(machine: &Machine, setup: Setup, ops: Vec<Op>) {
 
 fn machine() -> impl Strategy<Value = Machine> {
     prop_oneof![
-        Just(Machine::one_block()),
-        Just(Machine::ragged()),
-        Just(Machine::two_nodes()),
-        Just(Machine::one_node(2, &[(3 * BLOCK, 9 * BLOCK)])),
-        Just(Machine::equal_nodes(2, 2, 100, 2 * BLOCK)),
+        4 => Just(Machine::one_block()),
+        4 => Just(Machine::ragged()),
+        4 => Just(Machine::two_nodes()),
+        4 => Just(Machine::one_node(2, &[(3 * BLOCK, 9 * BLOCK)])),
+        4 => Just(Machine::equal_nodes(2, 2, 100, 2 * BLOCK)),
+        99 => Just(Machine::interleaved()),
     ]
 }
 
@@ -37,7 +38,7 @@ fn caching() -> impl Strategy<Value = Caching> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_answer_is_one_the_model_accepts(

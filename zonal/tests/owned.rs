@@ -29,7 +29,8 @@ fn a_drop_gives_the_frames_back() -> Result<(), AllocError> {
 #[test]
 fn owners_keep_their_frames_apart() -> Result<(), AllocError> {
     let (allocator, _) = allocator(&Machine::one_block());
-    let owners: Vec<_> = (0..512).map(|_| allocator.alloc(&Request::order(Order::ZERO))).collect::<Result<_, _>>()?;
+    let owners: Vec<_> =
+        (0..512).map(|_| allocator.alloc(&Request::order(Order::ZERO))).collect::<Result<_, _>>()?;
     let frames: BTreeSet<Pfn> = owners.iter().map(|owner| owner.pfn()).collect();
     assert_eq!(frames.len(), 512);
     assert!(allocator.alloc(&Request::order(Order::ZERO)).is_err());
@@ -44,7 +45,7 @@ fn splits_to_the_end(setup: &Setup) -> Result<(), AllocError> {
     let (allocator, _) = built(setup);
     let mut rest = allocator.alloc(&Request::order(order(11)))?;
     for by in (0..11).rev() {
-        let (low, high) = rest.split().ok().expect("an order above 0 splits");
+        let (low, high) = rest.split().expect("an order above 0 splits");
         assert_eq!((low.order(), high.order()), (order(by), order(by)));
         assert_eq!(high.pfn(), low.pfn().add(1 << by));
         assert_eq!(held(&allocator), 2 << by);
@@ -53,7 +54,7 @@ fn splits_to_the_end(setup: &Setup) -> Result<(), AllocError> {
         assert_eq!(held(&allocator), 1 << by);
         rest = kept;
     }
-    let single = rest.split().err().expect("one frame does not split");
+    let single = rest.split().expect_err("one frame does not split");
     assert_eq!(single.order(), Order::ZERO);
     assert_eq!(held(&allocator), 1);
     drop(single);
@@ -74,10 +75,10 @@ fn merges_what_was_split(setup: &Setup) -> Result<(), AllocError> {
     for by in 1..=11 {
         let whole = allocator.alloc(&Request::order(order(by)))?;
         let start = whole.pfn();
-        let (low, high) = whole.split().ok().expect("an order above 0 splits");
+        let (low, high) = whole.split().expect("an order above 0 splits");
         // The halves find each other in either order.
         let merged = if by % 2 == 0 { low.merge(high) } else { high.merge(low) };
-        let merged = merged.ok().expect("halves of one run merge");
+        let merged = merged.expect("halves of one run merge");
         assert_eq!((merged.pfn(), merged.order()), (start, order(by)));
         assert_eq!(held(&allocator), 1 << by);
         drop(merged);

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use support::{FakeCpu, Setup, audited, built, order, range};
 use zonal::{
-    AllocError, Caching, Config, ConfigError, Gfp, MemoryRange, NodeId, OneCpu, OnceAllocator, Order, PageAllocator,
-    Pfn, Platform, Request, Topology,
+    AllocError, Caching, Config, ConfigError, Gfp, MemoryRange, NodeId, OnceAllocator, OneCpu, Order,
+    PageAllocator, Pfn, Platform, Request, Topology,
 };
 use zonal_testkit::{BLOCK, Machine, Seeded};
 
@@ -18,14 +18,21 @@ fn serves(machine: &Machine) -> Result<(), Box<dyn std::error::Error>> {
     let setup = Setup::of(machine);
     let (mut memory, cpu) = (setup.lend()?, FakeCpu::default());
     let allocator = PageAllocator::new(&setup.config(), &cpu, &mut memory)?;
-    assert_eq!(audited(&allocator).free, machine.memory.iter().map(|m| m.frames.end - m.frames.start).sum::<u64>());
+    assert_eq!(
+        audited(&allocator).free,
+        machine.memory.iter().map(|m| m.frames.end - m.frames.start).sum::<u64>()
+    );
     let mut held = Vec::new();
     for at in (0..machine.cpus.len()).step_by(7) {
         cpu.move_to(at);
         for by in 0..=18 {
             let frames = allocator.alloc(&Request::order(order(by)))?;
             let near = &machine.memory[usize::from(machine.cpus[at])];
-            assert!(near.frames.contains(&frames.pfn().get()), "CPU {at} got {} of another node", frames.pfn());
+            assert!(
+                near.frames.contains(&frames.pfn().get()),
+                "CPU {at} got {} of another node",
+                frames.pfn()
+            );
             held.push(frames);
         }
     }
@@ -73,9 +80,8 @@ fn as_many_nodes_and_cpus_as_can_be_configured() -> Result<(), AllocError> {
 
 #[test]
 fn many_instances_keep_to_themselves() -> Result<(), AllocError> {
-    let instances: Vec<_> = (1..=50)
-        .map(|blocks| built(&Setup::of(&Machine::one_node(1, &[(0, blocks * BLOCK)]))).0)
-        .collect();
+    let instances: Vec<_> =
+        (1..=50).map(|blocks| built(&Setup::of(&Machine::one_node(1, &[(0, blocks * BLOCK)]))).0).collect();
     for allocator in &instances {
         allocator.alloc_raw(&Request::order(order(4)))?;
     }
@@ -92,7 +98,8 @@ static GLOBAL: OnceAllocator<OneCpu> = OnceAllocator::new();
 fn an_allocator_is_a_static() -> Result<(), Box<dyn std::error::Error>> {
     assert!(GLOBAL.get().is_none());
     let memory = [MemoryRange::new(0, 4 * BLOCK, 0)];
-    let topology = Topology { memory: &memory, reserved: &[], nodes: 1, distances: &[10], cpus: &[NodeId(0)] };
+    let topology =
+        Topology { memory: &memory, reserved: &[], nodes: 1, distances: &[10], cpus: &[NodeId(0)] };
     let config = Config::new(topology);
     let allocator = GLOBAL.init(&config, OneCpu, support::lent(zonal::metadata_size(&config)?).leak())?;
     let frames = allocator.alloc(&Request::order(order(3)).gfp(Gfp::KERNEL)?)?;
@@ -131,25 +138,34 @@ impl Stamps {
     }
 }
 
+/// How threads churn.
+#[derive(Clone, Copy)]
+struct Churn {
+    threads: u64,
+    smallest: u8,
+    largest: u8,
+    /// Runs a thread holds about at once.
+    runs: u64,
+}
+
 /// What one thread does until told to stop: random orders taken and freed, every frame stamped while it is held.
 fn churn(
     allocator: &PageAllocator<'_, ThreadCpu>,
     stamps: &Stamps,
     thread: u64,
-    largest: u64,
-    share: usize,
+    how: Churn,
     stop: &AtomicBool,
 ) -> u64 {
     CPU.set(thread as usize);
     let mut numbers = Seeded::new(thread);
     let mut held: Vec<(Pfn, Order)> = Vec::new();
     let mut operations = 0;
+    let spread = u64::from(how.largest - how.smallest) + 1;
     while !stop.load(Ordering::Relaxed) {
         operations += 1;
-        let take = numbers.below(share as u64 * 2) as usize >= held.len();
-        if take {
+        if numbers.below(how.runs * 2) >= held.len() as u64 {
             // Small orders often: the lesser of two numbers.
-            let by = order(numbers.below(largest + 1).min(numbers.below(largest + 1)) as u8);
+            let by = order(how.smallest + numbers.below(spread).min(numbers.below(spread)) as u8);
             let gfp = if numbers.below(2) == 0 { Gfp::KERNEL } else { Gfp::HIGHUSER_MOVABLE };
             let request = Request::order(by).gfp(gfp).expect("the flags are good ones");
             if let Ok(pfn) = allocator.alloc_raw(&request) {
@@ -188,29 +204,29 @@ fn give_back(
     }
 }
 
-/// Threads churn, one more drains, closes, isolates; at the end nothing is missing.
-fn storm(setup: &Setup, threads: u64, largest: u64, share: usize, time: Duration) {
+/// Threads churn, this one drains, closes and isolates; at the end nothing is missing.
+fn storm(setup: &Setup, how: Churn) {
     let frames = setup.memory.iter().map(|memory| memory.range.end.get()).max().unwrap_or(0);
     let mut memory = setup.lend().expect("the machine is a good one");
-    let allocator = PageAllocator::new(&setup.config(), ThreadCpu, &mut memory).expect("the machine is a good one");
+    let allocator =
+        PageAllocator::new(&setup.config(), ThreadCpu, &mut memory).expect("the machine is a good one");
     let (stamps, stop) = (Stamps::new(frames), AtomicBool::new(false));
     let operations: u64 = std::thread::scope(|scope| {
         let (allocator, stamps, stop) = (&allocator, &stamps, &stop);
-        let workers: Vec<_> = (1..=threads)
-            .map(|thread| scope.spawn(move || churn(allocator, stamps, thread, largest, share, stop)))
-            .collect();
-        disturb(allocator, frames, time);
+        let start = |thread| scope.spawn(move || churn(allocator, stamps, thread, how, stop));
+        let workers: Vec<_> = (1..=how.threads).map(start).collect();
+        disturb(allocator, frames);
         stop.store(true, Ordering::Relaxed);
         workers.into_iter().map(|worker| worker.join().expect("a thread found a frame stamped")).sum()
     });
-    assert!(operations > 1000, "only {operations} operations in {time:?}");
+    assert!(operations > 1000, "only {operations} operations in {STORM:?}");
     let summary = audited(&allocator);
     assert_eq!((summary.free + summary.cached, summary.in_flight), (summary.managed, 0), "{summary:?}");
     stamps.0.iter().for_each(|stamp| assert_eq!(stamp.load(Ordering::Relaxed), 0));
 }
 
-fn disturb(allocator: &PageAllocator<'_, ThreadCpu>, frames: u64, time: Duration) {
-    let end = Instant::now() + time;
+fn disturb(allocator: &PageAllocator<'_, ThreadCpu>, frames: u64) {
+    let end = Instant::now() + STORM;
     let mut numbers = Seeded::new(99);
     while Instant::now() < end {
         let zone = zonal::ZoneId(numbers.below(allocator.zones().count() as u64) as u16);
@@ -234,22 +250,35 @@ fn disturb(allocator: &PageAllocator<'_, ThreadCpu>, frames: u64, time: Duration
 }
 
 const STORM: Duration = Duration::from_millis(700);
+const SMALL: Churn = Churn { threads: 2, smallest: 0, largest: 5, runs: 60 };
+const LARGE: Churn = Churn { threads: 4, smallest: 0, largest: 11, runs: 20 };
 
 #[test]
 fn threads_on_a_full_machine_never_share_a_frame() {
-    storm(&Setup::of(&Machine::one_node(4, &[(0, 2 * BLOCK)])), 2, 5, 60, STORM);
-    storm(&Setup::of(&Machine::one_node(4, &[(0, 2 * BLOCK)])).caching(Caching::Off), 3, 9, 10, STORM);
+    let setup = Setup::of(&Machine::one_node(4, &[(0, 2 * BLOCK)]));
+    storm(&setup, SMALL);
+    storm(&setup.caching(Caching::Off), Churn { threads: 3, runs: 200, ..SMALL });
 }
 
 #[test]
 fn threads_with_large_orders_never_share_a_frame() {
-    storm(&Setup::of(&Machine::one_node(5, &[(0, 16 * BLOCK + 100)])), 4, 11, 20, STORM);
-    storm(&Setup::of(&Machine::one_node(2, &[(0, 64 * BLOCK)])).checked(), 2, 12, 30, STORM);
+    storm(&Setup::of(&Machine::one_node(5, &[(0, 16 * BLOCK + 100)])), LARGE);
+    storm(
+        &Setup::of(&Machine::one_node(2, &[(0, 64 * BLOCK)])).checked(),
+        Churn { threads: 2, largest: 12, ..LARGE },
+    );
+}
+
+#[test]
+fn threads_at_orders_7_and_8_never_share_a_block() {
+    let setup = Setup::of(&Machine::one_node(4, &[(0, 3 * BLOCK)]));
+    storm(&setup, Churn { threads: 3, smallest: 7, largest: 8, runs: 4 });
+    storm(&setup.caching(Caching::Off), Churn { threads: 3, smallest: 6, largest: 9, runs: 2 });
 }
 
 #[test]
 fn threads_on_two_nodes_never_share_a_frame() {
     let machine = Machine::two_nodes();
-    storm(&Setup::of(&machine).caching(Caching::All), 3, 9, 60, STORM);
-    storm(&Setup::of(&machine).checked(), 4, 8, 60, STORM);
+    storm(&Setup::of(&machine).caching(Caching::All), Churn { threads: 3, largest: 9, ..SMALL });
+    storm(&Setup::of(&machine).checked(), Churn { threads: 4, largest: 8, ..SMALL });
 }

@@ -144,8 +144,8 @@ impl Measurer {
 }
 
 fn build(workspace: &Workspace) -> Result<PathBuf> {
-    let mut cargo = workspace.cargo(&["build", "--release", "--package", "zonal", "--example", PROGRAM]);
-    let finished = finish(cargo.arg("--message-format=json-render-diagnostics"))?;
+    let mut cargo = workspace.cargo("build --release --package zonal --example");
+    let finished = finish(cargo.args([PROGRAM, "--message-format=json-render-diagnostics"]))?;
     ensure!(finished.status.success(), finished.account(&cargo));
     let messages = Message::parse_stream(finished.stdout.as_bytes()).filter_map(Result::ok);
     let mut executables = messages.filter_map(|message| match message {

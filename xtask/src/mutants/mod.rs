@@ -1,7 +1,7 @@
 //! The planted faults: each is woken alone, and its named check must notice.
 //!
-//! Every check first runs with no mutant awake and must pass. `--canary` then shows that this command can fail: the
-//! unmutated code stands in for every mutant, nothing is there to notice, and the exit status must be 1.
+//! Every check first runs with no mutant awake and must pass. `--canary` shows that this command can fail: the
+//! unmutated code stands in for a mutant, nothing is there to notice, and the exit status must be 1.
 
 mod binaries;
 mod catalogue;
@@ -31,7 +31,7 @@ pub(crate) struct Options {
     /// One JSON object a line on stdout: mutant, promise, check, caught, how, seconds.
     #[arg(long)]
     json: bool,
-    /// Run the unmutated code in place of each mutant: must exit 1.
+    /// Run the unmutated code in place of the mutants named, or of the first one: must exit 1.
     #[arg(long)]
     canary: bool,
     /// Only these mutants.
@@ -64,7 +64,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
     let text = fs::read_to_string(workspace.path(CATALOGUE)).context(CATALOGUE)?;
     let all = catalogue::parse(&text).context(CATALOGUE)?;
     let declared = catalogue::declared(&workspace.path(DECLARATIONS))?;
-    let chosen = choose(&all, &options.names)?;
+    let chosen = choose(&all, options)?;
     let bench = Bench::new(workspace, &chosen)?;
     let mut outcome = Outcome::default();
     if !options.canary {
@@ -80,11 +80,13 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
     Ok(outcome)
 }
 
-fn choose<'a>(all: &'a [Mutant], names: &[String]) -> Result<Vec<&'a Mutant>> {
+fn choose<'a>(all: &'a [Mutant], options: &Options) -> Result<Vec<&'a Mutant>> {
+    let names = &options.names;
     for name in names {
         ensure!(all.iter().any(|mutant| mutant.name == *name), "there is no mutant {name:?} in {CATALOGUE}");
     }
-    Ok(all.iter().filter(|mutant| names.is_empty() || names.contains(&mutant.name)).collect())
+    let most = if options.canary && names.is_empty() { 1 } else { all.len() };
+    Ok(all.iter().filter(|mutant| names.is_empty() || names.contains(&mutant.name)).take(most).collect())
 }
 
 /// The built checks and a place for their logs.
@@ -160,11 +162,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_name_is_refused_and_none_means_all() {
+    fn an_unknown_name_is_refused_and_none_means_all_but_for_the_canary() {
         let text = "[[mutant]]\nname = \"A\"\npromise = \"P1\"\nbuild = \"std\"\ncheck = \"t\"\n";
-        let all = catalogue::parse(text).unwrap();
-        assert_eq!(choose(&all, &[]).unwrap().len(), 1);
-        assert_eq!(choose(&all, &["A".into()]).unwrap().len(), 1);
-        assert!(choose(&all, &["B".into()]).unwrap_err().to_string().contains("\"B\""));
+        let all = catalogue::parse(&(text.to_owned() + &text.replace('A', "B"))).unwrap();
+        let only = |name: &str| Options { names: vec![name.into()], ..Options::default() };
+        assert_eq!(choose(&all, &Options::default()).unwrap().len(), 2);
+        assert_eq!(choose(&all, &Options::of_canary()).unwrap().len(), 1);
+        assert_eq!(choose(&all, &only("B")).unwrap()[0].name, "B");
+        assert!(choose(&all, &only("C")).unwrap_err().to_string().contains("\"C\""));
     }
 }

@@ -6,8 +6,8 @@
 use bytesize::ByteSize;
 use serde::Deserialize;
 use zonal::{
-    BLOCK_FRAMES, Caching, Checking, Config, ConfigError, FRAME_SIZE, FrameRange, MAX_FRAMES, Mark, MemoryRange,
-    NodeId, Pfn, Topology, ZoneKind,
+    BLOCK_FRAMES, Caching, Checking, Config, ConfigError, FRAME_SIZE, FrameRange, MAX_FRAMES, Mark,
+    MemoryRange, NodeId, Pfn, Topology, ZoneKind,
 };
 
 use super::{MAX_CPUS, MAX_NODES, Machine, MachineError, equidistant};
@@ -174,7 +174,11 @@ impl<'d> Layout<'d> {
             return Err(MachineError::value(key("memory"), memory, "a node has either a size or ranges"));
         }
         if let (Some(movable), None) = (node.movable, node.memory) {
-            return Err(MachineError::value(key("movable"), movable, "a part of `memory`, which is not given"));
+            return Err(MachineError::value(
+                key("movable"),
+                movable,
+                "a part of `memory`, which is not given",
+            ));
         }
         for _ in 0..count {
             let id = self.cpus.len() as u16;
@@ -197,12 +201,16 @@ impl<'d> Layout<'d> {
         let start = self.next.next_multiple_of(BLOCK_FRAMES);
         let end = start + size;
         if end > MAX_FRAMES {
-            return Err(MachineError::value(key("memory"), memory, "the machine would end above 52 address bits"));
+            return Err(MachineError::value(
+                key("memory"),
+                memory,
+                "the machine would end above 52 address bits",
+            ));
         }
         let refused = |reason| MachineError::value(key("movable"), node.movable.unwrap_or_default(), reason);
         let middle = end.checked_sub(movable).filter(|middle| *middle >= start);
         let middle = middle.ok_or_else(|| refused("more than the node's memory"))?;
-        if movable > 0 && middle % BLOCK_FRAMES != 0 {
+        if movable > 0 && !middle.is_multiple_of(BLOCK_FRAMES) {
             return Err(refused("the movable part would begin inside a 2 MiB block"));
         }
         if middle > start {
@@ -223,10 +231,18 @@ impl Range {
             (Some(end), None) => frames(&format!("{key}.end"), end)?,
             (None, Some(size)) => start + frames(&format!("{key}.size"), size)?,
             (Some(end), Some(_)) => {
-                return Err(MachineError::value(format!("{key}.end"), end, "a range has either an end or a size"));
+                return Err(MachineError::value(
+                    format!("{key}.end"),
+                    end,
+                    "a range has either an end or a size",
+                ));
             }
             (None, None) => {
-                return Err(MachineError::value(format!("{key}.start"), self.start, "an end or a size is missing"));
+                return Err(MachineError::value(
+                    format!("{key}.start"),
+                    self.start,
+                    "an end or a size is missing",
+                ));
             }
         };
         Ok(FrameRange::new(Pfn::new(start), Pfn::new(end)))
@@ -258,7 +274,8 @@ fn number_cpus(nodes: &[Option<&Cpus>]) -> Result<Vec<NodeId>, MachineError> {
         let Some(Cpus::Numbers(numbers)) = cpus else { continue };
         for &number in numbers {
             let refused = |reason| MachineError::value(format!("node[{node}].cpus"), number, reason);
-            let place = table.get_mut(number).ok_or_else(|| refused("CPUs are numbered from 0 without gaps"))?;
+            let place =
+                table.get_mut(number).ok_or_else(|| refused("CPUs are numbered from 0 without gaps"))?;
             if place.replace(NodeId(node as u16)).is_some() {
                 return Err(refused("two nodes name this CPU"));
             }

@@ -11,8 +11,8 @@ pub(crate) mod sysfs;
 use std::path::Path;
 
 use zonal::{
-    BLOCK_FRAMES, Caching, Checking, Config, ConfigError, FRAME_SIZE, FrameRange, MAX_FRAMES, Mark, MemoryRange,
-    NodeId, Pfn, Topology,
+    BLOCK_FRAMES, Caching, Checking, Config, ConfigError, FRAME_SIZE, FrameRange, MAX_FRAMES, Mark,
+    MemoryRange, NodeId, Pfn, Topology,
 };
 
 pub use error::MachineError;
@@ -85,7 +85,7 @@ impl Machine {
             return Err(ConfigError::Cpus { cpus }.into());
         }
         let size = |reason| MachineError::value("bytes_per_node", bytes_per_node, reason);
-        if bytes_per_node == 0 || bytes_per_node % (BLOCK_FRAMES * FRAME_SIZE) != 0 {
+        if bytes_per_node == 0 || !bytes_per_node.is_multiple_of(BLOCK_FRAMES * FRAME_SIZE) {
             return Err(size("not a whole number of 2 MiB blocks"));
         }
         let frames = bytes_per_node / FRAME_SIZE;

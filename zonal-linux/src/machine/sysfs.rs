@@ -67,7 +67,8 @@ fn text(path: &Path) -> Result<String, MachineError> {
 /// The total of a `meminfo` file.
 fn memory(path: &Path) -> Result<u64, MachineError> {
     let text = text(path)?;
-    meminfo::bytes(&text, "MemTotal").ok_or_else(|| MachineError::sysfs(path, &text, "a meminfo file with a MemTotal in kB"))
+    meminfo::bytes(&text, "MemTotal")
+        .ok_or_else(|| MachineError::sysfs(path, &text, "a meminfo file with a MemTotal in kB"))
 }
 
 /// The numbers of a line such as `10 20 20`.

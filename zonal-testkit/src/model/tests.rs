@@ -33,7 +33,10 @@ fn a_frame_handed_out_twice_is_noticed() {
 fn alignment_limit_and_zone_are_noticed() {
     let mut model = Model::new(&Machine::two_nodes());
     let ask = Ask::run(2, model.own_zones(1, Class::Normal));
-    assert_eq!(model.granted(&ask, 5 * BLOCK + 6), Err(Violation::Misaligned { pfn: 5 * BLOCK + 6, align: 4 }));
+    assert_eq!(
+        model.granted(&ask, 5 * BLOCK + 6),
+        Err(Violation::Misaligned { pfn: 5 * BLOCK + 6, align: 4 })
+    );
     assert_eq!(model.granted(&ask, 3 * BLOCK), Err(Violation::ForbiddenZone { pfn: 3 * BLOCK, zone: 2 }));
     let (pfn, below) = (6 * BLOCK, 6 * BLOCK + 3);
     let low = ask.below(below);
@@ -80,8 +83,9 @@ fn only_what_is_held_is_freed() {
     assert_eq!(model.freed(18, 2), Ok(()));
     assert_eq!(model.runs().collect::<Vec<_>>(), [(16, 2), (20, 4)]);
     assert_eq!(model.freed(18, 2), Err(Violation::NotHeld { pfn: 18, frames: 2 }));
-    assert_eq!(model.split(20, 1), Ok(()));
-    assert_eq!(model.split(20, 0), Err(Violation::NotHeld { pfn: 20, frames: 0 }));
+    assert_eq!(model.split(20, 4, 0), Err(Violation::NotHeld { pfn: 20, frames: 0 }));
+    assert_eq!(model.split(20, 8, 1), Err(Violation::NotHeld { pfn: 20, frames: 8 }));
+    assert_eq!(model.split(20, 4, 1), Ok(()));
     assert_eq!(model.freed(20, 2), Err(Violation::NotHeld { pfn: 20, frames: 2 }));
     assert_eq!(model.total().held, 6);
 }

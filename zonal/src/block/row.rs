@@ -11,8 +11,8 @@ use crate::frame::{GROUP_FRAMES, Order};
 use crate::mutant::{Mutant, ordering_unless};
 use crate::sync::{AtomicU64, Ordering};
 
-/// Where aligned runs of each order up to a row may start.
-const STARTS: [u64; 7] = [
+/// Where aligned runs of each order up to a row may start; nowhere for what is longer.
+const STARTS: [u64; 8] = [
     !0,
     0x5555_5555_5555_5555,
     0x1111_1111_1111_1111,
@@ -20,6 +20,7 @@ const STARTS: [u64; 7] = [
     0x0001_0001_0001_0001,
     0x0000_0001_0000_0001,
     1,
+    0,
 ];
 
 /// Bits at which an aligned run of set bits of `order` (at most a row) starts.
@@ -32,7 +33,7 @@ pub(crate) const fn run_starts(free: u64, order: Order) -> u64 {
         runs &= runs >> (1 << have);
         have += 1;
     }
-    runs & STARTS[order as usize]
+    runs & STARTS[(order & 7) as usize]
 }
 
 /// A mask of `2^order` bits from bit 0; order at most a row.

@@ -27,8 +27,8 @@ pub(crate) struct Line {
     giving: AtomicU8,
     /// Hint: the slot to evict next.
     turn: AtomicU8,
-    /// Hint, used in the first line only: which slot of which line last matched a free.
-    taking: AtomicU8,
+    /// Hint, used in the first line only: the line and the slot that last matched a free.
+    taking: [AtomicU8; 2],
 }
 
 /// What to do with a free that no slot of the CPU matched.
@@ -69,25 +69,14 @@ impl Line {
             missed: AtomicU32::new(u32::MAX),
             giving: AtomicU8::new(0),
             turn: AtomicU8::new(0),
-            taking: AtomicU8::new(0),
+            taking: [AtomicU8::new(0), AtomicU8::new(0)],
         }
     }
 
     #[inline]
-    fn take(&self, order: Order) -> Option<(GroupIndex, u32)> {
-        let giving = usize::from(self.giving.load(Ordering::Relaxed)) % SLOTS; // Relaxed: a hint
-        if let Some(hit) = self.slots[giving].take(order) {
-            return Some(hit);
-        }
-        self.take_elsewhere(order)
-    }
-
-    fn take_elsewhere(&self, order: Order) -> Option<(GroupIndex, u32)> {
-        self.slots.iter().enumerate().find_map(|(at, slot)| {
-            let hit = slot.take(order)?;
-            self.giving.store(at as u8, Ordering::Relaxed); // Relaxed: a hint
-            Some(hit)
-        })
+    fn take_hinted(&self, order: Order) -> Option<(GroupIndex, u32)> {
+        let giving = usize::from(self.giving.load(Ordering::Relaxed)); // Relaxed: a hint
+        self.slots.get(giving)?.take(order)
     }
 
     /// A word that a refill may fill, or one to evict when all hold frames that do not serve it.
@@ -163,10 +152,20 @@ impl CpuCache {
         self.lines.iter().flat_map(|line| &line.slots)
     }
 
-    /// Takes an aligned run of `order` (at most a group) of this kind.
+    /// Takes an aligned run of `order` (at most a group) of this kind from the word that last gave one.
     #[inline]
-    pub(crate) fn take(&self, kind: Kind, order: Order) -> Option<(GroupIndex, u32)> {
-        self.line(kind).take(order)
+    pub(crate) fn take_hinted(&self, kind: Kind, order: Order) -> Option<(GroupIndex, u32)> {
+        self.line(kind).take_hinted(order)
+    }
+
+    /// Takes an aligned run of `order` of this kind from any word, and remembers which.
+    pub(crate) fn take_any_of(&self, kind: Kind, order: Order) -> Option<(GroupIndex, u32)> {
+        let line = self.line(kind);
+        line.slots.iter().enumerate().find_map(|(at, slot)| {
+            let hit = slot.take(order)?;
+            line.giving.store(at as u8, Ordering::Relaxed); // Relaxed: a hint
+            Some(hit)
+        })
     }
 
     /// Takes an aligned run of `order` of any kind.
@@ -174,27 +173,31 @@ impl CpuCache {
         self.words().find_map(|word| word.take(order))
     }
 
-    /// Puts frames where their group is cached already, in a slot of any kind.
+    /// Puts frames where their group was put last, in a slot of any kind.
     #[inline]
-    pub(crate) fn put(&self, group: GroupIndex, mask: u32) -> Put {
-        let taking = usize::from(self.lines[0].taking.load(Ordering::Relaxed)); // Relaxed: a hint
-        let line = &self.lines[taking / SLOTS % 3];
-        match line.slots[taking % SLOTS].put(group, mask) {
-            Put::OtherGroup => self.put_elsewhere(group, mask),
-            done => done,
-        }
+    pub(crate) fn put_hinted(&self, group: GroupIndex, mask: u32) -> Put {
+        let [line, slot] = &self.lines[0].taking;
+        // Relaxed, both: hints.
+        let (line, slot) = (line.load(Ordering::Relaxed), slot.load(Ordering::Relaxed));
+        let word = self.lines.get(usize::from(line)).and_then(|line| line.slots.get(usize::from(slot)));
+        word.map_or(Put::OtherGroup, |word| word.put(group, mask))
     }
 
-    fn put_elsewhere(&self, group: GroupIndex, mask: u32) -> Put {
-        for (at, word) in self.words().enumerate() {
-            if !word.load().is_of(group) {
-                continue;
-            }
-            match word.put(group, mask) {
-                Put::OtherGroup => {}
-                done => {
-                    self.lines[0].taking.store(at as u8, Ordering::Relaxed); // Relaxed: a hint
-                    return done;
+    /// Puts frames where their group is cached already, and remembers where.
+    pub(crate) fn put_elsewhere(&self, group: GroupIndex, mask: u32) -> Put {
+        for (at, line) in self.lines.iter().enumerate() {
+            for (slot, word) in line.slots.iter().enumerate() {
+                if !word.is_of_now(group) {
+                    continue;
+                }
+                match word.put(group, mask) {
+                    Put::OtherGroup => {}
+                    done => {
+                        let [hinted_line, hinted_slot] = &self.lines[0].taking;
+                        hinted_line.store(at as u8, Ordering::Relaxed); // Relaxed, both: hints
+                        hinted_slot.store(slot as u8, Ordering::Relaxed);
+                        return done;
+                    }
                 }
             }
         }

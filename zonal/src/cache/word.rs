@@ -64,6 +64,12 @@ impl Slot {
         self.group().0 >= CLOSED
     }
 
+    /// Of no group: empty or closed.
+    #[inline]
+    pub(crate) const fn is_vacant(self) -> bool {
+        self.group().0 >= MAX_GROUPS
+    }
+
     /// Holds no frames and may be filled.
     #[inline]
     pub(crate) const fn is_fillable(self) -> bool {
@@ -76,11 +82,18 @@ impl Slot {
         self.mask() == u32::MAX
     }
 
-    /// The first frame of an aligned run of `order` (at most a group) within the group.
+    /// The lowest frame of the mask, which is the lowest bit of the word, and the slot without it.
     #[inline]
-    pub(crate) const fn find_run(self, order: Order) -> Option<u32> {
-        let starts = run_starts(self.mask() as u64, order) as u32;
-        if starts == 0 { None } else { Some(starts.trailing_zeros()) }
+    const fn without_frame(self) -> Option<(u32, Self)> {
+        if self.mask() == 0 { None } else { Some((self.mask().trailing_zeros(), Self(self.0 & (self.0 - 1)))) }
+    }
+
+    /// The first frame of the lowest aligned run of `order` (at most a group) in the group, and the slot without it.
+    #[inline]
+    const fn without_run(self, order: Order) -> Option<(u32, Self)> {
+        let starts = run_starts(self.mask() as u64, order);
+        let first = starts.trailing_zeros();
+        if starts == 0 { None } else { Some((first, Self(self.0 & !(run_mask(order) << first)))) }
     }
 }
 
@@ -114,17 +127,33 @@ impl SlotWord {
         Slot(self.0.load(Ordering::SeqCst))
     }
 
+    /// Whether the word is of the group: a look before a `put`, which looks again.
+    #[inline]
+    pub(crate) fn is_of_now(&self, group: GroupIndex) -> bool {
+        Slot(self.0.load(Ordering::Relaxed)).is_of(group) // Relaxed: `put` decides
+    }
+
     /// Takes an aligned run of `order`: the group and the run's first frame in it. One locked step on a hit.
     #[inline]
     #[must_use]
     pub(crate) fn take(&self, order: Order) -> Option<(GroupIndex, u32)> {
+        if order == Order::ZERO { self.take_with(Slot::without_frame) } else { self.take_run(order) }
+    }
+
+    #[inline(never)]
+    fn take_run(&self, order: Order) -> Option<(GroupIndex, u32)> {
+        self.take_with(|slot| slot.without_run(order))
+    }
+
+    /// Takes what `without` leaves out: the first frame of it, and the slot that is left.
+    #[inline]
+    fn take_with(&self, without: impl Fn(Slot) -> Option<(u32, Slot)>) -> Option<(GroupIndex, u32)> {
         // Acquire: what the frames' last owner wrote; partner: the Release half of `put`.
         let acquire = ordering_unless(Mutant::TakeRelaxed, Ordering::Acquire);
         let mut slot = Slot(self.0.load(Ordering::Relaxed)); // Relaxed: the exchange decides
         loop {
-            let first = slot.find_run(order)?;
-            let left = slot.0 & !(run_mask(order) << first);
-            match self.0.compare_exchange_weak(slot.0, left, acquire, Ordering::Relaxed) {
+            let (first, left) = without(slot)?;
+            match self.0.compare_exchange_weak(slot.0, left.0, acquire, Ordering::Relaxed) {
                 Ok(_) => return Some((slot.group(), first)),
                 Err(now) => slot = Slot(now),
             }
@@ -173,6 +202,20 @@ impl SlotWord {
         }
         // Acquire: what the frames' last owners wrote; partner: `put`. Release: nothing, but the word's history goes on.
         Slot(self.0.fetch_and(!u64::from(u32::MAX), Ordering::AcqRel))
+    }
+
+    /// Takes everything if the word is of `group`, and the group too: no free finds it here any more.
+    /// Retries only after another's step on this word.
+    pub(crate) fn forget(&self, group: GroupIndex) -> Slot {
+        let mut slot = self.load();
+        while slot.is_of(group) {
+            // AcqRel: as `empty`.
+            match self.0.compare_exchange(slot.0, Slot::EMPTY.0, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return slot,
+                Err(now) => slot = Slot(now),
+            }
+        }
+        Slot::EMPTY
     }
 
     /// Takes everything and lets nothing in before [`SlotWord::reopen`] with the same epoch.

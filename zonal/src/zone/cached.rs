@@ -17,19 +17,19 @@ use crate::mutant::{Mutant, planted};
 use crate::sync::Ordering;
 use crate::topology::Kind;
 use crate::zone::take::{Miss, TakenGroup};
-use crate::zone::{Block, Cpu, Zone};
+use crate::zone::{Cpu, Zone};
 
 const CLOSINGS: u64 = 0xffff_ffff;
 const EPOCH_SHIFT: u32 = 32;
 
 impl<'m> Zone<'m> {
     /// Serves a run of `order` (at most a group) from the blocks and keeps the rest of its group in a slot word.
-    pub(crate) fn refill(&self, cpu: &Cpu, order: Order, kind: Kind) -> Result<Pfn, Miss> {
+    pub(crate) fn refill(&self, cpu: &Cpu<'_>, order: Order, kind: Kind) -> Result<Pfn, Miss> {
         let Some(cache) = self.cache_of(cpu) else {
             let start = self.start_without_cache(cpu);
             let taken = self.take_group(order, kind, start, order.frames())?;
             self.arrived(&taken);
-            return Ok(self.group_start(taken.group).add(u64::from(taken.first)));
+            return Ok(self.frame((taken.group, taken.first)));
         };
         let line = cache.line(kind);
         let taken = self.take_group(order, kind, line.start_block(), GROUP_FRAMES)?;
@@ -37,16 +37,16 @@ impl<'m> Zone<'m> {
         let run = (((1u64 << order.frames()) - 1) << taken.first) as u32;
         self.keep(cpu, line, &taken, taken.mask & !run);
         self.arrived(&taken);
-        Ok(self.group_start(taken.group).add(u64::from(taken.first)))
+        Ok(self.frame((taken.group, taken.first)))
     }
 
     /// Where a CPU without lines starts to look, spread by its number.
-    fn start_without_cache(&self, cpu: &Cpu) -> usize {
-        (cpu.rank as usize).wrapping_mul(61) % self.entries.len().max(1)
+    fn start_without_cache(&self, cpu: &Cpu<'_>) -> usize {
+        self.place_of(cpu).wrapping_mul(61) % self.entries.len().max(1)
     }
 
     /// Puts the rest of a taken group into a word of the line, or back into its block.
-    fn keep(&self, cpu: &Cpu, line: &'m Line, taken: &TakenGroup, rest: u32) {
+    fn keep(&self, cpu: &Cpu<'_>, line: &'m Line, taken: &TakenGroup, rest: u32) {
         if rest == 0 {
             return;
         }
@@ -61,7 +61,7 @@ impl<'m> Zone<'m> {
     }
 
     /// Keeps a freed group's frames in a slot word if the rule says so; false: they go to the row.
-    pub(crate) fn keep_freed(&self, cpu: &Cpu, line: &'m Line, group: GroupIndex, mask: u32) -> bool {
+    pub(crate) fn keep_freed(&self, cpu: &Cpu<'_>, line: &'m Line, group: GroupIndex, mask: u32) -> bool {
         if self.count.free() <= self.mark {
             return false; // bypass: others must find the frames
         }
@@ -73,10 +73,10 @@ impl<'m> Zone<'m> {
     }
 
     /// Fills a vacant word and makes sure the CPU's hint is set.
-    fn install(&self, cpu: &Cpu, word: &SlotWord, from: Slot, to: Slot) -> bool {
+    fn install(&self, cpu: &Cpu<'_>, word: &SlotWord, from: Slot, to: Slot) -> bool {
         let installed = word.exchange(from, to);
         if installed {
-            self.cpu_hints.set(cpu.rank as usize);
+            self.cpu_hints.set(self.place_of(cpu));
         }
         installed
     }
@@ -131,8 +131,7 @@ impl<'m> Zone<'m> {
     }
 
     fn steal_from(&self, cache: &CpuCache, order: Order) -> Option<Pfn> {
-        let (group, first) = cache.take_any(order)?;
-        Some(self.group_start(group).add(u64::from(first)))
+        cache.take_any(order).map(|hit| self.frame(hit))
     }
 
     /// Whether taking a cached run leaves count and cached frames at or above the mark. The count alone is above it
@@ -152,19 +151,26 @@ impl<'m> Zone<'m> {
         frames
     }
 
-    /// Lands what one CPU's words hold of frames in `range`; the number of frames.
-    pub(crate) fn drain_cache(&self, cache: &CpuCache, range: FrameRange) -> u64 {
-        cache.words().map(|word| self.drain_word(word, range)).sum()
+    /// Lands what one CPU's words hold; the number of frames.
+    pub(crate) fn drain_cache(&self, cache: &CpuCache) -> u64 {
+        cache.words().map(|word| self.drain_word(word)).sum()
     }
 
-    fn drain_word(&self, word: &SlotWord, range: FrameRange) -> u64 {
-        let slot = word.load();
-        let start = self.group_start(slot.group());
-        let group = FrameRange::new(start, start.add(GROUP_FRAMES));
-        if slot.mask() == 0 || group.intersect(range).frames() == 0 {
-            return 0;
-        }
-        self.land_emptied(|| word.empty())
+    fn drain_word(&self, word: &SlotWord) -> u64 {
+        if word.load().mask() == 0 { 0 } else { self.land_emptied(|| word.empty()) }
+    }
+
+    /// Lands what all CPUs' words hold of frames in `range`, and makes the words forget the groups, so that a free
+    /// of their frames does not come back to them; the number of frames. Reads every word of the zone.
+    pub(crate) fn drain_range(&self, range: FrameRange) -> u64 {
+        let words = self.caches.iter().flat_map(CpuCache::words);
+        let inside = words.filter_map(|word| {
+            let slot = word.load();
+            let start = self.group_start(slot.group());
+            let frames = FrameRange::new(start, start.add(GROUP_FRAMES)).intersect(range).frames();
+            (!slot.is_vacant() && frames > 0).then_some((word, slot.group()))
+        });
+        inside.map(|(word, group)| self.land_emptied(|| word.forget(group))).sum()
     }
 
     /// Takes a word's frames by `take` and lands them, on the move meanwhile.
@@ -178,16 +184,16 @@ impl<'m> Zone<'m> {
         u64::from(slot.mask().count_ones())
     }
 
-    /// Lands what all CPUs' words hold of frames in `range`; the number of frames.
-    pub(crate) fn drain(&self, range: FrameRange) -> u64 {
+    /// Lands what all CPUs' words hold; the number of frames. Reads the words that the hints name.
+    pub(crate) fn drain(&self) -> u64 {
         let (mut frames, mut from) = (0, 0);
         let stamp = self.cpu_hints.stamp();
         while let Some(rank) = self.cpu_hints.next(from) {
-            frames += self.caches.get(rank).map_or(0, |cache| self.drain_cache(cache, range));
+            frames += self.caches.get(rank).map_or(0, |cache| self.drain_cache(cache));
             from = rank + 1;
         }
         if !self.cpu_hints.settled(stamp) {
-            frames += self.caches.iter().map(|cache| self.drain_cache(cache, range)).sum::<u64>();
+            frames += self.caches.iter().map(|cache| self.drain_cache(cache)).sum::<u64>();
         }
         frames
     }
@@ -228,9 +234,4 @@ impl<'m> Zone<'m> {
         true
     }
 
-    /// The block's kind says into which line a freed frame of it goes.
-    #[inline]
-    pub(crate) fn line_for<'c>(&self, cache: &'c CpuCache, block: Block<'m>) -> &'c Line {
-        cache.line(block.entry.load().kind())
-    }
 }

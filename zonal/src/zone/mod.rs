@@ -30,18 +30,39 @@ use crate::zone::search::Class;
 pub(crate) const TREES: usize = 10;
 
 /// One CPU as zones see it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Cpu {
+pub(crate) struct Cpu<'m> {
     pub(crate) node: NodeId,
-    /// Its place among the caches of a zone.
+    /// Its place in the order in which zones have lines for CPUs.
     pub(crate) rank: u32,
+    /// For each highest zone kind, its lines for the first zone of its node's list, if it has any.
+    pub(crate) homes: [Option<Home<'m>>; 4],
 }
 
-/// Which CPUs a zone has lines for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum CachedFor {
-    OwnNode,
-    Everyone,
+/// What a hit needs of a zone.
+#[derive(Clone, Copy)]
+pub(crate) struct Home<'m> {
+    pub(crate) cache: &'m CpuCache,
+    /// The zone's base.
+    pub(crate) base: Pfn,
+    /// First frame of a stretch that holds no other zone's block.
+    pub(crate) start: Pfn,
+    /// Length of the stretch: the zone's span, or 0 where zones lie in each other.
+    pub(crate) frames: u64,
+}
+
+impl Home<'_> {
+    /// The frame's group, if the frame is in the stretch.
+    #[inline]
+    pub(crate) fn group_of(self, pfn: Pfn) -> Option<GroupIndex> {
+        let inside = pfn.get().wrapping_sub(self.start.get()) < self.frames;
+        inside.then(|| GroupIndex((pfn.get().wrapping_sub(self.base.get()) / GROUP_FRAMES) as u32))
+    }
+
+    /// The frame `first` of a group of the home's zone.
+    #[inline]
+    pub(crate) fn frame(self, (group, first): (GroupIndex, u32)) -> Pfn {
+        self.base.add(u64::from(group.0) * GROUP_FRAMES + u64::from(first))
+    }
 }
 
 /// A populated zone.
@@ -52,6 +73,8 @@ pub(crate) struct Zone<'m> {
     /// First frame of the first section: what groups are numbered from.
     pub(crate) base: Pfn,
     pub(crate) span: FrameRange,
+    /// No other zone's block lies in the span.
+    pub(crate) alone: bool,
     pub(crate) managed: u64,
     pub(crate) mark: u64,
     /// Above the mark by this much, a claim that is given back cannot make another request fail (see `take_block`).
@@ -65,7 +88,8 @@ pub(crate) struct Zone<'m> {
     pub(crate) count: ZoneCount,
     pub(crate) trees: [HintTree<'m>; TREES],
     pub(crate) caches: &'m [CpuCache],
-    pub(crate) cached_for: CachedFor,
+    /// Rank of the first CPU that has lines here; the others follow.
+    pub(crate) first_rank: u32,
     /// CPUs (by rank) whose words may hold frames.
     pub(crate) cpu_hints: HintTree<'m>,
     /// How many closings of the caches are in force, and which was the last (see [`cached`]).
@@ -133,14 +157,35 @@ impl<'m> Zone<'m> {
         self.base.add(u64::from(group.0) * GROUP_FRAMES)
     }
 
+    /// What a CPU needs to know of this zone for its hits.
+    pub(crate) fn home(&self, cache: &'m CpuCache) -> Home<'m> {
+        let frames = if self.alone { self.span.frames() } else { 0 };
+        Home { cache, base: self.base, start: self.span.start, frames }
+    }
+
+    /// Whether no block between the zone's first and last belongs to another zone.
+    pub(crate) fn is_alone(&self) -> bool {
+        let blocks = (0..self.entries.len()).filter_map(|at| self.block(BlockIndex(at as u32)));
+        let mut inside = blocks.filter(|block| self.span.contains(block.start));
+        inside.all(|block| block.entry.load().managed() == 0 || block.entry.load().zone() == self.id)
+    }
+
+    /// The frame that is `first` of the group.
+    #[inline]
+    pub(crate) fn frame(&self, (group, first): (GroupIndex, u32)) -> Pfn {
+        self.group_start(group).add(u64::from(first))
+    }
+
     /// The CPU's lines for this zone, if it has any.
     #[inline]
-    pub(crate) fn cache_of(&self, cpu: &Cpu) -> Option<&'m CpuCache> {
-        if self.cached_for == CachedFor::Everyone || cpu.node == self.node {
-            self.caches.get(cpu.rank as usize)
-        } else {
-            None
-        }
+    pub(crate) fn cache_of(&self, cpu: &Cpu<'_>) -> Option<&'m CpuCache> {
+        self.caches.get(self.place_of(cpu))
+    }
+
+    /// The CPU's place among the zone's caches; out of range if it has none here.
+    #[inline]
+    pub(crate) fn place_of(&self, cpu: &Cpu<'_>) -> usize {
+        cpu.rank.wrapping_sub(self.first_rank) as usize
     }
 
     #[inline]

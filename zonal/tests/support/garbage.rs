@@ -4,7 +4,8 @@
 
 use proptest::prelude::*;
 use zonal::{
-    Caching, Fallback, FrameRange, Gfp, Group, Mark, MemoryRange, NodeId, Order, Pfn, Request, ZoneId, ZoneKind,
+    Caching, Checking, Fallback, FrameRange, Gfp, Group, Mark, MemoryRange, NodeId, Order, Pfn, Request,
+    ZoneId, ZoneKind,
 };
 
 use crate::support::{FakeCpu, Leaked, Setup, range};
@@ -25,9 +26,27 @@ fn number() -> impl Strategy<Value = u64> {
 
 fn memory_range() -> impl Strategy<Value = MemoryRange> {
     let length = prop_oneof![8 => 0u64..3000, 1 => number()];
-    (number(), length, 0u16..4, any::<bool>()).prop_map(|(start, frames, node, movable)| {
-        let range = MemoryRange::new(start, start.wrapping_add(frames), node);
-        if movable { range.movable() } else { range }
+    (number(), length, 0u16..4, any::<bool>())
+        .prop_map(|(start, frames, node, movable)| placed(start, start.wrapping_add(frames), node, movable))
+}
+
+fn placed(start: u64, end: u64, node: u16, movable: bool) -> MemoryRange {
+    let range = MemoryRange::new(start, end, node);
+    if movable { range.movable() } else { range }
+}
+
+/// Ranges one after the other, touching sometimes.
+fn apart() -> impl Strategy<Value = Vec<MemoryRange>> {
+    let gap = prop_oneof![2 => Just(0u64), 4 => 0u64..2000, 1 => number()];
+    let ranges = prop::collection::vec((gap, 1u64..3000, 0u16..3, prop::bool::weighted(0.2)), 1..6);
+    (number(), ranges).prop_map(|(base, ranges)| {
+        let mut at = base % (1 << 39);
+        let next = |(gap, frames, node, movable)| {
+            let start = at + gap % (1 << 36);
+            at = start + frames;
+            placed(start, at, node, movable)
+        };
+        ranges.into_iter().map(next).collect()
     })
 }
 
@@ -43,28 +62,33 @@ fn zone_kind() -> impl Strategy<Value = ZoneKind> {
 }
 
 fn mark() -> impl Strategy<Value = Mark> {
-    (0u16..4, zone_kind(), number()).prop_map(|(node, zone, frames)| Mark { node: NodeId(node), zone, frames })
+    (0u16..4, zone_kind(), number()).prop_map(|(node, zone, frames)| Mark {
+        node: NodeId(node),
+        zone,
+        frames,
+    })
 }
 
-fn distances() -> impl Strategy<Value = (usize, Vec<u8>)> {
-    let good = (1usize..4).prop_map(|nodes| {
-        (nodes, (0..nodes * nodes).map(|at| if at / nodes == at % nodes { 10 } else { 20 }).collect())
-    });
-    let bad = (any::<usize>(), prop::collection::vec(any::<u8>(), 0..10));
-    prop_oneof![8 => good, 1 => bad]
+fn caching() -> impl Strategy<Value = Caching> {
+    prop::sample::select(vec![Caching::Off, Caching::Local, Caching::All])
 }
 
-/// A machine and policy, mostly nonsense.
-pub(crate) fn setup() -> impl Strategy<Value = Setup> {
-    let caching = prop::sample::select(vec![Caching::Off, Caching::Local, Caching::All]);
+fn reserved() -> impl Strategy<Value = Vec<FrameRange>> {
+    prop::collection::vec(any_range(), 0..4)
+}
+
+/// A machine that is nonsense in several ways at once, most likely.
+fn nonsense() -> impl Strategy<Value = Setup> {
     let lists = (
         prop::collection::vec(memory_range(), 0..5),
-        prop::collection::vec(any_range(), 0..4),
-        prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(mark(), 1..3)],
+        reserved(),
+        prop::collection::vec(mark(), 0..3),
         prop::collection::vec((0u16..3).prop_map(NodeId), 0..5),
+        prop::collection::vec(any::<u8>(), 0..10),
     );
-    (lists, distances(), caching, number(), number()).prop_map(
-        |((memory, reserved, marks, cpus), (nodes, distances), caching, dma_end, dma32_end)| Setup {
+    let numbers = (prop_oneof![0usize..4, any::<usize>()], number(), number());
+    (lists, numbers, caching()).prop_map(
+        |((memory, reserved, marks, cpus, distances), (nodes, dma_end, dma32_end), caching)| Setup {
             memory,
             reserved,
             nodes,
@@ -72,11 +96,37 @@ pub(crate) fn setup() -> impl Strategy<Value = Setup> {
             cpus,
             marks,
             caching,
-            checking: zonal::Checking::Off,
+            checking: Checking::Off,
             dma_end,
             dma32_end,
         },
     )
+}
+
+/// A machine that is strange, but probably none to refuse.
+fn strange() -> impl Strategy<Value = Setup> {
+    let cpus = prop::collection::vec((0u16..3).prop_map(NodeId), 1..6);
+    let marks = prop_oneof![4 => Just(Vec::new()), 1 => prop::collection::vec(mark(), 1..3)];
+    let checking = prop::sample::select(vec![Checking::Off, Checking::On]);
+    (apart(), reserved(), cpus, marks, (number(), number()), caching(), checking).prop_map(
+        |(memory, reserved, cpus, marks, (one, other), caching, checking)| Setup {
+            memory,
+            reserved,
+            nodes: 3,
+            distances: vec![10, 11, 255, 20, 10, 30, 12, 20, 10],
+            cpus,
+            marks,
+            caching,
+            checking,
+            dma_end: one.min(other),
+            dma32_end: one.max(other),
+        },
+    )
+}
+
+/// A machine and policy that nobody would build.
+pub(crate) fn setup() -> impl Strategy<Value = Setup> {
+    prop_oneof![2 => strange(), 1 => nonsense()]
 }
 
 /// A call with numbers from anywhere.
@@ -133,7 +183,8 @@ pub(crate) fn call() -> impl Strategy<Value = Call> {
         request().prop_map(Call::Alloc),
         (request(), number()).prop_map(|(request, pfn)| Call::AllocAt(request, pfn)),
         (request(), number()).prop_map(|(request, frames)| Call::AllocExact(request, frames)),
-        (request(), number(), 0usize..9).prop_map(|(request, frames, out)| Call::AllocBulk(request, frames, out)),
+        (request(), number(), 0usize..9)
+            .prop_map(|(request, frames, out)| Call::AllocBulk(request, frames, out)),
     ];
     let gives = prop_oneof![
         4 => (number(), order()).prop_map(|(pfn, order)| Call::Free(pfn, order)),
@@ -188,7 +239,8 @@ pub(crate) fn make(allocator: &Leaked, cpu: &FakeCpu, call: Call) -> bool {
 }
 
 fn look(allocator: &Leaked, pfn: u64, zone: ZoneId, node: NodeId) -> bool {
-    let named = allocator.zone_of(Pfn::new(pfn)).is_some_and(|zone| usize::from(zone.0) < allocator.zones().count());
+    let named =
+        allocator.zone_of(Pfn::new(pfn)).is_some_and(|zone| usize::from(zone.0) < allocator.zones().count());
     assert!(named || allocator.zone_of(Pfn::new(pfn)).is_none(), "a frame is in a zone that does not exist");
     assert!(allocator.blocks(zone).count() <= 64 * 2);
     assert!(allocator.free_runs(zone)[0] <= 14 * 512);

@@ -8,8 +8,8 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use zonal::{
-    AuditSummary, Caching, Checking, Config, ConfigError, FrameRange, Mark, MemoryRange, NodeId, Order, PageAllocator,
-    Pfn, Platform, Topology, ZoneKind,
+    AuditSummary, Caching, Checking, Config, ConfigError, FrameRange, Mark, MemoryRange, NodeId, Order,
+    PageAllocator, Pfn, Platform, Topology, ZoneKind,
 };
 use zonal_testkit::{Class, Machine};
 
@@ -72,7 +72,11 @@ impl Setup {
             let range = MemoryRange::new(m.frames.start, m.frames.end, m.node);
             if m.class == Some(Class::Movable) { range.movable() } else { range }
         };
-        let mark = |m: &zonal_testkit::Mark| Mark { node: NodeId(m.node), zone: zone_kind(m.class), frames: m.frames };
+        let mark = |m: &zonal_testkit::Mark| Mark {
+            node: NodeId(m.node),
+            zone: zone_kind(m.class),
+            frames: m.frames,
+        };
         Self {
             memory: machine.memory.iter().map(memory).collect(),
             reserved: machine.reserved.iter().map(|r| range(r.start, r.end)).collect(),

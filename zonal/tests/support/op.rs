@@ -57,26 +57,68 @@ pub(crate) enum Scope {
 /// An operation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Op {
-    Alloc { order: u8, want: Want },
-    Exact { frames: u64, want: Want },
-    At { order: u8, place: u64, want: Want },
-    Bulk { frames: u64, groups: usize, want: Want },
-    Zeroed { order: u8, want: Want },
+    Alloc {
+        order: u8,
+        want: Want,
+    },
+    Exact {
+        frames: u64,
+        want: Want,
+    },
+    At {
+        order: u8,
+        place: u64,
+        want: Want,
+    },
+    Bulk {
+        frames: u64,
+        groups: usize,
+        want: Want,
+    },
+    Zeroed {
+        order: u8,
+        want: Want,
+    },
     /// Order 0 until refused.
-    Exhaust { want: Want },
-    Free { pick: usize },
+    Exhaust {
+        want: Want,
+    },
+    Free {
+        pick: usize,
+    },
     /// Single frames, as groups.
-    FreeBulk { picks: usize },
-    Split { pick: usize, to: u8 },
+    FreeBulk {
+        picks: usize,
+    },
+    Split {
+        pick: usize,
+        to: u8,
+    },
     /// Part of a run without a split before it (where that is allowed).
-    FreePart { pick: usize, order: u8, part: u64 },
+    FreePart {
+        pick: usize,
+        order: u8,
+        part: u64,
+    },
     FreeAll,
-    MoveTo { cpu: usize },
+    MoveTo {
+        cpu: usize,
+    },
     Drain(Scope),
-    Close { zone: usize },
-    Reopen { zone: usize },
-    Isolate { block: usize, blocks: u64 },
-    Unisolate { block: usize, blocks: u64 },
+    Close {
+        zone: usize,
+    },
+    Reopen {
+        zone: usize,
+    },
+    Isolate {
+        block: usize,
+        blocks: u64,
+    },
+    Unisolate {
+        block: usize,
+        blocks: u64,
+    },
 }
 
 fn purpose() -> impl Strategy<Value = Purpose> {

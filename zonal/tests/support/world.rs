@@ -188,7 +188,11 @@ impl World {
     fn granted(&mut self, ask: &Ask, pfn: Pfn, held: Held) {
         if self.setup.caching == Caching::Off {
             let expected = self.model.usable(ask).map(|(zone, _)| zone);
-            assert_eq!(self.model.zone_of(pfn.get()), expected, "{pfn} is not in the first zone that could serve");
+            assert_eq!(
+                self.model.zone_of(pfn.get()),
+                expected,
+                "{pfn} is not in the first zone that could serve"
+            );
         }
         assert_eq!(self.model.granted(ask, pfn.get()), Ok(()), "granted {pfn}");
         self.held.push(held);
@@ -207,7 +211,9 @@ impl World {
         let holding = Order::holding(frames).expect("counts in op lists are small");
         let (request, ask) = self.request(holding, want);
         match self.allocator.alloc_exact(&request, frames) {
-            Err(error) => assert_eq!(self.model.refused(&ask), Ok(()), "{frames} frames refused with {error}"),
+            Err(error) => {
+                assert_eq!(self.model.refused(&ask), Ok(()), "{frames} frames refused with {error}")
+            }
             Ok(pfn) => {
                 let taken = ask.exact(frames);
                 assert_eq!(self.model.granted(&taken, pfn.get()), Ok(()), "granted {frames} frames at {pfn}");
@@ -220,13 +226,15 @@ impl World {
     fn alloc_at(&mut self, by: u8, place: u64, want: Want) {
         let (request, _) = self.request(order(by), want);
         let ask = Ask::run(by, (0..self.model.zones().len()).collect());
-        let pfn = place % (self.top() + BLOCK) >> by << by;
+        let pfn = ((place % (self.top() + BLOCK)) >> by) << by;
         match self.allocator.alloc_at(&request, Pfn::new(pfn)) {
             Ok(()) => {
                 assert_eq!(self.model.granted(&ask, pfn), Ok(()), "granted at {pfn:#x}");
                 self.held.push(Held::Run(pfn, by));
             }
-            Err(error) => assert_eq!(self.model.refused_at(&ask, pfn), Ok(()), "refused at {pfn:#x}: {error}"),
+            Err(error) => {
+                assert_eq!(self.model.refused_at(&ask, pfn), Ok(()), "refused at {pfn:#x}: {error}")
+            }
         }
     }
 
@@ -250,7 +258,12 @@ impl World {
             self.held.push(Held::Run(pfn.get(), 0));
         }
         if (taken.len() as u64) < frames && filled < groups {
-            assert_eq!(self.model.refused(&ask), Ok(()), "{} of {frames} in {filled} of {groups} groups", taken.len());
+            assert_eq!(
+                self.model.refused(&ask),
+                Ok(()),
+                "{} of {frames} in {filled} of {groups} groups",
+                taken.len()
+            );
         }
     }
 
@@ -341,7 +354,7 @@ impl World {
             return;
         }
         assert_eq!(outcome, Ok(()), "splitting order {from} at {pfn:#x} into {to}");
-        assert_eq!(self.model.split(pfn, 1 << to), Ok(()));
+        assert_eq!(self.model.split(pfn, 1 << from, 1 << to), Ok(()));
         self.held.swap_remove(at);
         self.held.extend((0..1 << (from - to)).map(|part| Held::Run(pfn + (part << to), to)));
     }
@@ -357,7 +370,7 @@ impl World {
         if by >= from || !unchecked || (from > 8 && by < 9) {
             return;
         }
-        let freed = pfn + (part % (1 << (from - by)) << by);
+        let freed = pfn + ((part % (1 << (from - by))) << by);
         self.held.swap_remove(at);
         // The rest of the run, as the halves that a buddy allocator would keep.
         let halves = (by..from).map(|half| Held::Run((freed ^ 1 << half) >> half << half, half));

@@ -1,0 +1,281 @@
+//! The benches: what a thread does, and what of it is timed.
+//!
+//! Nothing is allocated from the heap while the clock runs. Invariant: after `work` the thread holds nothing.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use zonal::{Group, Order, Pfn};
+
+use super::engine::{BulkEngine, Engine, Setup};
+use super::wrong::Wrong;
+
+/// Frames each thread holds at most.
+const HOLD_FRAMES: u64 = 1 << 16;
+/// Pairs in a unit.
+const PAIRS: u64 = 1024;
+/// Runs of `pair` that are held at once for the check that they are distinct.
+const PAIR_HOLD: u64 = 64;
+/// Frames asked for in one bulk call, and room for the groups they may come in.
+const BULK_FRAMES: u64 = 512;
+/// Groups given back in one bulk call: as many frames where every group is half full.
+const BULK_GROUPS: usize = 32;
+
+/// How often a bench's unit of work is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Units(pub(super) u64);
+
+/// What a thread measured.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timed {
+    pub(super) elapsed: Duration,
+    pub(super) operations: u64,
+}
+
+/// A bench on an engine. All methods but `work`, `hold` and `release` are called while no thread works.
+pub(super) trait Workload: Sync {
+    /// Does the work of one thread and times it.
+    fn work(&self, thread: usize, units: Units) -> Result<Timed, Wrong>;
+
+    /// Takes what the bench takes, for the check that no two threads get the same.
+    fn hold(&self) -> Result<Vec<Pfn>, Wrong>;
+
+    /// Gives that back.
+    fn release(&self, held: Vec<Pfn>) -> Result<(), Wrong>;
+
+    /// Checks that as many frames are free as at first.
+    fn rest(&self) -> Result<(), Wrong>;
+
+    /// Checks everything there is to check.
+    fn audit(&self) -> Result<(), Wrong>;
+}
+
+/// An engine and the number of frames that were free when the bench began.
+struct Ground<E> {
+    engine: E,
+    free: u64,
+    /// Frames taken before the bench began, for good.
+    taken: u64,
+}
+
+impl<E: Engine> Ground<E> {
+    fn empty(engine: E) -> Self {
+        Self { free: engine.free_frames(), engine, taken: 0 }
+    }
+
+    /// Half of all frames taken, by the throw of a coin each.
+    fn half_filled(setup: &Setup, seed: u64) -> Result<Self> {
+        let engine = E::build(setup)?;
+        let frames = engine.free_frames();
+        let mut coins = fastrand::Rng::with_seed(seed);
+        let mut runs = (0..frames).map(|_| engine.alloc()).collect::<Result<Vec<_>, _>>()?;
+        coins.shuffle(&mut runs);
+        for &pfn in runs.iter().take(runs.len() / 2) {
+            // SAFETY: allocated just above and freed once; the rest is never freed.
+            unsafe { engine.free(pfn) }?;
+        }
+        let free = engine.free_frames();
+        Ok(Self { engine, free, taken: frames - free })
+    }
+
+    fn hold(&self, runs: u64) -> Result<Vec<Pfn>, Wrong> {
+        (0..runs).map(|_| self.engine.alloc()).collect()
+    }
+
+    fn release(&self, runs: &[Pfn]) -> Result<(), Wrong> {
+        // SAFETY: `runs` came from this engine's `alloc` in this module, which gives each run back once.
+        runs.iter().try_for_each(|&pfn| unsafe { self.engine.free(pfn) })
+    }
+
+    fn rest(&self) -> Result<(), Wrong> {
+        let after = self.engine.free_frames();
+        if after == self.free { Ok(()) } else { Err(Wrong::NotRestored { before: self.free, after }) }
+    }
+
+    fn audit(&self) -> Result<(), Wrong> {
+        self.engine.audit(self.taken)
+    }
+}
+
+/// Runs of an order that a thread holds at most.
+fn runs_held(order: Order) -> u64 {
+    (HOLD_FRAMES >> order.get()).max(1)
+}
+
+/// Allocates and frees one run, again and again.
+pub(super) struct Pair<E> {
+    ground: Ground<E>,
+    held: u64,
+}
+
+impl<E: Engine> Pair<E> {
+    pub(super) fn build(setup: &Setup) -> Result<Self> {
+        Ok(Self::on(E::build(setup)?, setup))
+    }
+
+    /// The bench on an engine set up elsewhere.
+    pub(super) fn on(engine: E, setup: &Setup) -> Self {
+        Self { ground: Ground::empty(engine), held: runs_held(setup.order).min(PAIR_HOLD) }
+    }
+}
+
+impl<E: Engine> Workload for Pair<E> {
+    fn work(&self, _thread: usize, units: Units) -> Result<Timed, Wrong> {
+        let engine = &self.ground.engine;
+        let pairs = units.0 * PAIRS;
+        let start = Instant::now();
+        for _ in 0..pairs {
+            let pfn = engine.alloc()?;
+            // SAFETY: allocated in the line above, freed once.
+            unsafe { engine.free(pfn) }?;
+        }
+        Ok(Timed { elapsed: start.elapsed(), operations: pairs })
+    }
+
+    fn hold(&self) -> Result<Vec<Pfn>, Wrong> {
+        self.ground.hold(self.held)
+    }
+
+    fn release(&self, held: Vec<Pfn>) -> Result<(), Wrong> {
+        self.ground.release(&held)
+    }
+
+    fn rest(&self) -> Result<(), Wrong> {
+        self.ground.rest()
+    }
+
+    fn audit(&self) -> Result<(), Wrong> {
+        self.ground.audit()
+    }
+}
+
+/// Which half of a hold is timed, and the order of its frees.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// The allocations.
+    Alloc,
+    /// The frees, first allocated first.
+    Free,
+    /// The frees, shuffled.
+    FreeRandom,
+}
+
+/// Allocates many runs, then frees all of them.
+pub(super) struct Hold<E> {
+    ground: Ground<E>,
+    runs: u64,
+    phase: Phase,
+}
+
+impl<E: Engine> Hold<E> {
+    pub(super) fn build(setup: &Setup, phase: Phase) -> Result<Self> {
+        Ok(Self { ground: Ground::empty(E::build(setup)?), runs: runs_held(setup.order), phase })
+    }
+}
+
+impl<E: Engine> Workload for Hold<E> {
+    fn work(&self, thread: usize, units: Units) -> Result<Timed, Wrong> {
+        let engine = &self.ground.engine;
+        let mut shuffler = fastrand::Rng::with_seed(thread as u64);
+        let mut held = Vec::with_capacity(self.runs as usize);
+        let mut elapsed = Duration::ZERO;
+        for _ in 0..units.0 {
+            held.clear();
+            let start = Instant::now();
+            for _ in 0..self.runs {
+                held.push(engine.alloc()?);
+            }
+            let allocated = start.elapsed();
+            if self.phase == Phase::FreeRandom {
+                shuffler.shuffle(&mut held);
+            }
+            let start = Instant::now();
+            self.ground.release(&held)?;
+            elapsed += if self.phase == Phase::Alloc { allocated } else { start.elapsed() };
+        }
+        Ok(Timed { elapsed, operations: units.0 * self.runs })
+    }
+
+    fn hold(&self) -> Result<Vec<Pfn>, Wrong> {
+        self.ground.hold(self.runs)
+    }
+
+    fn release(&self, held: Vec<Pfn>) -> Result<(), Wrong> {
+        self.ground.release(&held)
+    }
+
+    fn rest(&self) -> Result<(), Wrong> {
+        self.ground.rest()
+    }
+
+    fn audit(&self) -> Result<(), Wrong> {
+        self.ground.audit()
+    }
+}
+
+/// Allocates many frames by the group, then frees all of them by the group.
+pub(super) struct Bulk<E> {
+    ground: Ground<E>,
+}
+
+impl<E: BulkEngine> Bulk<E> {
+    pub(super) fn build(setup: &Setup) -> Result<Self> {
+        Ok(Self { ground: Ground::empty(E::build(setup)?) })
+    }
+
+    /// The same with half of the frames taken at random.
+    pub(super) fn build_half_filled(setup: &Setup) -> Result<Self> {
+        Ok(Self { ground: Ground::half_filled(setup, 1)? })
+    }
+
+    /// Takes [`HOLD_FRAMES`] frames into `groups`; returns how many groups that made, and how many frames.
+    fn fill(&self, groups: &mut [Group]) -> Result<(usize, u64), Wrong> {
+        let (mut filled, mut frames) = (0, 0);
+        while frames < HOLD_FRAMES {
+            let rest = groups.get_mut(filled..).unwrap_or_default();
+            let room = rest.len().min(BULK_FRAMES as usize);
+            let asked = BULK_FRAMES.min(HOLD_FRAMES - frames);
+            let got = self.ground.engine.alloc_groups(asked, rest.get_mut(..room).unwrap_or_default())?;
+            frames += rest.iter().take(got).map(|group| u64::from(group.frames())).sum::<u64>();
+            filled += got;
+        }
+        Ok((filled, frames))
+    }
+}
+
+impl<E: BulkEngine> Workload for Bulk<E> {
+    fn work(&self, _thread: usize, units: Units) -> Result<Timed, Wrong> {
+        let mut groups = vec![Group::EMPTY; HOLD_FRAMES as usize];
+        let mut operations = 0;
+        let mut elapsed = Duration::ZERO;
+        for _ in 0..units.0 {
+            let start = Instant::now();
+            let (filled, frames) = self.fill(&mut groups)?;
+            for call in groups.get(..filled).unwrap_or_default().chunks(BULK_GROUPS) {
+                // SAFETY: the groups were filled just above, and each is in one chunk.
+                unsafe { self.ground.engine.free_groups(call) }?;
+            }
+            elapsed += start.elapsed();
+            operations += frames;
+        }
+        Ok(Timed { elapsed, operations })
+    }
+
+    fn hold(&self) -> Result<Vec<Pfn>, Wrong> {
+        let mut groups = vec![Group::EMPTY; HOLD_FRAMES as usize];
+        let (filled, _) = self.fill(&mut groups)?;
+        Ok(groups.iter().take(filled).flat_map(|group| group.iter()).collect())
+    }
+
+    fn release(&self, held: Vec<Pfn>) -> Result<(), Wrong> {
+        self.ground.release(&held)
+    }
+
+    fn rest(&self) -> Result<(), Wrong> {
+        self.ground.rest()
+    }
+
+    fn audit(&self) -> Result<(), Wrong> {
+        self.ground.audit()
+    }
+}

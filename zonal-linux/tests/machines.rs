@@ -1,0 +1,164 @@
+//! Machines from TOML, from this machine, and by number: what is accepted is exact, what is refused is named.
+
+use zonal::{Caching, Checking, ConfigError, FrameRange, Mark, MemoryRange, NodeId, Pfn, ZoneKind};
+use zonal_linux::{Machine, MachineError};
+
+const MIB: u64 = 256;
+
+fn read(text: &str) -> Machine {
+    Machine::from_toml(text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The message for a machine that is refused.
+fn refusal(text: &str) -> String {
+    Machine::from_toml(text).expect_err("refused").to_string()
+}
+
+#[track_caller]
+fn refuses(text: &str, words: &[&str]) {
+    let message = refusal(text);
+    for word in words {
+        assert!(message.contains(word), "{word:?} is not in {message:?}");
+    }
+}
+
+#[test]
+fn nodes_by_size_follow_each_other() {
+    let machine = read(include_str!("../machines/two-nodes.toml"));
+    let expected = [
+        MemoryRange::new(0, 4352 * MIB, 0),
+        MemoryRange::new(4352 * MIB, 4608 * MIB, 0).movable(),
+        MemoryRange::new(4608 * MIB, 5376 * MIB, 1),
+        MemoryRange::new(5376 * MIB, 5632 * MIB, 1).movable(),
+    ];
+    assert_eq!(machine.memory(), expected);
+    assert_eq!(machine.cpus(), [0, 0, 1, 1].map(NodeId));
+    assert_eq!(machine.config().topology.distances, [10, 20, 20, 10]);
+    assert_eq!(machine.config().marks, [Mark { node: NodeId(0), zone: ZoneKind::Dma, frames: 1024 }]);
+    assert_eq!(machine.bytes(), 5632 << 20);
+}
+
+#[test]
+fn a_count_repeats_a_node() {
+    let machine = read(include_str!("../machines/sixty-four-nodes.toml"));
+    assert_eq!((machine.nodes(), machine.cpus().len(), machine.bytes()), (64, 1024, 16 << 40));
+    assert_eq!(machine.memory().first(), Some(&MemoryRange::new(4096 * MIB, 266_240 * MIB, 0)));
+    assert_eq!(machine.cpus().last(), Some(&NodeId(63)));
+}
+
+#[test]
+fn explicit_ranges_and_policy() {
+    let machine = read(include_str!("../machines/holes.toml"));
+    let config = machine.config();
+    assert_eq!(machine.memory().first(), Some(&MemoryRange::new(0, 160, 0)));
+    assert_eq!(machine.memory().get(2), Some(&MemoryRange::new(256 * MIB, 512 * MIB - 1, 0)));
+    assert_eq!(machine.memory().last(), Some(&MemoryRange::new(1152 * MIB, 1216 * MIB, 1).movable()));
+    assert_eq!(machine.cpus(), [0, 1, 0, 1].map(NodeId));
+    assert_eq!((config.caching, config.checking), (Caching::All, Checking::On));
+    assert_eq!((config.dma_end, config.dma32_end), (Pfn::new(16 * MIB), Pfn::new(1024 * MIB)));
+    assert_eq!(config.topology.reserved, [FrameRange::new(Pfn::new(0), Pfn::new(256))]);
+}
+
+#[test]
+fn listed_and_counted_cpus_share_the_numbers() {
+    let machine = read("node = [{ memory = '2 MiB', cpus = 2 }, { cpus = [3, 1] }, { cpus = 1 }]");
+    assert_eq!(machine.cpus(), [0, 1, 0, 1, 2].map(NodeId));
+    assert_eq!(machine.config().topology.distances, [10, 20, 20, 20, 10, 20, 20, 20, 10]);
+}
+
+#[test]
+fn values_of_the_wrong_sort_are_shown_in_their_line() {
+    refuses("[[node]]\nmemory = '256 MoB'\ncpus = 1", &["line 2", "memory", "256 MoB"]);
+    refuses("[[node]]\nmemory = -4096\ncpus = 1", &["line 2", "memory", "-4096"]);
+    refuses("caching = 'some'\n[[node]]", &["some", "`local`"]);
+    refuses("[[node]]\nmemroy = '2 MiB'", &["memroy", "`memory`"]);
+    refuses("[[node]]\nmemory = '2 MiB'\ncpus = 'two'", &["cpus = 'two'", "a number of CPUs"]);
+    refuses("distances = [[10, 300], [300, 10]]\n[[node]]\ncpus = 1", &["300", "u8"]);
+    refuses("[[mark]]\nnode = 0\nzone = 'High'\nfree = 0", &["High", "`Movable`"]);
+    refuses("cpus = 2", &["cpus"]);
+    refuses("not toml", &["line 1"]);
+}
+
+#[test]
+fn values_that_make_no_sense_are_named_with_their_key() {
+    refuses("node = [{ cpus = 1 }, { memory = 5000 }]", &["node[1].memory = ", "4096"]);
+    refuses("node = [{ memory = '2 MiB', movable = '4 MiB', cpus = 1 }]", &["node[0].movable = 4.0 MiB"]);
+    refuses("node = [{ memory = '3 MiB', movable = '2 MiB', cpus = 1 }]", &["node[0].movable", "inside"]);
+    refuses("node = [{ movable = '2 MiB', cpus = 1 }]", &["node[0].movable", "not given"]);
+    refuses("node = [{ count = 1025, memory = '2 MiB' }]", &["node[0].count = 1025"]);
+    refuses("node = [{ count = 0, memory = '2 MiB' }]", &["node[0].count = 0"]);
+    refuses(
+        "node = [{ memory = '2 MiB', ranges = [{ start = 0, size = 4096 }] }]",
+        &["node[0].memory", "either"],
+    );
+    refuses(
+        "node = [{ count = 2, ranges = [{ start = 0, size = 4096 }] }]",
+        &["node[0].count = 2", "overlap"],
+    );
+    refuses("node = [{ ranges = [{ start = 0 }] }]", &["node[0].ranges[0].start", "missing"]);
+    refuses("node = [{ ranges = [{ start = 0, size = 1, end = 1 }] }]", &["node[0].ranges[0].end", "either"]);
+    refuses("node = [{ ranges = [{ start = 1, size = 4096 }] }]", &["node[0].ranges[0].start = 1 B"]);
+    refuses("node = [{ memory = '2 MiB', cpus = [0, 2] }]", &["node[0].cpus = 2", "gaps"]);
+    refuses(
+        "node = [{ memory = '2 MiB', cpus = [0] }, { cpus = [0, 1] }]",
+        &["node[1].cpus = 0", "two nodes"],
+    );
+    refuses("distances = [[10]]\nnode = [{ memory = '2 MiB', cpus = 1 }, {}]", &["rows in distances = 1"]);
+    refuses(
+        "distances = [[10, 20], [10]]\nnode = [{ memory = '2 MiB', cpus = 1 }, {}]",
+        &["distances[1] = 1"],
+    );
+}
+
+#[test]
+fn absurd_numbers_are_refused_not_overflowed() {
+    refuses("node = [{ memory = '4096 TiB', cpus = 1 }, { memory = '4 KiB' }]", &["node[1].memory", "52"]);
+    refuses("node = [{ memory = '99999999999 PiB', cpus = 1 }]", &["node[0].memory", "52"]);
+    refuses("node = [{ memory = 9223372036854775807, cpus = 1 }]", &["node[0].memory", "52"]);
+    refuses("base = '4096 TiB'\nnode = [{ memory = '4 KiB', cpus = 1 }]", &["node[0].memory", "52"]);
+    refuses(
+        "node = [{ ranges = [{ start = '4096 TiB', size = '4096 TiB' }], cpus = 1 }]",
+        &["52 address bits"],
+    );
+    refuses(
+        "node = [{ memory = '2 MiB', cpus = 9223372036854775807 }, { cpus = 9223372036854775807 }]",
+        &["CPUs"],
+    );
+    refuses("node = [{ count = 9223372036854775807 }]", &["node[0].count"]);
+    refuses("node = [{ memory = '2 MiB', cpus = [9223372036854775807] }]", &["node[0].cpus"]);
+    refuses("node = [{ memory = '2 MiB' }]", &["0 CPUs"]);
+    refuses("node = []", &["0 CPUs"]);
+    refuses("node = [{ cpus = 1 }]", &["no usable frame"]);
+    refuses("node = [{ ranges = [{ start = 8192, end = 4096 }], cpus = 1 }]", &["0x2..0x1"]);
+    refuses("distances = [[10, 9], [9, 10]]\nnode = [{ memory = '2 MiB', cpus = 1 }, {}]", &["distance 9"]);
+}
+
+#[test]
+fn uniform_machines() {
+    let machine = Machine::uniform(3, 4 << 20, 7).unwrap();
+    assert_eq!(machine.memory().len(), 3);
+    assert_eq!(machine.cpus(), [0, 0, 0, 1, 1, 2, 2].map(NodeId));
+    assert_eq!(machine.clone().with_cpus(128).unwrap().cpus().len(), 128);
+    assert!(matches!(
+        Machine::uniform(0, 4 << 20, 1),
+        Err(MachineError::Config(ConfigError::Nodes { nodes: 0 }))
+    ));
+    assert!(matches!(
+        Machine::uniform(1, 4 << 20, 0),
+        Err(MachineError::Config(ConfigError::Cpus { cpus: 0 }))
+    ));
+    assert!(matches!(machine.with_cpus(5000), Err(MachineError::Config(ConfigError::Cpus { cpus: 5000 }))));
+    for bytes in [0, 4096, u64::MAX, !0x1f_ffff] {
+        let error = Machine::uniform(1024, bytes, 1).unwrap_err().to_string();
+        assert!(error.contains(&bytes.to_string()), "{error}");
+    }
+}
+
+#[test]
+fn this_machine_has_this_thread_s_cpu_and_memory() {
+    let machine = Machine::this().unwrap();
+    // SAFETY: no preconditions.
+    let cpu = usize::try_from(unsafe { libc::sched_getcpu() }).unwrap();
+    assert!(cpu < machine.cpus().len());
+    assert!(machine.bytes() >= 64 << 20, "{} bytes", machine.bytes());
+}
