@@ -157,7 +157,7 @@ impl Machine {
         machine.memory.push(Memory::of(0, SECTION + 2 * BLOCK..SECTION + 3 * BLOCK + 5));
         machine.memory.push(Memory::of(1, SECTION + 5 * BLOCK..SECTION + 6 * BLOCK).movable());
         machine.memory.push(Memory::of(0, 3 * SECTION - BLOCK..3 * SECTION + 2 * BLOCK));
-        machine.dma32_end = SECTION + 64;
+        machine.dma32_end = SECTION + BLOCK;
         machine
     }
 

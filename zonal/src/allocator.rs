@@ -77,11 +77,9 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// and has been allocated again since with the same order.
     #[inline]
     pub unsafe fn free_raw(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        if !pfn.is_aligned(order) {
-            return Err(FreeError::Misaligned { pfn, order });
-        }
         let cpu = self.cpu();
         if order <= Order::GROUP
+            && pfn.is_aligned(order)
             && self.state.tags.is_none()
             && let Some(home) = cpu.homes[ZoneKind::Normal as usize]
             && let Some(group) = home.group_of(pfn)
@@ -153,6 +151,9 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     #[inline(never)]
     fn free_missed(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Result<(), FreeError> {
         let zone = self.state.zone_of(pfn).inspect_err(|_| assert!(!planted(Mutant::PanicOnForeign)))?;
+        if !pfn.is_aligned(order) {
+            return Err(FreeError::Misaligned { pfn, order });
+        }
         if let Some(tags) = &self.state.tags {
             tags.clear(&self.state.map, pfn, order)?;
         }

@@ -34,9 +34,10 @@ impl<'m> State<'m> {
         zone.ok_or(FreeError::Foreign { pfn })
     }
 
-    /// The frame's block in its zone.
+    /// The frame's block in its zone, if it holds any frame.
     pub(crate) fn block_in(&self, zone: &Zone<'m>, pfn: Pfn) -> Result<Block<'m>, FreeError> {
         let block = self.map.find(pfn).and_then(|section| zone.block_at(section, pfn));
+        let block = block.filter(|block| block.entry.load().managed() > 0);
         block.ok_or(FreeError::Foreign { pfn })
     }
 

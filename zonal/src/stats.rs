@@ -100,8 +100,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 
     /// The zone that manages the frame.
     pub fn zone_of(&self, pfn: Pfn) -> Option<ZoneId> {
-        let (zone, block) = self.state.block(pfn).ok()?;
-        (block.entry.load().managed() > 0).then_some(zone.id)
+        self.state.block(pfn).ok().map(|(zone, _)| zone.id)
     }
 
     /// Number of CPUs in the table.

@@ -114,8 +114,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     }
 
     fn managed_block(&self, pfn: Pfn) -> Result<(&'m Zone<'m>, Block<'m>), IsolateError> {
-        let found = self.state.block(pfn).ok().filter(|(_, block)| block.entry.load().managed() > 0);
-        found.ok_or(IsolateError::NotBlocks { pfn })
+        self.state.block(pfn).map_err(|_| IsolateError::NotBlocks { pfn })
     }
 
     fn zone(&self, id: ZoneId) -> Option<&'m Zone<'m>> {

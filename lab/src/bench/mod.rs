@@ -24,7 +24,9 @@ use case::{BenchName, EngineName};
 use row::Row;
 
 /// Rounds, an odd number: the median is one of them.
-const ROUNDS: usize = 31;
+const ROUNDS: usize = 201;
+/// Every how many rounds the answers of all rows are checked.
+const CHECK_EVERY: usize = 25;
 
 /// Times the operations of the page allocator.
 #[derive(Args, Debug)]
@@ -66,7 +68,10 @@ fn measure(rows: &mut [Row]) -> Result<(), (case::Case, wrong::Wrong)> {
     for round in 0..=ROUNDS {
         for row in rows.iter_mut() {
             progress.set_message(row.case().to_string());
-            let step = if round == 0 { row.warm_up() } else { row.sample() };
+            let mut step = if round == 0 { row.warm_up() } else { row.sample() };
+            if round.is_multiple_of(CHECK_EVERY) {
+                step = step.and_then(|()| row.check());
+            }
             step.map_err(|wrong| (row.case(), wrong))?;
             progress.inc(1);
         }

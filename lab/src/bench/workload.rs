@@ -21,6 +21,10 @@ const BULK_FRAMES: u64 = 512;
 /// Groups given back in one bulk call: as many frames where every group is half full.
 const BULK_GROUPS: usize = 32;
 
+/// What buffers are filled with before the clock runs, so that their pages are there: not zero, which an allocator of
+/// heap memory may leave to the first touch.
+const TOUCHED: Group = Group { base: Pfn::new(u64::MAX), mask: u32::MAX };
+
 /// How often a bench's unit of work is done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Units(pub(super) u64);
@@ -32,7 +36,7 @@ pub(super) struct Timed {
     pub(super) operations: u64,
 }
 
-/// A bench on an engine. All methods but `work`, `hold` and `release` are called while no thread works.
+/// A bench on an engine.
 pub(super) trait Workload: Sync {
     /// Does the work of one thread and times it.
     fn work(&self, thread: usize, units: Units) -> Result<Timed, Wrong>;
@@ -40,13 +44,19 @@ pub(super) trait Workload: Sync {
     /// Takes what the bench takes, for the check that no two threads get the same.
     fn hold(&self) -> Result<Vec<Pfn>, Wrong>;
 
-    /// Gives that back.
-    fn release(&self, held: Vec<Pfn>) -> Result<(), Wrong>;
+    /// What the answers are checked against.
+    fn ground(&self) -> &dyn Checked;
+}
 
-    /// Checks that as many frames are free as at first.
+/// What must hold whatever the bench.
+pub(super) trait Checked {
+    /// Gives back what `hold` took.
+    fn release(&self, held: &[Pfn]) -> Result<(), Wrong>;
+
+    /// As many frames are free as at first. Called while no thread works.
     fn rest(&self) -> Result<(), Wrong>;
 
-    /// Checks everything there is to check.
+    /// The engine finds nothing wrong with itself. Called while no thread works.
     fn audit(&self) -> Result<(), Wrong>;
 }
 
@@ -81,10 +91,12 @@ impl<E: Engine> Ground<E> {
     fn hold(&self, runs: u64) -> Result<Vec<Pfn>, Wrong> {
         (0..runs).map(|_| self.engine.alloc()).collect()
     }
+}
 
-    fn release(&self, runs: &[Pfn]) -> Result<(), Wrong> {
-        // SAFETY: `runs` came from this engine's `alloc` in this module, which gives each run back once.
-        runs.iter().try_for_each(|&pfn| unsafe { self.engine.free(pfn) })
+impl<E: Engine> Checked for Ground<E> {
+    fn release(&self, held: &[Pfn]) -> Result<(), Wrong> {
+        // SAFETY: `held` came from this engine's `alloc` in this module, which gives each run back once.
+        held.iter().try_for_each(|&pfn| unsafe { self.engine.free(pfn) })
     }
 
     fn rest(&self) -> Result<(), Wrong> {
@@ -136,16 +148,8 @@ impl<E: Engine> Workload for Pair<E> {
         self.ground.hold(self.held)
     }
 
-    fn release(&self, held: Vec<Pfn>) -> Result<(), Wrong> {
-        self.ground.release(&held)
-    }
-
-    fn rest(&self) -> Result<(), Wrong> {
-        self.ground.rest()
-    }
-
-    fn audit(&self) -> Result<(), Wrong> {
-        self.ground.audit()
+    fn ground(&self) -> &dyn Checked {
+        &self.ground
     }
 }
 
@@ -177,7 +181,7 @@ impl<E: Engine> Workload for Hold<E> {
     fn work(&self, thread: usize, units: Units) -> Result<Timed, Wrong> {
         let engine = &self.ground.engine;
         let mut shuffler = fastrand::Rng::with_seed(thread as u64);
-        let mut held = Vec::with_capacity(self.runs as usize);
+        let mut held = vec![TOUCHED.base; self.runs as usize];
         let mut elapsed = Duration::ZERO;
         for _ in 0..units.0 {
             held.clear();
@@ -200,16 +204,8 @@ impl<E: Engine> Workload for Hold<E> {
         self.ground.hold(self.runs)
     }
 
-    fn release(&self, held: Vec<Pfn>) -> Result<(), Wrong> {
-        self.ground.release(&held)
-    }
-
-    fn rest(&self) -> Result<(), Wrong> {
-        self.ground.rest()
-    }
-
-    fn audit(&self) -> Result<(), Wrong> {
-        self.ground.audit()
+    fn ground(&self) -> &dyn Checked {
+        &self.ground
     }
 }
 
@@ -245,7 +241,7 @@ impl<E: BulkEngine> Bulk<E> {
 
 impl<E: BulkEngine> Workload for Bulk<E> {
     fn work(&self, _thread: usize, units: Units) -> Result<Timed, Wrong> {
-        let mut groups = vec![Group::EMPTY; HOLD_FRAMES as usize];
+        let mut groups = vec![TOUCHED; HOLD_FRAMES as usize];
         let mut operations = 0;
         let mut elapsed = Duration::ZERO;
         for _ in 0..units.0 {
@@ -262,20 +258,12 @@ impl<E: BulkEngine> Workload for Bulk<E> {
     }
 
     fn hold(&self) -> Result<Vec<Pfn>, Wrong> {
-        let mut groups = vec![Group::EMPTY; HOLD_FRAMES as usize];
+        let mut groups = vec![TOUCHED; HOLD_FRAMES as usize];
         let (filled, _) = self.fill(&mut groups)?;
         Ok(groups.iter().take(filled).flat_map(|group| group.iter()).collect())
     }
 
-    fn release(&self, held: Vec<Pfn>) -> Result<(), Wrong> {
-        self.ground.release(&held)
-    }
-
-    fn rest(&self) -> Result<(), Wrong> {
-        self.ground.rest()
-    }
-
-    fn audit(&self) -> Result<(), Wrong> {
-        self.ground.audit()
+    fn ground(&self) -> &dyn Checked {
+        &self.ground
     }
 }

@@ -5,6 +5,8 @@
 //! and `lost` is 0 if and only if every frame was its owner's alone and came back.
 
 mod bundled;
+#[cfg(test)]
+mod canary;
 mod engine;
 mod report;
 mod setting;
@@ -167,24 +169,33 @@ fn tell(recorded: Tally, leftovers: Tally, report: &mut Report) -> Vec<String> {
     recorded.refusals.into_iter().chain(leftovers.refusals).collect()
 }
 
+/// Shows the outcome. What was found is said even if nobody reads stdout.
 fn conclude(outcome: &Outcome, setting: &Setting, format: Format) -> Result<Verdict> {
-    let Outcome { report, scene, refusals } = outcome;
-    let broken = report.broken(setting.origin);
-    match format {
-        Format::Json => print_json(report)?,
-        Format::Human => {
-            let out = &mut anstream::stdout().lock();
-            scene.draw(out)?;
-            writeln!(out)?;
-            scene.buddyinfo(out)?;
-            writeln!(out)?;
-            scene.figures(out)?;
-            writeln!(out)?;
-            report.write(out)?;
-            report.write_audit(out)?;
-        }
-    }
-    explain("refused", refusals);
+    let broken = outcome.report.broken(setting.origin);
+    let shown = outcome.show(format);
+    explain("refused", &outcome.refusals);
     explain("broken", &broken);
-    Ok(if broken.is_empty() { Verdict::Holds } else { Verdict::Broken })
+    if !broken.is_empty() {
+        return Ok(Verdict::Broken);
+    }
+    shown?;
+    Ok(Verdict::Holds)
+}
+
+impl Outcome {
+    fn show(&self, format: Format) -> Result<()> {
+        let Self { report, scene, .. } = self;
+        if format == Format::Json {
+            return print_json(report);
+        }
+        let out = &mut anstream::stdout().lock();
+        scene.draw(out)?;
+        writeln!(out)?;
+        scene.buddyinfo(out)?;
+        writeln!(out)?;
+        scene.figures(out)?;
+        writeln!(out)?;
+        report.write(out)?;
+        Ok(report.write_audit(out)?)
+    }
 }

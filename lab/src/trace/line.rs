@@ -39,11 +39,16 @@ pub(crate) fn parse(line: &[u8]) -> Result<Line, LineFault> {
     if let Some((name, fields)) = page_event(line) {
         return page(name, fields).map(Line::Event);
     }
-    let Some(said) = after_time(line) else { return Ok(loss(line)) };
-    if said.starts_with(PERF_RECORD) {
-        return Ok(loss(said));
+    if line.starts_with(b"CPU")
+        && let Some(loss) = loss(line)
+    {
+        return Ok(Line::Lost(loss));
     }
-    other(said).map(Line::Event)
+    match after_time(line) {
+        Some(said) if !said.starts_with(PERF_RECORD) => other(said).map(Line::Event),
+        Some(record) => Ok(loss(record).map_or(Line::Nothing, Line::Lost)),
+        None => Ok(loss(line).map_or(Line::Nothing, Line::Lost)),
+    }
 }
 
 fn header(line: &[u8]) -> Result<Line, LineFault> {
@@ -117,18 +122,19 @@ fn after_time(line: &[u8]) -> Option<&[u8]> {
 }
 
 /// `CPU:1 [LOST 123 EVENTS]`, `CPU:1 [LOST EVENTS]`, `CPU:1 [123 EVENTS DROPPED]`, `PERF_RECORD_LOST lost 123`.
-fn loss(line: &[u8]) -> Line {
+fn loss(line: &[u8]) -> Option<Loss> {
     let lossy = [b"[LOST ".as_slice(), b"EVENTS DROPPED]", b"PERF_RECORD_LOST"];
     if !lossy.iter().any(|mark| memmem::find(line, mark).is_some()) {
-        return Line::Nothing;
+        return None;
     }
-    let words = || line.split(|byte| b" []:\t".contains(byte)).filter(|word| !word.is_empty());
+    let said = memchr::memchr(b'[', line).map_or(line, |bracket| &line[bracket..]);
+    let words = || said.split(|byte| b" []:\t".contains(byte)).filter(|word| !word.is_empty());
     let count = words().zip(words().skip(1)).find_map(|(word, next)| match (word, next) {
         (b"LOST" | b"lost", count) => decimal(count),
         (count, b"EVENTS") => decimal(count),
         _ => None,
     });
-    Line::Lost(count.map_or(Loss::Unknown, Loss::Counted))
+    Some(count.map_or(Loss::Unknown, Loss::Counted))
 }
 
 /// The fields read of an event, as they stand there; orders are checked.

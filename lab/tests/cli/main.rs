@@ -1,0 +1,8 @@
+//! The program as its users meet it: command lines, files, exit statuses.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod bare;
+mod oracle;
+mod recordings;
+mod refusals;
+mod support;

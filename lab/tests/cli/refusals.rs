@@ -1,0 +1,124 @@
+//! Bad input and bad arguments: exit 2, and where and why; never a panic.
+
+use crate::support::{Run, replay, zonal};
+
+const ALLOC: &str =
+    "x 1 [0] 5.0: kmem:mm_page_alloc: page=0x8 pfn=0x8 order=0 migratetype=0 gfp_flags=GFP_KERNEL\n";
+
+#[track_caller]
+fn refused(run: &Run, place: &str, reason: &str) {
+    assert_eq!(run.status, Some(2), "{}", run.stderr);
+    assert_eq!(run.stdout, "");
+    assert!(run.stderr.contains(place) && run.stderr.contains(reason), "{}", run.stderr);
+}
+
+fn packed(text: &str) -> Vec<u8> {
+    let mut packed = Vec::new();
+    std::io::Read::read_to_end(&mut liblzma::bufread::XzEncoder::new(text.as_bytes(), 6), &mut packed)
+        .unwrap();
+    packed
+}
+
+#[test]
+fn fewer_entries_than_promised() {
+    let text = format!("# tracer: nop\n# entries-in-buffer/entries-written: 3/90  #P:2\n#\n{ALLOC}{ALLOC}");
+    let reason = "truncated: the header in line 2 promises 3 entries, 2 are there";
+    refused(&replay("truncated", text), "truncated:5:", reason);
+}
+
+#[test]
+fn orders_that_no_allocator_serves() {
+    for (name, event, reason) in [
+        ("alloc", "mm_page_alloc: page=0x1 pfn=0x8 order=19 migratetype=0 gfp_flags=GFP_KERNEL", "order=19"),
+        ("nil", "mm_page_alloc: page=(nil) pfn=0x0 order=4294967295 migratetype=0", "order=4294967295"),
+        ("free", "mm_page_free: page=0x1 pfn=0x8 order=-1", "order=-1"),
+        ("batched", "mm_page_free_batched: page=0x1 pfn=0x8 order=19", "order=19"),
+        ("locked", "mm_page_alloc_zone_locked: page=0x1 pfn=0x8 order=64 migratetype=1", "order=64"),
+        ("drain", "mm_page_pcpu_drain: page=0x1 pfn=0x8 order=99 migratetype=1", "order=99"),
+        (
+            "extfrag-a",
+            "mm_page_alloc_extfrag: page=0x1 pfn=0x8 alloc_order=19 fallback_order=9",
+            "alloc_order=19",
+        ),
+        (
+            "extfrag-f",
+            "mm_page_alloc_extfrag: page=0x1 pfn=0x8 alloc_order=0 fallback_order=20",
+            "fallback_order=20",
+        ),
+    ] {
+        let text = format!("{ALLOC}\nx 1 [0] 5.0: kmem:{event}\n{ALLOC}");
+        let name = format!("order-{name}");
+        refused(&replay(&name, text), &format!("{name}:3:"), &format!("{reason} is outside 0..=18"));
+    }
+}
+
+#[test]
+fn malformed_events() {
+    for (name, event, reason) in [
+        ("no-pfn", "mm_page_alloc: page=0x1 order=0 migratetype=0", "mm_page_alloc has no pfn"),
+        ("no-order", "mm_page_free: page=0x1 pfn=0x8", "mm_page_free has no order"),
+        ("garbage", "mm_page_free: page=0x1 pfn=0x8q order=0", "pfn=0x8q is not a number"),
+        ("high", "mm_page_free: page=0x1 pfn=0xffffffffffffffff order=0", "above 52 address bits"),
+    ] {
+        let text = format!("{ALLOC}x-1 [0] ..... 5.0: {event}\n");
+        refused(&replay(name, text), &format!("{name}:2:"), reason);
+    }
+    let header = "# entries-in-buffer/entries-written: many\n";
+    refused(&replay("header", format!("{header}{ALLOC}")), "header:1:", "no two numbers");
+}
+
+#[test]
+fn nothing_to_replay() {
+    let reason = "no kmem event in the text";
+    refused(&replay("empty", ""), "empty:1:", reason);
+    refused(&replay("comments", "# tracer: nop\n#\n"), "comments:2:", reason);
+    refused(&replay("prose", "Four score and seven years ago\n"), "prose:1:", reason);
+    refused(&replay("foreign", "k-1 [0] ..... 5.0: sched_switch: a=1\n"), "foreign:1:", reason);
+    refused(&replay("empty.xz", packed("")), "empty.xz:1:", reason);
+    refused(&replay("binary", vec![0xff; 100_000]), "binary:1:", "longer than 65536 bytes");
+}
+
+#[test]
+fn cut_and_corrupt_archives() {
+    let whole = packed(&ALLOC.repeat(5000));
+    for cut in [whole.len() - 1, whole.len() / 2, 40, 8] {
+        refused(&replay("cut", &whole[..cut]), "cut:", "the archive is cut");
+    }
+    let mut corrupt = whole;
+    let middle = corrupt.len() / 2;
+    corrupt[middle] ^= 0x55;
+    refused(&replay("corrupt", corrupt), "corrupt:", "the archive is corrupt");
+}
+
+#[test]
+fn formats_that_are_not_read_are_named() {
+    for (name, magic, format) in [
+        ("perf-data", b"PERFILE2\x68\0\0\0".as_slice(), "perf.data"),
+        ("gz", b"\x1f\x8b\x08\0", ".gz"),
+        ("zst", b"\x28\xb5\x2f\xfd\x04", ".zst"),
+        ("bz2", b"BZh9", ".bz2"),
+        ("trace-dat", b"\x17\x08\x44tracing6\0", "trace.dat"),
+    ] {
+        refused(&replay(name, magic), name, format);
+    }
+    refused(&replay("perf-data-in-xz", packed("PERFILE2....")), "perf-data-in-xz:1:", "perf.data");
+}
+
+#[test]
+fn bad_arguments() {
+    let readable = crate::support::file("readable", ALLOC);
+    let readable = readable.to_str().unwrap();
+    let toml = crate::support::file("bad.toml", "[[node]]\nmemory = \"3 bananas\"\n");
+    for (arguments, reason) in [
+        (vec!["replay"], "<FILE>"),
+        (vec!["replay", "/nonexistent/file"], "/nonexistent/file"),
+        (vec!["replay", "/"], "cannot be read"),
+        (vec!["replay", readable, "--threads", "0"], "--threads"),
+        (vec!["replay", readable, "--threads", "many"], "many"),
+        (vec!["replay", readable, "--machine", "/nonexistent.toml"], "/nonexistent.toml"),
+        (vec!["replay", readable, "--machine", toml.to_str().unwrap()], "bananas"),
+        (vec!["reply"], "reply"),
+    ] {
+        refused(&zonal(&arguments), "", reason);
+    }
+}
