@@ -135,10 +135,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     pub(crate) fn deliver(&self, request: &Request, pfn: Pfn) -> Result<Pfn, AllocError> {
         let order = request.order;
         if request.gfp.contains(Gfp::ZERO) && !self.platform.zero(pfn, order.frames()) {
-            // The run was just taken, so it goes back; nobody saw its tag.
-            if let Ok(zone) = self.state.zone_of(pfn) {
-                let _ = self.free_checked(zone, self.cpu(), pfn, order);
-            }
+            self.free_own(pfn, order); // nobody saw its tag
             return Err(AllocError::CannotZero { pfn });
         }
         if let Some(tags) = &self.state.tags {
@@ -150,33 +147,40 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// A free that the hinted word did not take: the checks, then any word.
     #[inline(never)]
     fn free_missed(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Result<(), FreeError> {
-        let zone = self.state.zone_of(pfn).inspect_err(|_| assert!(!planted(Mutant::PanicOnForeign)))?;
+        let place = self.state.block(pfn).inspect_err(|_| assert!(!planted(Mutant::PanicOnForeign)))?;
         if !pfn.is_aligned(order) {
             return Err(FreeError::Misaligned { pfn, order });
         }
         if let Some(tags) = &self.state.tags {
             tags.clear(&self.state.map, pfn, order)?;
         }
-        self.free_checked(zone, cpu, pfn, order)
+        self.free_checked(place, cpu, pfn, order)
+    }
+
+    /// Frees a run that a call took and does not hand out.
+    pub(crate) fn free_own(&self, pfn: Pfn, order: Order) {
+        if let Ok(place) = self.state.block(pfn) {
+            // Refused only if somebody else's misuse freed it before: nothing is left to do then.
+            let _ = self.free_checked(place, self.cpu(), pfn, order);
+        }
     }
 
     /// Frees a run that is the caller's to free: into a word that has its group, a word by the rule, else the rows.
-    pub(crate) fn free_checked(
+    fn free_checked(
         &self,
-        zone: &'m Zone<'m>,
+        (zone, block): (&'m Zone<'m>, Block<'m>),
         cpu: &Cpu<'m>,
         pfn: Pfn,
         order: Order,
     ) -> Result<(), FreeError> {
         let Some(cache) = zone.cache_of(cpu).filter(|_| order <= Order::GROUP) else {
-            return self.free_to_rows(zone, pfn, order);
+            return self.free_to_rows((zone, block), pfn, order);
         };
         let (group, mask) = (zone.group_of(pfn), group_mask(pfn, order));
         match cache.put_elsewhere(group, mask) {
             Put::OtherGroup => {}
             put => return self.free_noted(put, cpu, pfn, order),
         }
-        let block = self.state.block_in(zone, pfn)?;
         let entry = block.entry.load();
         let (row, bits) = row_and_mask(pfn.get() % BLOCK_FRAMES, order);
         let kept = !entry.is_isolated()
@@ -201,9 +205,14 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     }
 
     /// A free past the slot words.
-    fn free_to_rows(&self, zone: &'m Zone<'m>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+    fn free_to_rows(
+        &self,
+        (zone, block): (&'m Zone<'m>, Block<'m>),
+        pfn: Pfn,
+        order: Order,
+    ) -> Result<(), FreeError> {
         if order < Order::BLOCK {
-            return land(zone, self.state.block_in(zone, pfn)?, pfn, order);
+            return land(zone, block, pfn, order);
         }
         for index in 0..blocks_in(order) as u64 {
             let pfn = pfn.add(index * BLOCK_FRAMES);

@@ -56,9 +56,7 @@ impl<P: Platform> PageAllocator<'_, P> {
                 if at < done && let Some(tags) = &self.state.tags {
                     let _ = tags.clear(&self.state.map, pfn, Order::ZERO);
                 }
-                if let Ok(zone) = self.state.zone_of(pfn) {
-                    let _ = self.free_checked(zone, self.cpu(), pfn, Order::ZERO);
-                }
+                self.free_own(pfn, Order::ZERO);
             }
             return Err(error);
         }

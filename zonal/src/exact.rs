@@ -52,9 +52,7 @@ impl<P: Platform> PageAllocator<'_, P> {
             pieces(pfn, frames).for_each(|(pfn, order)| tags.set(&self.state.map, pfn, order));
         }
         for (pfn, order) in pieces(pfn.add(frames), order.frames() - frames) {
-            if let Ok(zone) = self.state.zone_of(pfn) {
-                let _ = self.free_checked(zone, self.cpu(), pfn, order);
-            }
+            self.free_own(pfn, order);
         }
         Ok(pfn)
     }

@@ -34,16 +34,12 @@ impl<'m> State<'m> {
         zone.ok_or(FreeError::Foreign { pfn })
     }
 
-    /// The frame's block in its zone, if it holds any frame.
-    pub(crate) fn block_in(&self, zone: &Zone<'m>, pfn: Pfn) -> Result<Block<'m>, FreeError> {
-        let block = self.map.find(pfn).and_then(|section| zone.block_at(section, pfn));
-        let block = block.filter(|block| block.entry.load().managed() > 0);
-        block.ok_or(FreeError::Foreign { pfn })
-    }
-
-    /// The frame's zone and block.
+    /// The frame's zone and block, if the block holds any frame.
+    #[inline]
     pub(crate) fn block(&self, pfn: Pfn) -> Result<(&'m Zone<'m>, Block<'m>), FreeError> {
+        let foreign = FreeError::Foreign { pfn };
         let zone = self.zone_of(pfn)?;
-        Ok((zone, self.block_in(zone, pfn)?))
+        let block = self.map.find(pfn).and_then(|section| zone.block_at(section, pfn)).ok_or(foreign)?;
+        if block.entry.load().managed() == 0 { Err(foreign) } else { Ok((zone, block)) }
     }
 }
