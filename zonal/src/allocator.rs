@@ -119,7 +119,11 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             Some(pfn) => pfn,
             None => slow::alloc(&self.state, request, cpu)?,
         };
-        if self.state.tags.is_some() || request.gfp.contains(Gfp::ZERO) { self.deliver(request, pfn) } else { Ok(pfn) }
+        if self.state.tags.is_some() || request.gfp.contains(Gfp::ZERO) {
+            self.deliver(request, pfn)
+        } else {
+            Ok(pfn)
+        }
     }
 
     /// The zone that the request tries first.
@@ -196,7 +200,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         match put {
             Put::Kept { first: false } => Ok(()),
             Put::Kept { first: true } => {
-                let zone = self.state.zone_of(pfn)?;
+                let (zone, _) = self.state.block(pfn)?;
                 zone.cpu_hints.set(zone.place_of(cpu));
                 Ok(())
             }

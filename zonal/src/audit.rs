@@ -8,8 +8,8 @@ use core::fmt;
 
 use crate::allocator::PageAllocator;
 use crate::block::bitmap::row_and_mask;
-use crate::cache::word::{Slot, SlotWord};
 use crate::cache::CpuCache;
+use crate::cache::word::{Slot, SlotWord};
 use crate::frame::{BLOCK_FRAMES, Order, Pfn, ZoneId};
 use crate::platform::Platform;
 use crate::zone::search::Class;
@@ -99,8 +99,12 @@ impl fmt::Display for Finding {
             }
             Self::Tentative { block } => write!(f, "block {block}: still tentative"),
             Self::HintLost { block, order } => write!(f, "block {block}: no hint for order {order}"),
-            Self::CpuHintLost { zone, rank } => write!(f, "zone {}: cache {rank} holds frames, no hint", zone.0),
-            Self::CachedTwice { group, mask } => write!(f, "group {group}: frames {mask:#x} cached and free, or twice"),
+            Self::CpuHintLost { zone, rank } => {
+                write!(f, "zone {}: cache {rank} holds frames, no hint", zone.0)
+            }
+            Self::CachedTwice { group, mask } => {
+                write!(f, "group {group}: frames {mask:#x} cached and free, or twice")
+            }
             Self::ZoneCount { zone, count, blocks } => {
                 write!(f, "zone {}: count {count}, its blocks {blocks}", zone.0)
             }
@@ -227,7 +231,8 @@ impl Audit<'_> {
         for (at, word) in cache.words().enumerate().filter(|(_, word)| held(word)) {
             let slot = word.load();
             self.sums.cached += u64::from(slot.mask().count_ones());
-            let later = cache.words().skip(at + 1).chain(zone.caches.iter().skip(rank + 1).flat_map(CpuCache::words));
+            let later =
+                cache.words().skip(at + 1).chain(zone.caches.iter().skip(rank + 1).flat_map(CpuCache::words));
             let twice = later.filter(held).map(SlotWord::load).filter(|other| other.is_of(slot.group()));
             let twice = twice.fold(free_bits(zone, slot), |mask, other| mask | other.mask()) & slot.mask();
             if twice != 0 {

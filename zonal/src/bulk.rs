@@ -53,7 +53,9 @@ impl<P: Platform> PageAllocator<'_, P> {
             let Err(error) = self.deliver(request, pfn) else { continue };
             // `deliver` has given this one back already; those before it are tagged, those after it are not.
             for (at, pfn) in frames().enumerate().filter(|&(at, _)| at != done) {
-                if at < done && let Some(tags) = &self.state.tags {
+                if at < done
+                    && let Some(tags) = &self.state.tags
+                {
                     let _ = tags.clear(&self.state.map, pfn, Order::ZERO);
                 }
                 self.free_own(pfn, Order::ZERO);
@@ -114,7 +116,8 @@ impl Bulk<'_> {
         let line = zone.cache_of(cpu).map(|cache| cache.line(request.kind));
         while self.wants_more() {
             let start = line.map_or(0, |line| line.start_block());
-            let Ok(taken) = zone.take_group(Order::ZERO, request.kind, start, self.left.min(GROUP_FRAMES)) else {
+            let Ok(taken) = zone.take_group(Order::ZERO, request.kind, start, self.left.min(GROUP_FRAMES))
+            else {
                 return;
             };
             if let Some(line) = line {

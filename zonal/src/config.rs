@@ -19,7 +19,8 @@ pub enum Caching {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Checking {
     /// Only what the words show anyway: frames of no block managed here, misaligned, already-free bits, part of an
-    /// unsplit block. A hole or a reserved frame inside a managed block looks like an allocated one.
+    /// unsplit block. A hole or a reserved frame inside a managed block looks like an allocated one,
+    /// and a slot word of this CPU that remembers a group takes any free of the group's frames.
     #[default]
     Off,
     /// Double, foreign, misaligned and wrong-order frees are detected in O(1). Costs one byte a frame (0.024 %),

@@ -71,14 +71,17 @@ impl fmt::Display for AllocError {
                 f,
                 "no memory for order {order}: {free} frames free above the marks, {in_flight} in flight"
             ),
-            Self::NoRun { order, free, in_flight } => write!(
-                f,
-                "no aligned run of order {order} among {free} free frames, {in_flight} in flight"
-            ),
-            Self::NoZone => f.write_str("no populated zone satisfies the request's zone, node and address limit"),
+            Self::NoRun { order, free, in_flight } => {
+                write!(f, "no aligned run of order {order} among {free} free frames, {in_flight} in flight")
+            }
+            Self::NoZone => {
+                f.write_str("no populated zone satisfies the request's zone, node and address limit")
+            }
             Self::NoSuchNode { node } => write!(f, "node {} is not in the topology", node.0),
             Self::ForbiddenFlags { bits } => write!(f, "flags {bits:#x} are unknown or exclude each other"),
-            Self::NotFree { pfn, order } => write!(f, "the run of order {order} at {pfn:?} is not wholly free"),
+            Self::NotFree { pfn, order } => {
+                write!(f, "the run of order {order} at {pfn:?} is not wholly free")
+            }
             Self::Misaligned { pfn, order } => write!(f, "{pfn:?} is not aligned to order {order}"),
             Self::BadCount { frames } => write!(f, "{frames} frames is not a count between 1 and 262144"),
             Self::CannotZero { pfn } => write!(f, "the platform cannot reach {pfn:?} to zero it"),
@@ -269,7 +272,9 @@ impl fmt::Display for ConfigError {
                 write!(f, "a zone of node {} spans {start}..{end}, over 509 TiB", node.0)
             }
             Self::NoMemory => f.write_str("the memory map holds no usable frame"),
-            Self::MarkWithoutZone { node } => write!(f, "a mark names a zone of node {} without memory", node.0),
+            Self::MarkWithoutZone { node } => {
+                write!(f, "a mark names a zone of node {} without memory", node.0)
+            }
             Self::ZoneLimits { dma, dma32 } => write!(f, "DMA ends at {dma}, above DMA32's end {dma32}"),
             Self::Metadata { lent, needed } => write!(f, "{lent} bytes of metadata lent, {needed} needed"),
         }

@@ -92,7 +92,7 @@ impl<P: Platform> PageAllocator<'_, P> {
         if !pfn.is_aligned(from) {
             return Err(FreeError::Misaligned { pfn, order: from });
         }
-        self.state.zone_of(pfn)?;
+        self.state.block(pfn)?;
         if let Some(tags) = &self.state.tags {
             tags.clear(&self.state.map, pfn, from)?;
             let parts = (0..from.frames()).step_by(to.frames() as usize);

@@ -44,9 +44,8 @@ pub(crate) struct Stamp(u64);
 
 /// A tree over indices `0..len`.
 pub(crate) struct HintTree<'m> {
-    words: &'m [AtomicU64],
-    /// Where each level's words start; level 0 first.
-    offsets: [u32; MAX_LEVELS],
+    /// The words of each level, level 0 first; unused ones are empty.
+    words: [&'m [AtomicU64]; MAX_LEVELS],
     levels: usize,
     len: usize,
     guard: AtomicU64,
@@ -54,30 +53,23 @@ pub(crate) struct HintTree<'m> {
 
 impl<'m> HintTree<'m> {
     /// A tree over `len` indices in [`words_for`]`(len)` words, all clear.
-    pub(crate) fn new(words: &'m [AtomicU64], len: usize) -> Self {
-        let mut offsets = [0; MAX_LEVELS];
-        let mut levels = 0;
-        let (mut at, mut count) = (0, len.div_ceil(FAN));
-        while levels < MAX_LEVELS {
-            offsets[levels] = at as u32;
-            levels += 1;
-            at += count;
+    pub(crate) fn new(mut words: &'m [AtomicU64], len: usize) -> Self {
+        let mut tree = Self { words: [&[]; MAX_LEVELS], levels: 0, len, guard: AtomicU64::new(0) };
+        let mut count = len.div_ceil(FAN);
+        for level in &mut tree.words {
+            (*level, words) = words.split_at(count.min(words.len()));
+            tree.levels += 1;
             if count <= 1 {
                 break;
             }
             count = count.div_ceil(FAN);
         }
-        Self { words, offsets, levels, len, guard: AtomicU64::new(0) }
+        tree
     }
 
     #[inline]
-    fn word(&self, level: usize, index: usize) -> Option<&AtomicU64> {
-        let end = self.offsets.get(level + 1).filter(|_| level + 1 < self.levels);
-        let at = *self.offsets.get(level)? as usize + index;
-        if end.is_some_and(|&end| at >= end as usize) {
-            return None;
-        }
-        self.words.get(at)
+    fn word(&self, level: usize, index: usize) -> Option<&'m AtomicU64> {
+        self.words.get(level)?.get(index)
     }
 
     /// Marks `index` usable. Loads one word a level; writes only where a bit is clear.
@@ -88,8 +80,8 @@ impl<'m> HintTree<'m> {
 
     #[inline]
     fn set_from(&self, level: usize, mut index: usize) {
-        for level in level..self.levels {
-            let Some(word) = self.word(level, index / FAN) else { return };
+        for words in self.words.get(level..self.levels).unwrap_or(&[]) {
+            let Some(word) = words.get(index / FAN) else { return };
             let bit = 1 << (index % FAN);
             store_load_barrier();
             // SeqCst load after the SeqCst step that made `index` usable; partner: the re-read in `clear_from`.
@@ -126,7 +118,10 @@ impl<'m> HintTree<'m> {
     /// Clears the bits above word `index` of the level below `level`, as far as words are empty.
     fn clear_parents(&self, mut level: usize, mut index: usize) {
         while level < self.levels {
-            let (Some(word), Some(below)) = (self.word(level, index / FAN), self.word(level - 1, index)) else { return };
+            let (Some(word), Some(below)) = (self.word(level, index / FAN), self.word(level - 1, index))
+            else {
+                return;
+            };
             let bit = 1 << (index % FAN);
             let before = word.fetch_and(!bit, Ordering::SeqCst);
             store_load_barrier();
@@ -194,7 +189,8 @@ impl<'m> HintTree<'m> {
     pub(crate) fn is_set(&self, mut index: usize) -> bool {
         (0..self.levels).all(|level| {
             let bit = 1 << (index % FAN);
-            let set = self.word(level, index / FAN).is_some_and(|word| word.load(Ordering::SeqCst) & bit != 0);
+            let set =
+                self.word(level, index / FAN).is_some_and(|word| word.load(Ordering::SeqCst) & bit != 0);
             index /= FAN;
             set
         })

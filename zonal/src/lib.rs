@@ -68,7 +68,8 @@ pub use build::metadata_size;
 pub use config::{Caching, Checking, Config, Mark};
 pub use error::{AllocError, ConfigError, FreeError, IsolateError};
 pub use frame::{
-    BLOCK_FRAMES, FRAME_SIZE, FrameRange, GROUP_FRAMES, Group, MAX_FRAMES, NodeId, Order, Pfn, SECTION_FRAMES, ZoneId,
+    BLOCK_FRAMES, FRAME_SIZE, FrameRange, GROUP_FRAMES, Group, MAX_FRAMES, NodeId, Order, Pfn,
+    SECTION_FRAMES, ZoneId,
 };
 pub use gfp::Gfp;
 pub use once::{InitError, OnceAllocator};

@@ -2,9 +2,8 @@
 //!
 //! These searches are linear in the zone: they ask for places, and hints only know sizes.
 
-use crate::frame::{BLOCK_FRAMES, FrameRange, Order, Pfn, ROW_FRAMES};
+use crate::frame::{BLOCK_FRAMES, FrameRange, MAX_FRAMES, Order, Pfn, ROW_FRAMES};
 use crate::request::Request;
-use crate::slow::EVERYWHERE;
 use crate::state::State;
 use crate::zone::take::Miss;
 use crate::zone::{Block, Zone};
@@ -12,7 +11,7 @@ use crate::zone::{Block, Zone};
 /// Takes the lowest run of the zone that satisfies the request.
 pub(crate) fn take(zone: &Zone<'_>, request: &Request) -> Result<Pfn, Miss> {
     let order = request.order;
-    let limit = request.below.unwrap_or(EVERYWHERE.end);
+    let limit = request.below.unwrap_or(Pfn::new(MAX_FRAMES));
     let fits = |start: Pfn| start.is_aligned(request.align) && start.get() + order.frames() <= limit.get();
     if order > Order::BLOCK {
         return zone.take_run(order, request.kind, |block| fits(block.start)).map(|block| block.start);
@@ -45,13 +44,15 @@ fn take_in_block(
     }
     let step = order.max(request.align).min(Order::BLOCK).frames() as usize;
     let offsets = (0..BLOCK_FRAMES).step_by(step);
-    let mut offsets = offsets.filter(|&offset| fits(block.start.add(offset)) && is_free(block, offset, order));
-    offsets.find_map(|offset| match zone.take_run_at(block, offset, order) {
-        Ok(()) => Some(Ok(block.start.add(offset))),
-        Err(Miss::AtMark) => Some(Err(Miss::AtMark)),
-        Err(Miss::NoRun) => None,
-    })
-    .unwrap_or(Err(Miss::NoRun))
+    let mut offsets =
+        offsets.filter(|&offset| fits(block.start.add(offset)) && is_free(block, offset, order));
+    offsets
+        .find_map(|offset| match zone.take_run_at(block, offset, order) {
+            Ok(()) => Some(Ok(block.start.add(offset))),
+            Err(Miss::AtMark) => Some(Err(Miss::AtMark)),
+            Err(Miss::NoRun) => None,
+        })
+        .unwrap_or(Err(Miss::NoRun))
 }
 
 /// Whether the run at `offset` of the block is free now.

@@ -63,28 +63,29 @@ pub(crate) const fn table_place(number: u64) -> (usize, usize) {
 }
 
 impl<'m> SectionMap<'m> {
-    /// The zone of the frame's section, or [`NO_ZONE`] if that takes a closer look. Two dependent loads of memory
-    /// that nobody writes.
-    #[inline]
-    pub(crate) fn zone_hint(&self, pfn: Pfn) -> ZoneId {
-        let (slot, place) = table_place(section_number(pfn));
-        let leaf = self.root.get(slot).and_then(|&leaf| self.leaves.get(leaf as usize));
-        leaf.map_or(NO_ZONE, |leaf| leaf.zones[place % LEAF_SECTIONS])
+    /// The dense index of the section that holds the frame.
+    pub(crate) fn find(&self, pfn: Pfn) -> Option<usize> {
+        self.locate(pfn).map(|(section, _)| section)
     }
 
-    /// The dense index of the section that holds the frame.
+    /// The dense index of the section that holds the frame, and the zone of the frame's block, or [`NO_ZONE`].
     #[inline]
-    pub(crate) fn find(&self, pfn: Pfn) -> Option<usize> {
+    pub(crate) fn locate(&self, pfn: Pfn) -> Option<(usize, ZoneId)> {
         let (slot, place) = table_place(section_number(pfn));
         let leaf = self.leaves.get(*self.root.get(slot)? as usize)?;
-        Some(leaf.sections[place % LEAF_SECTIONS] as usize).filter(|&index| index < self.sections.len())
+        let (section, zone) =
+            (leaf.sections[place % LEAF_SECTIONS] as usize, leaf.zones[place % LEAF_SECTIONS]);
+        let zone = if zone == NO_ZONE { self.zone_in(self.sections.get(section)?, pfn) } else { zone };
+        Some((section, zone))
     }
 
-    /// The zone of the frame's block, if the block has one.
-    pub(crate) fn zone(&self, pfn: Pfn) -> Option<ZoneId> {
-        match self.sections.get(self.find(pfn)?)?.owner {
-            Owner::Zone(zone) => Some(zone),
-            Owner::Mixed(row) => Some(self.mixed.get(row as usize)?[block_in_section(pfn)]),
+    #[cold]
+    fn zone_in(&self, section: &Section, pfn: Pfn) -> ZoneId {
+        match section.owner {
+            Owner::Zone(zone) => zone,
+            Owner::Mixed(row) => {
+                self.mixed.get(row as usize).map_or(NO_ZONE, |row| row[block_in_section(pfn)])
+            }
         }
     }
 }

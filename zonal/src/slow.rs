@@ -6,7 +6,7 @@
 //! and the error says how many frames that is.
 
 use crate::error::AllocError;
-use crate::frame::{FrameRange, MAX_FRAMES, Order, Pfn};
+use crate::frame::{MAX_FRAMES, Order, Pfn};
 use crate::gfp::Gfp;
 use crate::mutant::{Mutant, planted};
 use crate::placed;
@@ -18,9 +18,6 @@ use crate::zonelist::Fallback;
 
 /// Walks a request makes at most before it fails.
 const WALKS: usize = 8;
-
-/// Every frame there can be.
-pub(crate) const EVERYWHERE: FrameRange = FrameRange::new(Pfn::new(0), Pfn::new(MAX_FRAMES));
 
 /// Serves a request that its CPU's words and its first zone did not.
 #[cold]
@@ -57,7 +54,7 @@ pub(crate) fn zones<'s, 'm>(
 ) -> impl Iterator<Item = &'m Zone<'m>> + use<'s, 'm> {
     let this_node = request.gfp.contains(Gfp::THISNODE);
     let fallback = if this_node { Fallback::ThisNode } else { Fallback::Nodes };
-    let limit = request.below.unwrap_or(EVERYWHERE.end);
+    let limit = request.below.unwrap_or(Pfn::new(MAX_FRAMES));
     state
         .lists
         .walk(request.node.unwrap_or(cpu.node), request.highest, fallback)

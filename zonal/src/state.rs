@@ -19,27 +19,18 @@ pub(crate) struct State<'m> {
 }
 
 impl<'m> State<'m> {
-    /// The zone that manages the frame. Reads nothing that is written after construction.
-    #[inline]
-    pub(crate) fn zone_of(&self, pfn: Pfn) -> Result<&'m Zone<'m>, FreeError> {
-        match self.zones.get(usize::from(self.map.zone_hint(pfn).0)) {
-            Some(zone) => Ok(zone),
-            None => self.zone_in_mixed(pfn),
-        }
-    }
-
-    #[cold]
-    fn zone_in_mixed(&self, pfn: Pfn) -> Result<&'m Zone<'m>, FreeError> {
-        let zone = self.map.zone(pfn).and_then(|zone| self.zones.get(usize::from(zone.0)));
-        zone.ok_or(FreeError::Foreign { pfn })
-    }
-
-    /// The frame's zone and block, if the block holds any frame.
+    /// The frame's zone and block, if the block holds any frame. The way there reads nothing that is written after
+    /// construction.
     #[inline]
     pub(crate) fn block(&self, pfn: Pfn) -> Result<(&'m Zone<'m>, Block<'m>), FreeError> {
-        let foreign = FreeError::Foreign { pfn };
-        let zone = self.zone_of(pfn)?;
-        let block = self.map.find(pfn).and_then(|section| zone.block_at(section, pfn)).ok_or(foreign)?;
-        if block.entry.load().managed() == 0 { Err(foreign) } else { Ok((zone, block)) }
+        self.find(pfn).ok_or(FreeError::Foreign { pfn })
+    }
+
+    #[inline]
+    fn find(&self, pfn: Pfn) -> Option<(&'m Zone<'m>, Block<'m>)> {
+        let (section, zone) = self.map.locate(pfn)?;
+        let zone = self.zones.get(usize::from(zone.0))?;
+        let block = zone.block_at(section, pfn)?;
+        (block.entry.load().managed() > 0).then_some((zone, block))
     }
 }

@@ -84,7 +84,11 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     }
 
     /// The zones of a node's list, in the order they are tried.
-    pub fn zonelist(&self, node: NodeId, fallback: Fallback) -> impl Iterator<Item = ZoneId> + use<'m, '_, P> {
+    pub fn zonelist(
+        &self,
+        node: NodeId,
+        fallback: Fallback,
+    ) -> impl Iterator<Item = ZoneId> + use<'m, '_, P> {
         self.state.lists.walk(node, ZoneKind::Movable, fallback)
     }
 
@@ -161,7 +165,9 @@ fn count_runs(zone: &Zone<'_>, block: Block<'_>, runs: &mut [u64; 19]) {
         let pair = Order::from_raw(Order::BLOCK.get() + 1);
         let buddy = zone.block(BlockIndex(block.index.0 ^ 1)).map(|buddy| (buddy.start, buddy.entry.load()));
         let paired = buddy.is_some_and(|(start, buddy)| {
-            buddy.is_open_to_frees() && buddy.count() == BLOCK_FRAMES && start.get() ^ BLOCK_FRAMES == block.start.get()
+            buddy.is_open_to_frees()
+                && buddy.count() == BLOCK_FRAMES
+                && start.get() ^ BLOCK_FRAMES == block.start.get()
         });
         match (paired, block.start.is_aligned(pair)) {
             (true, true) => runs[usize::from(pair.get())] += 1,

@@ -1,9 +1,9 @@
 //! Upkeep: emptying slot words, closing them, and isolating blocks. All of it from any CPU, without its owner.
 
 use crate::allocator::PageAllocator;
+use crate::block::entry::Raise;
 use crate::error::IsolateError;
 use crate::frame::{BLOCK_FRAMES, FrameRange, Pfn, ZoneId};
-use crate::block::entry::Raise;
 use crate::mutant::{Mutant, planted};
 use crate::platform::Platform;
 use crate::zone::{Block, Zone};

@@ -96,11 +96,11 @@ impl<'m> Zonelists<'m> {
         let length = self.listed.len();
         let list = self.entries.get(usize::from(node.0) * length..).and_then(|rest| rest.get(..length));
         let listed = self.listed;
-        list.unwrap_or(&[])
-            .iter()
-            .copied()
-            .filter(move |&zone| is_within(listed, zone, highest))
-            .filter(move |&zone| fallback == Fallback::Nodes || listed.get(usize::from(zone.0)).is_some_and(|z| z.node == node))
+        list.unwrap_or(&[]).iter().copied().filter(move |&zone| is_within(listed, zone, highest)).filter(
+            move |&zone| {
+                fallback == Fallback::Nodes || listed.get(usize::from(zone.0)).is_some_and(|z| z.node == node)
+            },
+        )
     }
 }
 
@@ -125,7 +125,9 @@ fn order_nodes<'o>(
 ) -> &'o [u16] {
     let nodes = topology.nodes;
     let has_memory = |node: u16| zones_of(listed, NodeId(node)).next().is_some();
-    let distance = |node: u16| topology.distances.get(usize::from(local) * nodes + usize::from(node)).copied().unwrap_or(255);
+    let distance = |node: u16| {
+        topology.distances.get(usize::from(local) * nodes + usize::from(node)).copied().unwrap_or(255)
+    };
     let mut count = 0;
     for node in (0..nodes as u16).filter(|&node| has_memory(node)) {
         if let Some(place) = order.get_mut(count) {

@@ -60,12 +60,12 @@ proptest! {
 
 proptest! {
     // The model looks at every frame number from the first to the last, which takes long here.
-    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_answer_is_one_the_model_accepts_where_nodes_share_sections(
         caching in caching(),
-        ops in prop::collection::vec(op(), 1..120),
+        ops in prop::collection::vec(op(), 1..60),
     ) {
         let machine = Machine::interleaved();
         compare(&machine, Setup::of(&machine).caching(caching), ops);

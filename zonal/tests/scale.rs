@@ -282,3 +282,40 @@ fn threads_on_two_nodes_never_share_a_frame() {
     storm(&Setup::of(&machine).caching(Caching::All), Churn { threads: 3, largest: 9, ..SMALL });
     storm(&Setup::of(&machine).checked(), Churn { threads: 4, largest: 8, ..SMALL });
 }
+
+/// Three threads that hold up to `runs` runs each, on a machine with room for them and all that is in flight.
+fn never_refused(blocks: u64, by: Order, runs: usize) {
+    let setup = Setup::of(&Machine::one_node(4, &[(0, blocks * BLOCK)]));
+    let mut memory = setup.lend().expect("the machine is a good one");
+    let allocator =
+        PageAllocator::new(&setup.config(), ThreadCpu, &mut memory).expect("the machine is a good one");
+    let (end, request) = (Instant::now() + STORM, Request::order(by));
+    std::thread::scope(|scope| {
+        for thread in 1..4 {
+            let (allocator, request) = (&allocator, &request);
+            scope.spawn(move || {
+                CPU.set(thread);
+                let mut numbers = Seeded::new(thread as u64);
+                while Instant::now() < end {
+                    let taken: Result<Vec<_>, _> = (0..runs).map(|_| allocator.alloc(request)).collect();
+                    let mut held =
+                        taken.expect("frames were free, and nobody may be refused because others are busy");
+                    while !held.is_empty() {
+                        drop(held.swap_remove(numbers.below(held.len() as u64) as usize));
+                    }
+                }
+            });
+        }
+        while Instant::now() < end {
+            allocator.drain_all();
+        }
+    });
+    assert_eq!(audited(&allocator).allocated, 0);
+}
+
+#[test]
+fn threads_are_never_refused_because_others_are_busy() {
+    never_refused(1, Order::ZERO, 120);
+    never_refused(4, Order::BLOCK, 1);
+    never_refused(16, order(3), 8);
+}

@@ -10,6 +10,8 @@ use zonal::Order;
 pub(super) enum BenchName {
     /// One load and one locked compare-exchange of a word nobody else uses.
     Cas,
+    /// Two of them, the second hanging on the first: a bit of a word found, cleared and set again.
+    CasPair,
     /// One allocation and its free, in a loop.
     Pair,
     /// 65,536 frames allocated one by one.
@@ -29,6 +31,7 @@ impl BenchName {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Cas => "cas",
+            Self::CasPair => "cas-pair",
             Self::Pair => "pair",
             Self::HoldAlloc => "hold-alloc",
             Self::HoldFree => "hold-free",
@@ -42,6 +45,7 @@ impl BenchName {
     pub(super) const fn unit(self) -> &'static str {
         match self {
             Self::Cas => "load + locked compare-exchange",
+            Self::CasPair => "bit cleared + set",
             Self::Pair => "alloc + free",
             Self::HoldAlloc => "alloc",
             Self::HoldFree | Self::HoldFreeRandom => "free",
@@ -55,6 +59,11 @@ impl BenchName {
             Self::Pair => &[0, 3, 9],
             _ => &[0],
         }
+    }
+
+    /// Whether it is the processor that is timed, on no machine of ours.
+    pub(super) const fn is_limit(self) -> bool {
+        matches!(self, Self::Cas | Self::CasPair)
     }
 
     /// Whether runs of other orders than 0 can be asked for.
@@ -99,7 +108,7 @@ impl EngineName {
 
     /// Whether the engine can do the bench.
     pub(super) const fn does(self, bench: BenchName) -> bool {
-        matches!(self, Self::Limit) == matches!(bench, BenchName::Cas)
+        matches!(self, Self::Limit) == bench.is_limit()
     }
 }
 

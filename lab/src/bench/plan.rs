@@ -36,7 +36,7 @@ pub(super) fn is_asked(args: &BenchArgs, case: &Case) -> bool {
     asked(args, case.bench)
         && args.engine.is_none_or(|engine| engine == case.engine)
         && args.threads.is_none_or(|threads| threads == case.threads)
-        && (case.bench == BenchName::Cas || args.cpus.is_none_or(|cpus| cpus == case.cpus))
+        && (case.bench.is_limit() || args.cpus.is_none_or(|cpus| cpus == case.cpus))
         && args.order.is_none_or(|order| order == case.order.get())
 }
 
@@ -54,7 +54,7 @@ fn cases(args: &BenchArgs, bench: BenchName, engine: EngineName) -> Result<Vec<C
         None => bench.orders().to_vec(),
     };
     let cpus = match args.cpus {
-        Some(cpus) if bench != BenchName::Cas => vec![cpus],
+        Some(cpus) if !bench.is_limit() => vec![cpus],
         _ => bench.cpus().to_vec(),
     };
     let threads = args.threads.map_or_else(|| vec![1, 2], |threads| vec![threads]);
@@ -65,4 +65,66 @@ fn cases(args: &BenchArgs, bench: BenchName, engine: EngineName) -> Result<Vec<C
         }
     }
     Ok(cases)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: BenchArgs,
+    }
+
+    fn parse(line: &str) -> Result<BenchArgs, clap::Error> {
+        let words = std::iter::once("bench").chain(line.split_whitespace());
+        Line::try_parse_from(words).map(|line| line.args)
+    }
+
+    /// The rows printed for a command line.
+    fn printed(line: &str) -> Vec<String> {
+        let args = parse(line).unwrap();
+        let rows = rows(&args).unwrap();
+        assert_eq!(rows.first(), Some(&UNIT));
+        rows.iter().filter(|row| is_asked(&args, row)).map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_bare_run_has_every_row_of_the_table_once() {
+        let rows = printed("");
+        assert_eq!(rows.len(), 4 + 12 + 10);
+        for order in [0, 3, 9] {
+            for (threads, cpus) in [(1, 2), (2, 2), (1, 128), (2, 128)] {
+                let row = format!("pair zonal order {order} threads {threads} cpus {cpus}");
+                assert_eq!(rows.iter().filter(|printed| **printed == row).count(), 1, "{row}");
+            }
+        }
+        assert!(rows.contains(&"bulk-frag zonal order 0 threads 2 cpus 2".to_owned()));
+        assert!(rows.contains(&"cas limit order 0 threads 1 cpus 2".to_owned()));
+    }
+
+    #[test]
+    fn options_choose_rows() {
+        assert_eq!(printed("pair --order 4 --threads 3 --cpus 7"), ["pair zonal order 4 threads 3 cpus 7"]);
+        assert_eq!(printed("hold-free --threads 1"), ["hold-free zonal order 0 threads 1 cpus 2"]);
+        assert_eq!(printed("--order 18 --threads 1 --cpus 2").len(), 4);
+        assert_eq!(printed("cas --threads 1"), ["cas limit order 0 threads 1 cpus 2"]);
+        assert!(printed("--engine zonal").iter().all(|row| row.contains("zonal")));
+        assert!(printed("--engine limit").iter().all(|row| row.contains("limit")));
+    }
+
+    #[test]
+    fn what_there_is_not_is_refused() {
+        for line in
+            ["nope", "pair nope", "--engine nope", "--order 19", "--threads 0", "--threads 65", "--cpus 0"]
+        {
+            assert_eq!(parse(line).err().map(|error| error.exit_code()), Some(2), "{line}");
+        }
+        for line in ["bulk --order 3", "pair --engine limit", "cas --engine zonal"] {
+            assert!(rows(&parse(line).unwrap()).is_err(), "{line}");
+        }
+    }
 }

@@ -95,7 +95,7 @@ impl<E: Engine> Ground<E> {
 
 impl<E: Engine> Checked for Ground<E> {
     fn release(&self, held: &[Pfn]) -> Result<(), Wrong> {
-        // SAFETY: `held` came from this engine's `alloc` in this module, which gives each run back once.
+        // SAFETY: `Hold::work` and `Row::check` give what this engine's `alloc` returned to them, once.
         held.iter().try_for_each(|&pfn| unsafe { self.engine.free(pfn) })
     }
 

@@ -3,8 +3,9 @@
 //! Knows nothing of files or text. Invariant: a slot's entry in `bases` is the run our allocator gave for it, or `NONE`
 //! before its allocation and if that was refused; only the thread that has the slot's share touches it.
 
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Barrier, Mutex, PoisonError};
+use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use zonal::{AllocError, PageAllocator, Pfn, Platform, Request};
@@ -88,19 +89,27 @@ impl<'e, 'm, P: Platform + Sync, S: Stamps> Engine<'e, 'm, P, S> {
         Self { allocator, stamps, plan, setting, stopwatch, bases }
     }
 
-    /// Carries the recorded operations out, a thread a share, in windows.
-    pub(crate) fn recorded(&self, shares: &[Share], progress: &Progress) -> Tally {
+    /// Carries the recorded operations out, a thread a share, in windows. Fails before the first operation if the
+    /// machine gives no such number of threads.
+    pub(crate) fn recorded(&self, shares: &[Share], progress: &Progress) -> io::Result<Tally> {
         let total = Mutex::new(Tally::default());
         let barrier = Barrier::new(shares.len());
+        // Held until it is known whether all threads could be started: one less would leave the others at the barrier.
+        let complete = Mutex::new(false);
         thread::scope(|scope| {
+            let mut all = locked(&complete);
             for share in shares {
-                scope.spawn(|| {
-                    let tally = self.share(share, &barrier, progress);
-                    total.lock().unwrap_or_else(PoisonError::into_inner).add(tally);
-                });
+                thread::Builder::new().spawn_scoped(scope, || {
+                    if *locked(&complete) {
+                        let tally = self.share(share, &barrier, progress);
+                        locked(&total).add(tally);
+                    }
+                })?;
             }
-        });
-        total.into_inner().unwrap_or_else(PoisonError::into_inner)
+            *all = true;
+            Ok::<(), io::Error>(())
+        })?;
+        Ok(total.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Frees what the recording never freed.
@@ -192,4 +201,9 @@ impl<'e, 'm, P: Platform + Sync, S: Stamps> Engine<'e, 'm, P, S> {
     fn base(&self, slot: SlotId) -> Option<Pfn> {
         Some(self.bases[slot.index()].load(Ordering::Relaxed)).filter(|&base| base != NONE).map(Pfn::new)
     }
+}
+
+/// The lock's content; what a thread that panicked left is as good as any.
+fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -18,7 +18,7 @@ use std::io::Write;
 use std::num::NonZero;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use zonal::{PageAllocator, Platform};
 use zonal_linux::{CpuSource, Pages, Pool, Simulation};
 
@@ -107,10 +107,10 @@ fn replay(plan: &Plan, setting: &Setting, threads: NonZero<usize>) -> Result<Out
     let machine = &setting.machine;
     if machine.bytes() <= rustix::system::sysinfo().totalram as u64 / 2 {
         let pool = Pool::build(machine, Pages::Lazy)?;
-        return Ok(perform(pool.allocator(), &pool, plan, setting, threads));
+        return perform(pool.allocator(), &pool, plan, setting, threads);
     }
     let simulation = Simulation::build(machine, CpuSource::Thread)?;
-    Ok(perform(simulation.allocator(), &Table::of(machine.memory()), plan, setting, threads))
+    perform(simulation.allocator(), &Table::of(machine.memory()), plan, setting, threads)
 }
 
 fn perform<P: Platform + Sync, S: Stamps>(
@@ -119,12 +119,14 @@ fn perform<P: Platform + Sync, S: Stamps>(
     plan: &Plan,
     setting: &Setting,
     threads: NonZero<usize>,
-) -> Outcome {
+) -> Result<Outcome> {
     let stopwatch = Stopwatch::new();
     let engine = Engine::new(allocator, stamps, plan, setting, &stopwatch);
     let progress = Progress::new(plan.ops.len());
     let shares = threads::shares(plan, threads);
-    let recorded = engine.recorded(&shares, &progress);
+    let recorded = engine
+        .recorded(&shares, &progress)
+        .with_context(|| format!("{} threads cannot be started", shares.len()))?;
     progress.finish();
 
     let mut report = Report::of(plan.counts);
@@ -137,7 +139,7 @@ fn perform<P: Platform + Sync, S: Stamps>(
     let leftovers = engine.leftovers();
     allocator.drain_all();
     report.lost = audit(allocator, recorded.held + leftovers.held, &mut report.audit);
-    Outcome { refusals: tell(recorded, leftovers, &mut report), report, scene }
+    Ok(Outcome { refusals: tell(recorded, leftovers, &mut report), report, scene })
 }
 
 /// Recounts, notes disagreements, and returns the frames that neither the allocator has nor anybody holds.

@@ -105,7 +105,10 @@ impl Entry {
     /// An entry of a block with `managed` frames, all free.
     pub(crate) fn new(zone: ZoneId, kind: Kind, managed: u64) -> Self {
         Self(AtomicU64::new(
-            managed | managed << MANAGED_SHIFT | (kind as u64) << KIND_SHIFT | u64::from(zone.0) << ZONE_SHIFT,
+            managed
+                | managed << MANAGED_SHIFT
+                | (kind as u64) << KIND_SHIFT
+                | u64::from(zone.0) << ZONE_SHIFT,
         ))
     }
 
@@ -118,7 +121,11 @@ impl Entry {
 
     /// Replaces the entry by `next(entry)` while that is `Some`; retries only after another's step on this block.
     #[inline]
-    fn update(&self, success: Ordering, next: impl Fn(Snapshot) -> Option<u64>) -> Result<(u64, u64), Snapshot> {
+    fn update(
+        &self,
+        success: Ordering,
+        next: impl Fn(Snapshot) -> Option<u64>,
+    ) -> Result<(u64, u64), Snapshot> {
         let mut now = self.0.load(Ordering::Relaxed); // Relaxed: the exchange decides
         loop {
             let Some(new) = next(Snapshot(now)) else { return Err(Snapshot(now)) };
@@ -205,9 +212,8 @@ impl Entry {
     #[inline]
     fn put_back(&self, holds: impl Fn(Snapshot) -> bool) -> Raise {
         // Release: what the owner wrote to the frames; partner: `claim`, `take_free_block`. SeqCst: as in `raise`.
-        let outcome = self.update(Ordering::SeqCst, |now| {
-            holds(now).then(|| now.0 & !(WHOLE | TENTATIVE) | BLOCK_FRAMES)
-        });
+        let outcome = self
+            .update(Ordering::SeqCst, |now| holds(now).then(|| now.0 & !(WHOLE | TENTATIVE) | BLOCK_FRAMES));
         outcome.map_or(Raise::Refused, |(_, new)| Raise::Done(Snapshot(new)))
     }
 

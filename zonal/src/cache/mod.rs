@@ -23,6 +23,8 @@ pub(crate) struct Line {
     block: AtomicU32,
     /// Hint: the group that last missed on a free.
     missed: AtomicU32,
+    /// Hint: bit `group % 32` is set for each group in the slots.
+    groups: AtomicU32,
     /// Hint: the slot that last had frames to give.
     giving: AtomicU8,
     /// Hint: the slot to evict next.
@@ -67,6 +69,7 @@ impl Line {
             slots: core::array::from_fn(|_| SlotWord::new()),
             block: AtomicU32::new(block),
             missed: AtomicU32::new(u32::MAX),
+            groups: AtomicU32::new(0),
             giving: AtomicU8::new(0),
             turn: AtomicU8::new(0),
             taking: [AtomicU8::new(0), AtomicU8::new(0)],
@@ -121,6 +124,18 @@ impl Line {
         let word = &self.slots[turn];
         let slot = word.load();
         if slot.is_closed() { Room::None } else { Room::Evict(word, slot) }
+    }
+
+    /// Whether the group may be in a slot. Wrong answers are allowed: then a free goes another way.
+    #[inline]
+    fn may_hold(&self, group: GroupIndex) -> bool {
+        self.groups.load(Ordering::Relaxed) >> (group.0 % 32) & 1 == 1 // Relaxed: a hint
+    }
+
+    /// Renews the hint that tells which groups are in the slots; after each install.
+    pub(crate) fn note_groups(&self) {
+        let bits = self.slots.iter().fold(0, |bits, slot| bits | 1 << (slot.load().group().0 % 32));
+        self.groups.store(bits, Ordering::Relaxed); // Relaxed: a hint
     }
 
     /// Where the next search for a block starts.
@@ -186,6 +201,9 @@ impl CpuCache {
     /// Puts frames where their group is cached already, and remembers where.
     pub(crate) fn put_elsewhere(&self, group: GroupIndex, mask: u32) -> Put {
         for (at, line) in self.lines.iter().enumerate() {
+            if !line.may_hold(group) {
+                continue;
+            }
             for (slot, word) in line.slots.iter().enumerate() {
                 if !word.is_of_now(group) {
                     continue;

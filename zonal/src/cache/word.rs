@@ -85,7 +85,11 @@ impl Slot {
     /// The lowest frame of the mask, which is the lowest bit of the word, and the slot without it.
     #[inline]
     const fn without_frame(self) -> Option<(u32, Self)> {
-        if self.mask() == 0 { None } else { Some((self.mask().trailing_zeros(), Self(self.0 & (self.0 - 1)))) }
+        if self.mask() == 0 {
+            None
+        } else {
+            Some((self.mask().trailing_zeros(), Self(self.0 & (self.0 - 1))))
+        }
     }
 
     /// The first frame of the lowest aligned run of `order` (at most a group) in the group, and the slot without it.
@@ -227,6 +231,11 @@ impl SlotWord {
     /// Opens a word closed in `epoch`; one closed again since stays closed.
     pub(crate) fn reopen(&self, epoch: Epoch) {
         // Relaxed: hands on no frames. A failure means a later close or an earlier reopen: nothing to do.
-        let _ = self.0.compare_exchange(Slot::closed(epoch).0, Slot::EMPTY.0, Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self.0.compare_exchange(
+            Slot::closed(epoch).0,
+            Slot::EMPTY.0,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
     }
 }

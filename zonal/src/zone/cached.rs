@@ -55,7 +55,9 @@ impl<'m> Zone<'m> {
             Room::Evict(word, slot) => self.evict(word, slot, Slot::new(taken.group, rest)),
             Room::None => false,
         };
-        if !kept {
+        if kept {
+            line.note_groups();
+        } else {
             self.land_group(taken.group, rest);
         }
     }
@@ -65,11 +67,13 @@ impl<'m> Zone<'m> {
         if self.count.free() <= self.mark {
             return false; // bypass: others must find the frames
         }
-        match line.room_for_free(group) {
+        let kept = match line.room_for_free(group) {
             Room::Vacant(word, slot) => self.install(cpu, word, slot, Slot::new(group, mask)),
             Room::Evict(word, slot) => self.evict(word, slot, Slot::new(group, mask)),
-            Room::None => false,
-        }
+            Room::None => return false,
+        };
+        line.note_groups();
+        kept
     }
 
     /// Fills a vacant word and makes sure the CPU's hint is set.
@@ -87,7 +91,11 @@ impl<'m> Zone<'m> {
         self.count.enter(frames);
         let evicted = word.exchange(from, to);
         if evicted {
-            let lost = if planted(Mutant::EvictionDropsFrame) { from.mask() & from.mask().wrapping_neg() } else { 0 };
+            let lost = if planted(Mutant::EvictionDropsFrame) {
+                from.mask() & from.mask().wrapping_neg()
+            } else {
+                0
+            };
             self.land_group(from.group(), from.mask() & !lost);
         }
         self.count.leave(frames);
@@ -233,5 +241,4 @@ impl<'m> Zone<'m> {
         }
         true
     }
-
 }

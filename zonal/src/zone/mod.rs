@@ -17,7 +17,8 @@ use crate::block::bitmap::Bitmap;
 use crate::block::entry::Entry;
 use crate::cache::CpuCache;
 use crate::frame::{
-    BLOCK_FRAMES, BlockIndex, FrameRange, GROUP_FRAMES, GroupIndex, NodeId, Pfn, SECTION_BLOCKS, SECTION_FRAMES, ZoneId,
+    BLOCK_FRAMES, BlockIndex, FrameRange, GROUP_FRAMES, GroupIndex, NodeId, Pfn, SECTION_BLOCKS,
+    SECTION_FRAMES, ZoneId,
 };
 use crate::hint::HintTree;
 use crate::section::{Section, block_in_section};

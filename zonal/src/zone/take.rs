@@ -51,7 +51,13 @@ impl From<Missed> for Miss {
 impl<'m> Zone<'m> {
     /// Takes a run of `order` (at most a group) and, where the zone stays above its mark, the rest of its group, at
     /// most `most` frames in all.
-    pub(crate) fn take_group(&self, order: Order, kind: Kind, start: usize, most: u64) -> Result<TakenGroup, Miss> {
+    pub(crate) fn take_group(
+        &self,
+        order: Order,
+        kind: Kind,
+        start: usize,
+        most: u64,
+    ) -> Result<TakenGroup, Miss> {
         let run = order.frames();
         self.search(order, kind, start, |block, retype| {
             let Some(spot) = block.bitmap.choose_group(order) else { return Offer::Next };
@@ -112,8 +118,8 @@ impl<'m> Zone<'m> {
         }
         match block.entry.claim(self.id, want, least, retype) {
             Claim::Got(frames, after) => {
-                if retype.is_some() {
-                    self.refresh_hints(block, after);
+                if let Some(kind) = retype.filter(|_| after.count() > 0) {
+                    self.hint_retyped(block, kind);
                 }
                 Some(frames)
             }
@@ -148,7 +154,13 @@ impl<'m> Zone<'m> {
 
     /// With a run's frames claimed from the zone: claims them from the block and takes the bits by `take`, or gives
     /// both claims back.
-    fn take_counted(&self, block: Block<'m>, order: Order, retype: Option<Kind>, take: impl Fn() -> bool) -> bool {
+    fn take_counted(
+        &self,
+        block: Block<'m>,
+        order: Order,
+        retype: Option<Kind>,
+        take: impl Fn() -> bool,
+    ) -> bool {
         let run = order.frames();
         if self.claim_block(block, run, run, retype).is_none() {
             self.count.raise(run);
@@ -219,7 +231,12 @@ impl<'m> Zone<'m> {
 
 /// Takes a run of `order` and up to `claimed` frames in all from the spot, or, for single frames, from any group of
 /// the block: the claim says that there is one. The spot, the run's first bit in its row, the mask in the row.
-fn take_claimed(block: Block<'_>, spot: GroupSpot, order: Order, claimed: u64) -> Option<(GroupSpot, u32, u64)> {
+fn take_claimed(
+    block: Block<'_>,
+    spot: GroupSpot,
+    order: Order,
+    claimed: u64,
+) -> Option<(GroupSpot, u32, u64)> {
     let claimed = claimed as u32;
     let mut spot = Some(spot);
     for _ in 0..LOOKS {

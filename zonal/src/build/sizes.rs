@@ -1,0 +1,99 @@
+//! Upper bounds of everything that is carved, found without memory.
+
+use crate::block::bitmap::Bitmap;
+use crate::block::entry::Entry;
+use crate::build::rules::{cached_cpus, part};
+use crate::build::zones::ZonePlan;
+use crate::cache::CpuCache;
+use crate::cache::word::MAX_GROUPS;
+use crate::config::{Checking, Config};
+use crate::error::ConfigError;
+use crate::frame::{FrameRange, GROUP_FRAMES, NodeId, Pfn, SECTION_BLOCKS, SECTION_FRAMES, ZoneId};
+use crate::hint::words_for;
+use crate::metadata::Tally;
+use crate::section::{Leaf, MixedOwners, Section, section_number, table_place};
+use crate::sync::{AtomicU8, AtomicU64};
+use crate::topology::{MemoryRange, ZoneKind};
+use crate::zone::{Cpu, TREES, Zone};
+use crate::zonelist::{ListedZone, NodeLoad};
+
+/// Upper bounds of everything that is carved.
+pub(in crate::build) struct Sizes {
+    pub(in crate::build) root: u64,
+    pub(in crate::build) leaves: u64,
+    pub(in crate::build) sections: u64,
+    pub(in crate::build) zones: u64,
+    pub(in crate::build) tree_words: u64,
+    pub(in crate::build) caches: u64,
+    pub(in crate::build) cpu_hint_words: u64,
+}
+
+pub(in crate::build) fn sizes(config: &Config<'_>) -> Result<Sizes, ConfigError> {
+    let topology = &config.topology;
+    let last = |range: &FrameRange| Pfn::new(range.end.get() - 1);
+    let span = |range: &FrameRange| section_number(last(range)) - section_number(range.start) + 1;
+    let end = topology.memory.iter().map(|range| section_number(last(&range.range))).max().unwrap_or(0);
+    let root = table_place(end).0 as u64 + 1;
+    let sections: u64 = topology.memory.iter().map(|range| span(&range.range)).sum();
+    let leaf_span = |range: &FrameRange| {
+        (table_place(section_number(last(range))).0 - table_place(section_number(range.start)).0 + 1) as u64
+    };
+    let leaves = topology.memory.iter().map(|range| leaf_span(&range.range)).sum::<u64>().min(root);
+    let mut sizes = Sizes { root, leaves, sections, zones: 0, tree_words: 0, caches: 0, cpu_hint_words: 0 };
+    for node in (0..topology.nodes as u16).map(NodeId) {
+        let ranges = || topology.memory.iter().filter(move |range| range.node == node);
+        let cpus = cached_cpus(config, node);
+        for kind in ZoneKind::ALL {
+            let parts = || ranges().filter_map(|range| part(config, range, kind));
+            let (Some(start), Some(end)) = (parts().map(|p| p.start).min(), parts().map(|p| p.end).max())
+            else {
+                continue;
+            };
+            let whole = FrameRange::new(start, end);
+            let sections = span(&whole).min(sections);
+            if span(&whole) * SECTION_FRAMES / GROUP_FRAMES > u64::from(MAX_GROUPS) {
+                return Err(ConfigError::SpanTooLarge { node, start, end });
+            }
+            sizes.zones += 1;
+            sizes.tree_words += words_for(sections as usize * SECTION_BLOCKS) as u64 * TREES as u64;
+            sizes.caches += cpus as u64;
+            sizes.cpu_hint_words += words_for(cpus) as u64;
+        }
+    }
+    Ok(sizes)
+}
+
+pub(in crate::build) fn tally(config: &Config<'_>, sizes: &Sizes) -> Tally {
+    let topology = &config.topology;
+    let nodes = topology.nodes as u64;
+    let blocks = sizes.sections * SECTION_BLOCKS as u64;
+    let mut tally = Tally::default();
+    tally.add::<MemoryRange>(topology.memory.len() as u64);
+    tally.add::<FrameRange>(topology.reserved.len() as u64);
+    tally.add::<ZonePlan>(nodes * 4);
+    tally.add::<u32>(sizes.root);
+    tally.add::<Leaf>(sizes.leaves);
+    tally.add::<Section>(sizes.sections);
+    tally.add::<MixedOwners>(sizes.sections.min(2 * topology.memory.len() as u64 + 2));
+    tally.add::<Bitmap>(blocks);
+    tally.add::<Entry>(blocks);
+    if config.checking == Checking::On {
+        tally.add::<AtomicU8>(sizes.sections * SECTION_FRAMES);
+    }
+    tally.add::<ListedZone>(sizes.zones);
+    tally.add::<ZoneId>(nodes * sizes.zones);
+    tally.add::<[ZoneId; 4]>(nodes);
+    tally.add::<u16>(nodes);
+    tally.add::<u32>(nodes);
+    tally.add::<NodeLoad>(nodes);
+    tally.add::<Cpu<'_>>(topology.cpus.len() as u64);
+    tally.add::<Zone<'_>>(sizes.zones);
+    tally.add::<CpuCache>(sizes.caches);
+    tally.add::<AtomicU64>(sizes.tree_words + sizes.cpu_hint_words);
+    // Each zone's caches and words are arrays of their own, each with its alignment.
+    for _ in 0..sizes.zones {
+        tally.add::<CpuCache>(0);
+        tally.add::<AtomicU64>(0);
+    }
+    tally
+}

@@ -1,0 +1,165 @@
+//! Zones and CPUs, from their plans to their first state.
+
+use crate::block::bitmap::Bitmap;
+use crate::block::entry::Entry;
+use crate::build::rules::{cached_cpus, first_rank};
+use crate::build::sections::place_of;
+use crate::cache::CpuCache;
+use crate::config::{Caching, Config};
+use crate::error::ConfigError;
+use crate::frame::{BLOCK_FRAMES, FrameRange, MAX_FRAMES, Pfn, SECTION_BLOCKS, ZoneId};
+use crate::hint::{HintTree, words_for};
+use crate::metadata::Carver;
+use crate::section::Section;
+use crate::sync::AtomicU64;
+use crate::topology::ZoneKind;
+use crate::zone::count::ZoneCount;
+use crate::zone::{Cpu, TREES, Zone};
+use crate::zonelist::{ListedZone, Zonelists};
+
+/// Contexts a CPU can be interrupted in at once: task, softirq, hardirq, NMI.
+const CONTEXTS: u64 = 4;
+
+/// What is known of a zone before it is built.
+#[derive(Clone, Copy, Default)]
+pub(in crate::build) struct ZonePlan {
+    pub(in crate::build) managed: u64,
+    pub(in crate::build) first_section: u32,
+    pub(in crate::build) last_section: u32,
+    pub(in crate::build) start: u64,
+    pub(in crate::build) end: u64,
+}
+
+impl ZonePlan {
+    /// Adds a block; blocks come in ascending order.
+    pub(in crate::build) fn add(&mut self, section: u32, start: u64, frames: u64) {
+        if self.managed == 0 {
+            (self.first_section, self.start) = (section, start);
+        }
+        (self.last_section, self.end) = (section, start + BLOCK_FRAMES);
+        self.managed += frames;
+    }
+
+    /// Blocks from the first section to the last, other zones' among them.
+    pub(in crate::build) fn blocks(&self) -> usize {
+        (self.last_section - self.first_section + 1) as usize * SECTION_BLOCKS
+    }
+}
+
+/// Ranks CPUs by node, so that a node's CPUs follow each other; as they come where every zone is cached by all.
+pub(in crate::build) fn build_cpus<'m>(
+    config: &Config<'_>,
+    carver: &mut Carver<'m>,
+    zones: &'m [Zone<'m>],
+    lists: &Zonelists<'_>,
+) -> Result<&'m [Cpu<'m>], ConfigError> {
+    let nodes = config.topology.cpus;
+    let mut first = 0;
+    let ranks = carver.array(config.topology.nodes, |node| {
+        let cpus = nodes.iter().filter(|cpu| usize::from(cpu.0) == node).count() as u32;
+        first += cpus;
+        first - cpus
+    })?;
+    let cpus = carver.array(nodes.len(), |cpu| {
+        let node = nodes[cpu];
+        let rank = ranks.get_mut(usize::from(node.0)).map_or(0, |rank| core::mem::replace(rank, *rank + 1));
+        let rank = if config.caching == Caching::All { cpu as u32 } else { rank };
+        let mut cpu = Cpu { node, rank, homes: [None; 4] };
+        cpu.homes = ZoneKind::ALL.map(|kind| {
+            let zone = zones.get(usize::from(lists.first(node, kind).0))?;
+            Some(zone.home(zone.cache_of(&cpu)?))
+        });
+        cpu
+    })?;
+    Ok(cpus)
+}
+
+/// What all zones are built from.
+struct ZoneParts<'m> {
+    sections: &'m [Section],
+    entries: &'m [Entry],
+    bitmaps: &'m [Bitmap],
+    words: &'m [AtomicU64],
+    caches: &'m [CpuCache],
+}
+
+impl<'m> ZoneParts<'m> {
+    /// A tree over `len` indices in the next words.
+    fn tree(&mut self, len: usize) -> HintTree<'m> {
+        let (words, rest) = self.words.split_at(words_for(len).min(self.words.len()));
+        self.words = rest;
+        HintTree::new(words, len)
+    }
+}
+
+/// Builds the zones and sets the hints of what is free.
+pub(in crate::build) fn build_zones<'m>(
+    config: &Config<'_>,
+    carver: &mut Carver<'m>,
+    plans: &[ZonePlan],
+    listed: &[ListedZone],
+    (sections, entries, bitmaps): (&'m [Section], &'m [Entry], &'m [Bitmap]),
+) -> Result<&'m [Zone<'m>], ConfigError> {
+    let each = || listed.iter().filter_map(|zone| Some((zone, plans.get(place_of(zone))?)));
+    let words = each()
+        .map(|(zone, plan)| words_for(plan.blocks()) * TREES + words_for(cached_cpus(config, zone.node)));
+    let words = carver.array(words.sum(), |_| AtomicU64::new(0))?;
+    // Each cache starts to search at its own stretch of its zone.
+    let mut starts = each().flat_map(|(zone, plan)| {
+        let cpus = cached_cpus(config, zone.node);
+        (0..cpus).map(move |rank| (plan.blocks() as u64 * rank as u64 / cpus as u64) as u32)
+    });
+    let caches = each().map(|(zone, _)| cached_cpus(config, zone.node)).sum();
+    let caches = carver.array(caches, |_| CpuCache::new(starts.next().unwrap_or(0)))?;
+    let mut parts = ZoneParts { sections, entries, bitmaps, words, caches };
+    let zones = carver.array(listed.len(), |id| {
+        let zone = listed[id];
+        let plan = plans.get(place_of(&zone)).copied().unwrap_or_default();
+        build_zone(config, ZoneId(id as u16), zone, plan, &mut parts)
+    })?;
+    for zone in zones.iter_mut() {
+        zone.alone = zone.is_alone();
+        zone.blocks().for_each(|block| match block.entry.load() {
+            entry if entry.is_free_block() => zone.hint(block, entry, u64::MAX),
+            entry => zone.refresh_hints(block, entry),
+        });
+    }
+    Ok(zones)
+}
+
+fn build_zone<'m>(
+    config: &Config<'_>,
+    id: ZoneId,
+    ListedZone { node, kind }: ListedZone,
+    plan: ZonePlan,
+    parts: &mut ZoneParts<'m>,
+) -> Zone<'m> {
+    let (first, last) = (plan.first_section as usize, plan.last_section as usize);
+    let blocks = first * SECTION_BLOCKS..(last + 1) * SECTION_BLOCKS;
+    let (caches, rest) = parts.caches.split_at(cached_cpus(config, node).min(parts.caches.len()));
+    parts.caches = rest;
+    let mark = config.marks.iter().rev().find(|mark| mark.node == node && mark.zone == kind);
+    let sections = parts.sections.get(first..=last).unwrap_or(&[]);
+    Zone {
+        id,
+        node,
+        kind,
+        base: sections.first().map_or(Pfn::new(0), |section| section.start),
+        span: FrameRange::new(Pfn::new(plan.start), Pfn::new(plan.end)),
+        alone: false,
+        managed: plan.managed,
+        // No zone holds more; so sums with a mark fit.
+        mark: mark.map_or(0, |mark| mark.frames.min(MAX_FRAMES)),
+        slack: config.topology.cpus.len() as u64 * CONTEXTS * BLOCK_FRAMES,
+        first_section: first,
+        sections,
+        entries: parts.entries.get(blocks.clone()).unwrap_or(&[]),
+        bitmaps: parts.bitmaps.get(blocks).unwrap_or(&[]),
+        count: ZoneCount::new(plan.managed),
+        trees: core::array::from_fn(|_| parts.tree(plan.blocks())),
+        caches,
+        first_rank: first_rank(config, node),
+        cpu_hints: parts.tree(caches.len()),
+        gate: AtomicU64::new(0),
+    }
+}

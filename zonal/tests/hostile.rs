@@ -1,0 +1,47 @@
+//! Garbage in any combination: machines are refused or served, calls answered; nothing panics, nothing is lost.
+
+#[path = "support/garbage.rs"]
+mod garbage;
+mod support;
+
+use garbage::{call, setup};
+use proptest::prelude::*;
+use support::{FakeCpu, Setup, audited, built, lent, order};
+use zonal::{FrameRange, Gfp, Order, PageAllocator, Pfn, Request};
+use zonal_testkit::{BLOCK, Machine};
+
+const FRAME: Request = Request::order(Order::ZERO);
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn garbage_machines_are_refused_or_served(setup in setup()) {
+        let Ok(bytes) = zonal::metadata_size(&setup.config()) else { return Ok(()) };
+        if bytes > 4 << 20 {
+            return Ok(());
+        }
+        let cpu = FakeCpu::default();
+        let mut memory = lent(bytes);
+        let Ok(allocator) = PageAllocator::new(&setup.config(), &cpu, &mut memory) else { return Ok(()) };
+        audited(&allocator);
+        let request = FRAME.gfp(Gfp::HIGHUSER_MOVABLE).expect("the flags are good ones");
+        for by in [0, 3, 9, 18].map(order) {
+            drop(allocator.alloc(&request.with_order(by)));
+        }
+        let summary = audited(&allocator);
+        prop_assert_eq!((summary.allocated, summary.free + summary.cached), (0, summary.managed));
+    }
+
+    #[test]
+    fn garbage_calls_only_lead_to_errors(calls in prop::collection::vec(call(), 1..60)) {
+        let (allocator, cpu) = built(&Setup::of(&Machine::two_nodes()).checked());
+        for call in calls {
+            garbage::make(&allocator, cpu, call);
+            audited(&allocator);
+        }
+        let whole = FrameRange::new(Pfn::new(0), Pfn::new(u64::MAX));
+        prop_assert!(allocator.drain_range(whole) <= 14 * BLOCK);
+        prop_assert_eq!(audited(&allocator).cached, 0);
+    }
+}
