@@ -6,6 +6,7 @@
 //! context (task, IRQ, NMI, signal handler) and may interrupt itself.
 
 use core::mem::MaybeUninit;
+use core::ops::Range;
 
 use crate::block::bitmap::row_and_mask;
 use crate::build::build;
@@ -162,6 +163,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     }
 
     /// Frees a run that a call took and does not hand out.
+    #[cold]
     pub(crate) fn free_own(&self, pfn: Pfn, order: Order) {
         if let Ok(place) = self.state.block(pfn) {
             // Refused only if somebody else's misuse freed it before: nothing is left to do then.
@@ -170,6 +172,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     }
 
     /// Frees a run that is the caller's to free: into a word that has its group, a word by the rule, else the rows.
+    #[inline(always)]
     fn free_checked(
         &self,
         (zone, block): (&'m Zone<'m>, Block<'m>),
@@ -186,12 +189,15 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             put => return self.free_noted(put, cpu, pfn, order),
         }
         let entry = block.entry.load();
-        let (row, bits) = row_and_mask(pfn.get() % BLOCK_FRAMES, order);
-        let kept = !entry.is_isolated()
-            && entry.is_open_to_frees()
-            && block.bitmap.row(row).load() & bits == 0
-            && zone.keep_freed(cpu, cache.line(entry.kind()), group, mask);
-        if kept { Ok(()) } else { land(zone, block, pfn, order) }
+        let are_free = || {
+            let (row, bits) = row_and_mask(pfn.get() % BLOCK_FRAMES, order);
+            block.bitmap.row(row).load() & bits != 0
+        };
+        let keep = !entry.is_isolated() && entry.is_open_to_frees();
+        if keep && zone.keep_freed(cpu, (cache, entry.kind()), (group, mask), are_free) {
+            return Ok(());
+        }
+        land(zone, block, pfn, order)
     }
 
     /// What a put that found its group leaves to do: the hint of the CPU whose word it was, if it held nothing before.
@@ -218,12 +224,12 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         if order < Order::BLOCK {
             return land(zone, block, pfn, order);
         }
-        for index in 0..blocks_in(order) as u64 {
+        free_block(zone, block, pfn)?;
+        (1..blocks_in(order) as u64).try_for_each(|index| {
             let pfn = pfn.add(index * BLOCK_FRAMES);
             let (zone, block) = self.state.block(pfn)?;
-            free_block(zone, block, pfn)?;
-        }
-        Ok(())
+            free_block(zone, block, pfn)
+        })
     }
 }
 
@@ -238,13 +244,20 @@ fn group_mask(pfn: Pfn, order: Order) -> u32 {
 }
 
 /// Lands a run shorter than a block, row by row.
+#[inline(always)]
 pub(crate) fn land(zone: &Zone<'_>, block: Block<'_>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
     let (row, mask) = row_and_mask(pfn.get() % BLOCK_FRAMES, order);
-    let rows = (order.frames() / ROW_FRAMES).max(1) as usize;
-    for row in row..row + rows {
-        zone.land(block, row, mask).map_err(|cause| refused(cause, pfn, order))?;
-    }
-    Ok(())
+    let landed = if order <= Order::ROW {
+        zone.land(block, row, mask)
+    } else {
+        land_rows(zone, block, row..row + (order.frames() / ROW_FRAMES) as usize)
+    };
+    landed.map_err(|cause| refused(cause, pfn, order))
+}
+
+/// Lands whole rows.
+fn land_rows(zone: &Zone<'_>, block: Block<'_>, mut rows: Range<usize>) -> Result<(), NotLanded> {
+    rows.try_for_each(|row| zone.land(block, row, u64::MAX))
 }
 
 /// Frees a whole block: in one step if it is whole, else (split and merged again) row by row.
@@ -252,9 +265,7 @@ fn free_block(zone: &Zone<'_>, block: Block<'_>, pfn: Pfn) -> Result<(), FreeErr
     if zone.land_whole(block).is_ok() {
         return Ok(());
     }
-    (0..ROWS).try_for_each(|row| {
-        zone.land(block, row, u64::MAX).map_err(|cause| refused(cause, pfn, Order::BLOCK))
-    })
+    land_rows(zone, block, 0..ROWS).map_err(|cause| refused(cause, pfn, Order::BLOCK))
 }
 
 pub(crate) fn refused(cause: NotLanded, pfn: Pfn, order: Order) -> FreeError {

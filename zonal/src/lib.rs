@@ -45,6 +45,8 @@ mod frame;
 mod gfp;
 mod hint;
 mod metadata;
+#[cfg(all(test, any(zonal_loom, zonal_shuttle)))]
+mod models;
 mod mutant;
 mod once;
 mod owned;

@@ -12,6 +12,7 @@ use crate::mutant::{Mutant, planted};
 use crate::placed;
 use crate::request::Request;
 use crate::state::State;
+use crate::sync::load_barrier;
 use crate::zone::take::Miss;
 use crate::zone::{Cpu, Zone};
 use crate::zonelist::Fallback;
@@ -30,6 +31,7 @@ pub(crate) fn alloc(state: &State<'_>, request: &Request, cpu: &Cpu<'_>) -> Resu
             return Ok(pfn);
         }
         walks += 1;
+        load_barrier(); // the walk's looks stay before the second reading
         let after = Motion::of(state, request, cpu);
         let patient = planted(Mutant::RetryForever) && after.in_flight > 0;
         if !patient && (walks == WALKS || after.still_since(&before) || planted(Mutant::InFlightForgotten)) {

@@ -5,11 +5,11 @@
 //! This module never chooses an ordering: each call site names its own and its partner.
 
 #[cfg(not(any(zonal_loom, zonal_shuttle)))]
-pub(crate) use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+pub(crate) use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, fence};
 #[cfg(zonal_loom)]
-pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, fence};
 #[cfg(zonal_shuttle)]
-pub(crate) use shuttle::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+pub(crate) use shuttle::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, fence};
 
 pub(crate) use core::sync::atomic::Ordering;
 
@@ -22,4 +22,11 @@ pub(crate) use core::sync::atomic::Ordering;
 pub(crate) fn store_load_barrier() {
     #[cfg(zonal_loom)]
     loom::sync::atomic::fence(Ordering::SeqCst);
+}
+
+/// Keeps what was read before it, with whatever ordering, from being read after the load that follows: a walk that
+/// found nothing is older than the second reading of the transit word ([`crate::zone::count`]).
+#[inline(always)]
+pub(crate) fn load_barrier() {
+    fence(Ordering::Acquire);
 }

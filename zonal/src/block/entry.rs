@@ -184,8 +184,9 @@ impl Entry {
     #[inline]
     fn take_free_block(&self, zone: ZoneId, kind: Kind, flag: u64) -> bool {
         // Acquire: what the last owners wrote to the frames; partners: the Release half of `raise`, `put_whole`,
-        // `abandon` (a release sequence of exchanges reaches all of them).
-        self.update(Ordering::Acquire, |now| {
+        // `abandon` (a release sequence of exchanges reaches all of them). Release: after the `enter` of the transit
+        // word; partner: the barrier of a walk about to fail (`slow.rs`).
+        self.update(Ordering::AcqRel, |now| {
             (now.is_free_block() && now.zone() == zone)
                 .then(|| now.0 & !(COUNT | KIND) | flag | (kind as u64) << KIND_SHIFT)
         })

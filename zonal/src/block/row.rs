@@ -80,7 +80,9 @@ impl Row {
     #[inline]
     #[must_use]
     pub(crate) fn take_from(&self, choose: impl Fn(u64) -> u64) -> u64 {
-        let acquire = ordering_unless(Mutant::RowTakeRelaxed, Ordering::Acquire); // partner: the Release in `put`
+        // Acquire: what the last owner wrote; partner: the Release in `put`. Release: after the `enter` of the transit
+        // word; partner: the barrier of a walk about to fail (`slow.rs`).
+        let acquire = ordering_unless(Mutant::RowTakeRelaxed, Ordering::AcqRel);
         let mut free = self.0.load(Ordering::Relaxed); // Relaxed: the exchange decides
         loop {
             let mask = choose(free);

@@ -91,37 +91,42 @@ impl Line {
                 return Room::Vacant(word, slot);
             }
         }
-        self.in_turn()
+        self.evict_at(self.next_turn())
     }
 
     /// Room for a freed group, by the rule: a slot without frames; one whose group is whole again; on the second
-    /// miss in a row in the same group a slot in turn; else none.
-    pub(crate) fn room_for_free(&self, group: GroupIndex) -> Room<'_> {
-        let mut whole = Room::None;
-        for word in &self.slots {
+    /// miss in a row in the same group a slot in turn; else none. Looks at two slots, that of the last put and one
+    /// in turn: what it misses now it finds some frees later.
+    pub(crate) fn room_for_free(&self, group: GroupIndex, last: usize) -> Room<'_> {
+        let turn = self.next_turn();
+        for at in [last, turn] {
+            let Some(word) = self.slots.get(at) else { continue };
             let slot = word.load();
             if slot.is_fillable() {
                 return Room::Vacant(word, slot);
             }
             if slot.is_whole() {
-                whole = Room::Evict(word, slot);
+                return Room::Evict(word, slot);
             }
-        }
-        if whole != Room::None {
-            return whole;
         }
         // Relaxed, both: a hint only this CPU is likely to touch.
         if self.missed.load(Ordering::Relaxed) == group.0 {
-            return self.in_turn();
+            return self.evict_at(turn);
         }
         self.missed.store(group.0, Ordering::Relaxed);
         Room::None
     }
 
-    fn in_turn(&self) -> Room<'_> {
-        let turn = usize::from(self.turn.load(Ordering::Relaxed)) % SLOTS; // Relaxed: a hint
-        self.turn.store((turn + 1) as u8, Ordering::Relaxed);
-        let word = &self.slots[turn];
+    #[inline]
+    fn next_turn(&self) -> usize {
+        let turn = usize::from(self.turn.load(Ordering::Relaxed)); // Relaxed: a hint
+        let next = if turn + 1 < SLOTS { turn + 1 } else { 0 };
+        self.turn.store(next as u8, Ordering::Relaxed);
+        next
+    }
+
+    fn evict_at(&self, at: usize) -> Room<'_> {
+        let word = &self.slots[at % SLOTS];
         let slot = word.load();
         if slot.is_closed() { Room::None } else { Room::Evict(word, slot) }
     }
@@ -165,6 +170,18 @@ impl CpuCache {
     /// All words, by line.
     pub(crate) fn words(&self) -> impl Iterator<Item = &SlotWord> {
         self.lines.iter().flat_map(|line| &line.slots)
+    }
+
+    /// The slot of a kind's line that last matched a free; out of range if another line did.
+    #[inline]
+    pub(crate) fn last_put(&self, kind: Kind) -> usize {
+        let [line, slot] = &self.lines[0].taking;
+        // Relaxed, both: hints.
+        if usize::from(line.load(Ordering::Relaxed)) == kind as usize {
+            usize::from(slot.load(Ordering::Relaxed))
+        } else {
+            SLOTS
+        }
     }
 
     /// Takes an aligned run of `order` (at most a group) of this kind from the word that last gave one.

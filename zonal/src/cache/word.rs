@@ -5,7 +5,7 @@
 //! | 0..=31 | `mask`: frames of the group cached here | [`SlotWord::take`] down, [`SlotWord::put`] up, [`SlotWord::exchange`] whole, [`SlotWord::empty`] and [`SlotWord::close`] to 0 |
 //! | 32..=63 | `group`, relative to the zone; `0xFF00_0000` = EMPTY, `0xFF80_0000 + epoch` = CLOSED, both with mask 0 | `exchange`, `close`, [`SlotWord::reopen`] |
 //!
-//! Every transition is one compare-exchange from the value read, or one unconditional step of a drain. All are about
+//! Every transition is one compare-exchange from the value read, but for a drain's, which is unconditional. All are about
 //! state, not history: a word that has left a value and come back to it holds those frames again, so there is no ABA.
 //! A closed word has no bits to take and a group that no frame has, so closing costs the hits nothing.
 //! Any CPU may do any of this to any CPU's words.
@@ -23,6 +23,14 @@ const EPOCH: u32 = 0x007f_ffff;
 /// Which closing a closed word belongs to; wraps after 2^23.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Epoch(pub(crate) u32);
+
+impl Epoch {
+    /// Whether this closing came after the other: the shorter way round the 2^23 numbers decides.
+    const fn is_after(self, other: Self) -> bool {
+        let ahead = self.0.wrapping_sub(other.0) & EPOCH;
+        ahead != 0 && ahead <= EPOCH / 2
+    }
+}
 
 /// A plain copy of a slot word.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,6 +76,11 @@ impl Slot {
     #[inline]
     pub(crate) const fn is_vacant(self) -> bool {
         self.group().0 >= MAX_GROUPS
+    }
+
+    /// The closing; meaningful only where the slot is closed.
+    const fn epoch(self) -> Epoch {
+        Epoch(self.group().0 & EPOCH)
     }
 
     /// Holds no frames and may be filled.
@@ -222,10 +235,21 @@ impl SlotWord {
         Slot::EMPTY
     }
 
-    /// Takes everything and lets nothing in before [`SlotWord::reopen`] with the same epoch.
+    /// Takes everything and lets nothing in before [`SlotWord::reopen`] with the same epoch. A word closed in a later
+    /// epoch stays so: a closer that slept must not undo it. Retries only after another's step on this word.
     pub(crate) fn close(&self, epoch: Epoch) -> Slot {
-        // AcqRel: as `empty`.
-        Slot(self.0.swap(Slot::closed(epoch).0, Ordering::AcqRel))
+        let mut slot = self.load();
+        loop {
+            if slot.is_closed() && slot.epoch().is_after(epoch) {
+                return Slot::EMPTY;
+            }
+            // AcqRel: as `empty`.
+            let closed = Slot::closed(epoch).0;
+            match self.0.compare_exchange(slot.0, closed, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return slot,
+                Err(now) => slot = Slot(now),
+            }
+        }
     }
 
     /// Opens a word closed in `epoch`; one closed again since stays closed.

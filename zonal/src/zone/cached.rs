@@ -50,30 +50,43 @@ impl<'m> Zone<'m> {
         if rest == 0 {
             return;
         }
-        let kept = match line.room_for_refill() {
-            Room::Vacant(word, slot) => self.install(cpu, word, slot, Slot::new(taken.group, rest)),
-            Room::Evict(word, slot) => self.evict(word, slot, Slot::new(taken.group, rest)),
-            Room::None => false,
-        };
-        if kept {
-            line.note_groups();
-        } else {
+        if !self.fill(cpu, line, line.room_for_refill(), Slot::new(taken.group, rest)) {
             self.land_group(taken.group, rest);
         }
     }
 
-    /// Keeps a freed group's frames in a slot word if the rule says so; false: they go to the row.
-    pub(crate) fn keep_freed(&self, cpu: &Cpu<'_>, line: &'m Line, group: GroupIndex, mask: u32) -> bool {
+    /// Keeps a freed group's frames in a slot word if the rule says so; false: they go to the row. `are_free` says that
+    /// they are free already.
+    #[inline]
+    pub(crate) fn keep_freed(
+        &self,
+        cpu: &Cpu<'_>,
+        (cache, kind): (&'m CpuCache, Kind),
+        (group, mask): (GroupIndex, u32),
+        are_free: impl FnOnce() -> bool,
+    ) -> bool {
         if self.count.free() <= self.mark {
             return false; // bypass: others must find the frames
         }
-        let kept = match line.room_for_free(group) {
-            Room::Vacant(word, slot) => self.install(cpu, word, slot, Slot::new(group, mask)),
-            Room::Evict(word, slot) => self.evict(word, slot, Slot::new(group, mask)),
-            Room::None => return false,
+        let line = cache.line(kind);
+        match line.room_for_free(group, cache.last_put(kind)) {
+            Room::None => false,
+            room => !are_free() && self.fill(cpu, line, room, Slot::new(group, mask)),
+        }
+    }
+
+    /// Fills the room with `to`; false if another was faster.
+    #[inline(never)]
+    fn fill(&self, cpu: &Cpu<'_>, line: &'m Line, room: Room<'m>, to: Slot) -> bool {
+        let filled = match room {
+            Room::Vacant(word, slot) => self.install(cpu, word, slot, to),
+            Room::Evict(word, slot) => self.evict(word, slot, to),
+            Room::None => false,
         };
-        line.note_groups();
-        kept
+        if filled {
+            line.note_groups();
+        }
+        filled
     }
 
     /// Fills a vacant word and makes sure the CPU's hint is set.

@@ -62,8 +62,9 @@ impl ZoneCount {
             if above < frames {
                 return Err(above);
             }
-            // Relaxed: a number; the block's entry orders the frames behind it.
-            match self.free.compare_exchange_weak(free, free - frames, Ordering::Relaxed, Ordering::Relaxed) {
+            // Release: after the `enter` of the transit word; partner: the barrier of a walk about to fail (`slow.rs`).
+            // The frames behind the number are ordered by their block's entry.
+            match self.free.compare_exchange_weak(free, free - frames, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return Ok(frames),
                 Err(now) => free = now,
             }

@@ -22,42 +22,61 @@ pub(crate) enum NotLanded {
 
 impl<'m> Zone<'m> {
     /// Frees the frames `mask` of row `row`. Three locked steps where the hints are set already.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn land(&self, block: Block<'m>, row: usize, mask: u64) -> Result<(), NotLanded> {
+        let (counted, landed) = self.land_uncounted(block, row, mask);
+        if counted > 0 {
+            self.count.raise(counted);
+        }
+        landed
+    }
+
+    /// As `land`, but leaves the zone's count to the caller: the frames to raise it by come back.
+    #[inline(always)]
+    pub(crate) fn land_uncounted(
+        &self,
+        block: Block<'m>,
+        row: usize,
+        mask: u64,
+    ) -> (u64, Result<(), NotLanded>) {
         if !block.entry.load().is_open_to_frees() {
-            return Err(NotLanded::NotParts);
+            return (0, Err(NotLanded::NotParts));
         }
         if planted(Mutant::BitsAfterCount) {
             return self.land_count_first(block, row, mask);
         }
+        let mut counted = 0;
         let before = block.bitmap.row(row).put(mask);
         let fresh = mask & !before;
         if fresh != 0 {
-            let Raise::Done(after) = block.entry.raise(u64::from(fresh.count_ones())) else {
+            // Mostly single frames: the bits are counted only where there are several.
+            let frames = if fresh.is_power_of_two() { 1 } else { u64::from(fresh.count_ones()) };
+            let Raise::Done(after) = block.entry.raise(frames) else {
                 // More frames than the block has: the caller's were never handed out. Take the bits back.
                 let _ = block.bitmap.row(row).take_exact(fresh);
-                return Err(NotLanded::NotParts);
+                return (0, Err(NotLanded::NotParts));
             };
-            self.count_freed(block, after, before | mask, u64::from(fresh.count_ones()));
+            counted = self.hint_freed(block, after, before | mask, frames);
         }
-        if fresh == mask { Ok(()) } else { Err(NotLanded::AlreadyFree) }
+        (counted, if fresh == mask { Ok(()) } else { Err(NotLanded::AlreadyFree) })
     }
 
-    fn land_count_first(&self, block: Block<'m>, row: usize, mask: u64) -> Result<(), NotLanded> {
+    fn land_count_first(&self, block: Block<'m>, row: usize, mask: u64) -> (u64, Result<(), NotLanded>) {
         let frames = u64::from(mask.count_ones());
         let raised = block.entry.raise(frames);
         let before = block.bitmap.row(row).put(mask);
-        if let Raise::Done(after) = raised {
-            self.count_freed(block, after, before | mask, frames);
+        match raised {
+            Raise::Done(after) => (self.hint_freed(block, after, before | mask, frames), Ok(())),
+            Raise::Refused => (0, Ok(())),
         }
-        Ok(())
     }
 
     /// Frees a block allocated whole, in one locked step on its entry.
     #[inline]
     pub(crate) fn land_whole(&self, block: Block<'m>) -> Result<(), NotLanded> {
         let Raise::Done(after) = block.entry.put_whole() else { return Err(NotLanded::NotParts) };
-        self.count_freed(block, after, u64::MAX, after.count());
+        let counted = self.hint_freed(block, after, u64::MAX, after.count());
+        self.count.raise(counted);
         Ok(())
     }
 
@@ -78,20 +97,20 @@ impl<'m> Zone<'m> {
         }
     }
 
-    /// Hints and the zone's count, after the entry's.
-    #[inline]
-    pub(crate) fn count_freed(&self, block: Block<'m>, after: Snapshot, row: u64, frames: u64) {
+    /// Hints, after the entry's count; the frames to raise the zone's count by.
+    #[inline(always)]
+    fn hint_freed(&self, block: Block<'m>, after: Snapshot, row: u64, frames: u64) -> u64 {
         if after.is_isolated() {
-            return; // counted when isolation ends
+            return 0; // counted when isolation ends
         }
         if !planted(Mutant::HintLost) {
             self.hint(block, after, row);
         }
-        self.count.raise(frames);
+        frames
     }
 
     /// Sets the hints that `entry` and one of its rows call for.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn hint(&self, block: Block<'m>, entry: Snapshot, row: u64) {
         let index = block.index.0 as usize;
         if entry.is_free_block() {

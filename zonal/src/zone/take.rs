@@ -80,32 +80,78 @@ impl<'m> Zone<'m> {
         retype: Option<Kind>,
         want: u64,
     ) -> Offer<TakenGroup> {
-        let run = order.frames();
-        let Ok(counted) = self.count.claim(want, run, self.mark) else { return Offer::Stop };
-        let Some(claimed) = self.claim_block(block, counted, run, retype) else {
-            self.count.raise(counted);
-            return Offer::Next;
+        let Ok(counted) = self.count.claim(want, order.frames(), self.mark) else { return Offer::Stop };
+        let (taken, spare) = self.take_counted_spot(block, spot, order, retype, counted);
+        if spare > 0 {
+            self.count.raise(spare);
+        }
+        taken.map_or(Offer::Next, |taken| Offer::Taken(TakenGroup { in_transit: want, ..taken }))
+    }
+
+    /// With `counted` frames claimed from the zone: claims them from the block and takes the spot's bits. What was
+    /// taken, and how many of the counted frames are still the zone's.
+    fn take_counted_spot(
+        &self,
+        block: Block<'m>,
+        spot: GroupSpot,
+        order: Order,
+        retype: Option<Kind>,
+        counted: u64,
+    ) -> (Option<TakenGroup>, u64) {
+        let Some(claimed) = self.claim_block(block, counted, order.frames(), retype) else {
+            return (None, counted);
         };
         let Some((spot, first, mask)) = take_claimed(block, spot, order, claimed) else {
-            if !planted(Mutant::LostRunKept) {
-                let returned = self.return_claim(block, claimed);
-                self.count.raise(counted - claimed + returned);
+            if planted(Mutant::LostRunKept) {
+                return (None, 0);
             }
-            return Offer::Next;
+            return (None, counted - claimed + self.return_claim(block, claimed));
         };
-        let taken = u64::from(mask.count_ones());
-        if counted > taken {
-            let returned = self.return_claim(block, claimed - taken);
-            self.count.raise(counted - claimed + returned);
-        }
+        let spare = claimed - u64::from(mask.count_ones());
         let shift = spot.half * GROUP_FRAMES as u32;
-        Offer::Taken(TakenGroup {
+        let taken = TakenGroup {
             block: block.index.0,
             group: self.group_of(block.start.add(spot.row as u64 * ROW_FRAMES + u64::from(shift))),
             first: first - shift,
             mask: (mask >> shift) as u32,
-            in_transit: want,
-        })
+            in_transit: 0,
+        };
+        (Some(taken), counted - claimed + self.return_claim(block, spare))
+    }
+
+    /// Takes up to `want` single frames by the group and gives each group to `push`, which says whether it takes more;
+    /// the zone is counted once. Returns how many were taken: 0 if the zone cannot spare that many at once.
+    pub(crate) fn take_many(
+        &self,
+        kind: Kind,
+        mut start: usize,
+        want: u64,
+        mut push: impl FnMut(TakenGroup) -> bool,
+    ) -> u64 {
+        self.count.enter(want);
+        let Ok(mut left) = self.count.claim(want, want, self.mark) else {
+            self.count.leave(want);
+            return 0;
+        };
+        let (mut taken, mut more) = (0, true);
+        while more && left > 0 {
+            let found = self.search(Order::ZERO, kind, start, |block, retype| {
+                let Some(spot) = block.bitmap.choose_group(Order::ZERO) else { return Offer::Next };
+                let counted = u64::from(spot.frames).min(left);
+                let (group, spare) = self.take_counted_spot(block, spot, Order::ZERO, retype, counted);
+                left -= counted - spare;
+                group.map_or(Offer::Next, Offer::Taken)
+            });
+            let Ok(group) = found else { break };
+            start = group.block as usize;
+            taken += u64::from(group.mask.count_ones());
+            more = push(group);
+        }
+        if left > 0 {
+            self.count.raise(left);
+        }
+        self.count.leave(want);
+        taken
     }
 
     /// Claims between `least` and `want` frames of the block, retyping it if told so.

@@ -1,0 +1,30 @@
+//! Models of the shipping modules for checkers of concurrency: loom explores small races exhaustively (within a
+//! bound of preemptions, where a model says so), shuttle whole scenarios at random.
+//!
+//! `--cfg zonal_loom` or `--cfg zonal_shuttle` puts the checker's atomics behind [`crate::sync`] and shrinks the
+//! geometry to 2 rows a block and 2 blocks a section. Every frame of a [`stage`] has a cell that only its owner
+//! touches: a frame in two hands, or data that an owner wrote and the next one does not see, fails the model.
+//! loom takes SeqCst accesses for acquire and release only, and does not explore load buffering.
+
+#[cfg(zonal_loom)]
+mod count;
+#[cfg(zonal_loom)]
+mod entry;
+#[cfg(zonal_loom)]
+mod explore;
+#[cfg(zonal_loom)]
+mod hint;
+#[cfg(zonal_loom)]
+mod row;
+#[cfg(zonal_loom)]
+mod scene;
+#[cfg(zonal_loom)]
+mod slot;
+mod stage;
+#[cfg(zonal_loom)]
+mod zone;
+
+#[cfg(zonal_shuttle)]
+mod liveness;
+#[cfg(zonal_shuttle)]
+mod race;

@@ -1,0 +1,125 @@
+//! A tiny machine for models: one node, one Normal zone of one or two blocks, two or three CPUs, and for each frame
+//! something that only its owner touches.
+
+use core::mem::MaybeUninit;
+use core::ops::Range;
+use std::boxed::Box;
+use std::vec::Vec;
+
+use crate::allocator::PageAllocator;
+use crate::build::metadata_size;
+use crate::config::{Caching, Config};
+use crate::frame::{BLOCK_FRAMES, FrameRange, NodeId, Order, Pfn};
+use crate::platform::Platform;
+use crate::topology::{MemoryRange, Topology};
+use crate::zone::Zone;
+
+/// First frame of the machine: the first of the Normal zone, and of a section.
+const START: u64 = 0x10_0000;
+
+/// What a stage is built from.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    /// Blocks, from 1 on.
+    pub(super) blocks: u64,
+    /// Frames that are managed, by their place in the machine; the others are reserved.
+    pub(super) managed: Range<u64>,
+    /// Number of CPUs.
+    pub(super) cpus: usize,
+    pub(super) caching: Caching,
+}
+
+impl Plan {
+    /// So many blocks, all frames managed, no slot words.
+    pub(super) fn blocks(blocks: u64) -> Self {
+        Self { blocks, managed: 0..blocks * BLOCK_FRAMES, cpus: 2, caching: Caching::Off }
+    }
+
+    /// One block of which only these frames are managed.
+    pub(super) fn frames(managed: Range<u64>) -> Self {
+        Self { managed, ..Self::blocks(1) }
+    }
+
+    /// With slot words.
+    pub(super) fn cached(self) -> Self {
+        Self { caching: Caching::Local, ..self }
+    }
+}
+
+/// The memory lent to an allocator, given back last.
+struct Loan(*mut [MaybeUninit<u8>]);
+
+impl Loan {
+    /// A loan, and the one reference to it.
+    fn new(bytes: usize) -> (Self, &'static mut [MaybeUninit<u8>]) {
+        let memory = Box::into_raw(Box::new_uninit_slice(bytes));
+        // SAFETY: the memory lives until the loan is dropped, and nobody makes another reference before.
+        (Self(memory), unsafe { &mut *memory })
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        // SAFETY: (1) the pointer came from `Box::into_raw`; (2) the allocator that borrows the memory is a field
+        // before this one in the one struct that holds both, so it was dropped first and all threads are done.
+        drop(unsafe { Box::from_raw(self.0) });
+    }
+}
+
+// SAFETY: a loan is only a pointer that its drop frees; any thread may do that.
+unsafe impl Send for Loan {}
+// SAFETY: a shared loan can do nothing.
+unsafe impl Sync for Loan {}
+
+/// An allocator and what its frames hold.
+pub(super) struct Stage<P, C> {
+    pub(super) allocator: PageAllocator<'static, P>,
+    _loan: Loan,
+    contents: Vec<C>,
+}
+
+impl<P: Platform + Default, C> Stage<P, C> {
+    /// Builds the machine; `content` makes what a frame holds.
+    pub(super) fn new(plan: &Plan, content: impl Fn() -> C) -> Self {
+        let end = START + plan.blocks * BLOCK_FRAMES;
+        let memory = [MemoryRange::new(START, end, 0)];
+        let range = |start: u64, end: u64| FrameRange::new(Pfn::new(start), Pfn::new(end));
+        let reserved = [range(START, START + plan.managed.start), range(START + plan.managed.end, end)];
+        let cpus = [NodeId(0); 4];
+        let topology = Topology {
+            memory: &memory,
+            reserved: &reserved,
+            nodes: 1,
+            distances: &[10],
+            cpus: &cpus[..plan.cpus],
+        };
+        let config = Config { caching: plan.caching, ..Config::new(topology) };
+        let (loan, memory) = Loan::new(metadata_size(&config).expect("the plan is sound"));
+        let allocator = PageAllocator::new(&config, P::default(), memory).expect("the plan is sound");
+        Self { allocator, _loan: loan, contents: (START..end).map(|_| content()).collect() }
+    }
+
+    /// The one zone.
+    pub(super) fn zone(&self) -> &'static Zone<'static> {
+        &self.allocator.state.zones[0]
+    }
+
+    /// The whole machine.
+    pub(super) fn range(&self) -> FrameRange {
+        FrameRange::new(Pfn::new(START), Pfn::new(START + self.contents.len() as u64))
+    }
+
+    /// What the frames of a run hold.
+    pub(super) fn contents(&self, pfn: Pfn, order: Order) -> &[C] {
+        let first = (pfn.get() - START) as usize;
+        &self.contents[first..first + order.frames() as usize]
+    }
+
+    /// At rest every recount agrees, nothing is in flight, and so many frames are allocated.
+    pub(super) fn assert_at_rest(&self, allocated: u64) {
+        let mut findings = Vec::new();
+        let sums = self.allocator.audit(&mut |finding| findings.push(std::format!("{finding}")));
+        assert!(findings.is_empty(), "the audit found: {findings:?}");
+        assert_eq!((sums.allocated, sums.in_flight), (allocated, 0), "{sums:?}");
+    }
+}
