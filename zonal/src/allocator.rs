@@ -20,7 +20,6 @@ use crate::platform::Platform;
 use crate::request::Request;
 use crate::slow;
 use crate::state::State;
-use crate::topology::ZoneKind;
 use crate::zone::land::NotLanded;
 use crate::zone::runs::blocks_in;
 use crate::zone::{Block, Cpu, Zone};
@@ -82,10 +81,9 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         if order <= Order::GROUP
             && pfn.is_aligned(order)
             && self.state.tags.is_none()
-            && let Some(home) = cpu.homes[ZoneKind::Normal as usize]
-            && let Some(group) = home.group_of(pfn)
+            && let Some((cache, group)) = cpu.home_of(pfn)
         {
-            match home.cache.put_hinted(group, group_mask(pfn, order)) {
+            match cache.put_hinted(group, group_mask(pfn, order)) {
                 Put::Kept { first: false } => return Ok(()),
                 Put::OtherGroup => {}
                 put => return self.free_noted(put, cpu, pfn, order),
@@ -234,7 +232,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 }
 
 /// The CPU of an empty table; no allocator has one.
-const NO_CPU: Cpu<'static> = Cpu { node: NodeId(0), rank: 0, homes: [None; 4] };
+const NO_CPU: Cpu<'static> = Cpu::new(NodeId(0), 0);
 
 /// The run's frames in its group; order at most a group.
 #[inline]

@@ -30,39 +30,48 @@ use crate::zone::search::Class;
 /// Trees of a zone: three classes for each of three kinds, and one for wholly free blocks.
 pub(crate) const TREES: usize = 10;
 
-/// One CPU as zones see it.
+/// One CPU as zones see it, and what its hits need. A power of two long: found by a shift.
+#[repr(align(128))]
 pub(crate) struct Cpu<'m> {
+    /// For each highest zone kind, its lines for the first zone of its node's list, if it has any.
+    pub(crate) homes: [Option<Home<'m>>; 4],
+    /// Frames of the home for [`ZoneKind::Normal`]: no other zone's block lies between them. Empty where zones lie in
+    /// each other.
+    pub(crate) stretch: FrameRange,
     pub(crate) node: NodeId,
     /// Its place in the order in which zones have lines for CPUs.
     pub(crate) rank: u32,
-    /// For each highest zone kind, its lines for the first zone of its node's list, if it has any.
-    pub(crate) homes: [Option<Home<'m>>; 4],
 }
 
-/// What a hit needs of a zone.
+/// A CPU's lines for a zone, and what a frame's number is made of.
 #[derive(Clone, Copy)]
 pub(crate) struct Home<'m> {
     pub(crate) cache: &'m CpuCache,
     /// The zone's base.
     pub(crate) base: Pfn,
-    /// First frame of a stretch that holds no other zone's block.
-    pub(crate) start: Pfn,
-    /// Length of the stretch: the zone's span, or 0 where zones lie in each other.
-    pub(crate) frames: u64,
 }
 
 impl Home<'_> {
-    /// The frame's group, if the frame is in the stretch.
-    #[inline]
-    pub(crate) fn group_of(self, pfn: Pfn) -> Option<GroupIndex> {
-        let inside = pfn.get().wrapping_sub(self.start.get()) < self.frames;
-        inside.then(|| GroupIndex((pfn.get().wrapping_sub(self.base.get()) / GROUP_FRAMES) as u32))
-    }
-
     /// The frame `first` of a group of the home's zone.
     #[inline]
     pub(crate) fn frame(self, (group, first): (GroupIndex, u32)) -> Pfn {
         self.base.add(u64::from(group.0) * GROUP_FRAMES + u64::from(first))
+    }
+}
+
+impl<'m> Cpu<'m> {
+    /// A CPU that has no lines yet.
+    pub(crate) const fn new(node: NodeId, rank: u32) -> Self {
+        let nowhere = FrameRange::new(Pfn::new(0), Pfn::new(0));
+        Self { homes: [None; 4], stretch: nowhere, node, rank }
+    }
+
+    /// The lines and the group of a frame that lies in the CPU's stretch.
+    #[inline]
+    pub(crate) fn home_of(&self, pfn: Pfn) -> Option<(&'m CpuCache, GroupIndex)> {
+        let home = self.homes[ZoneKind::Normal as usize]?;
+        let group = pfn.get().wrapping_sub(home.base.get()) / GROUP_FRAMES;
+        self.stretch.contains(pfn).then_some((home.cache, GroupIndex(group as u32)))
     }
 }
 
@@ -158,10 +167,9 @@ impl<'m> Zone<'m> {
         self.base.add(u64::from(group.0) * GROUP_FRAMES)
     }
 
-    /// What a CPU needs to know of this zone for its hits.
-    pub(crate) fn home(&self, cache: &'m CpuCache) -> Home<'m> {
-        let frames = if self.alone { self.span.frames() } else { 0 };
-        Home { cache, base: self.base, start: self.span.start, frames }
+    /// The frames that a CPU whose home this is finds without the section table.
+    pub(crate) fn stretch(&self) -> FrameRange {
+        if self.alone { self.span } else { FrameRange::new(self.span.start, self.span.start) }
     }
 
     /// Whether no block between the zone's first and last belongs to another zone.
