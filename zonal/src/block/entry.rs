@@ -188,7 +188,7 @@ impl Entry {
         // word; partner: the barrier of a walk about to fail (`slow.rs`).
         self.update(Ordering::AcqRel, |now| {
             (now.is_free_block() && now.zone() == zone)
-                .then(|| now.0 & !(COUNT | KIND) | flag | (kind as u64) << KIND_SHIFT)
+                .then_some(now.0 & !(COUNT | KIND) | flag | (kind as u64) << KIND_SHIFT)
         })
         .is_ok()
     }
@@ -213,8 +213,9 @@ impl Entry {
     #[inline]
     fn put_back(&self, holds: impl Fn(Snapshot) -> bool) -> Raise {
         // Release: what the owner wrote to the frames; partner: `claim`, `take_free_block`. SeqCst: as in `raise`.
-        let outcome = self
-            .update(Ordering::SeqCst, |now| holds(now).then(|| now.0 & !(WHOLE | TENTATIVE) | BLOCK_FRAMES));
+        let outcome = self.update(Ordering::SeqCst, |now| {
+            holds(now).then_some(now.0 & !(WHOLE | TENTATIVE) | BLOCK_FRAMES)
+        });
         outcome.map_or(Raise::Refused, |(_, new)| Raise::Done(Snapshot(new)))
     }
 

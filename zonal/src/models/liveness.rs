@@ -1,1 +1,68 @@
+//! Who must be served is served: a request for one frame fails only if the frames may all be in others' hands.
+//!
+//! The oracle counts what the others can hold at most: what they keep, what they ask for, and the group (32) that an
+//! operation of theirs has on the move. With more frames than that, no order of steps excuses a failure but one in
+//! which every walk of the request was overtaken, which the small number of the others' steps excludes.
 
+use crate::frame::{GROUP_FRAMES, Order};
+use crate::models::stage::Plan;
+use crate::models::storm::{Owner, number, on_all_cpus, stage, storm};
+
+/// Threads of a scenario.
+const THREADS: usize = 3;
+/// Frames a thread keeps at most.
+const KEPT: usize = 2;
+/// What the others of a thread can have in their hands, and one frame for the thread itself with what it keeps.
+const ENOUGH: u64 = (THREADS as u64 - 1) * (KEPT as u64 + 1 + GROUP_FRAMES) + KEPT as u64 + 1;
+
+/// Takes and gives single frames; every request must be served.
+fn takes_and_gives(owner: &mut Owner) {
+    for _ in 0..4 {
+        if owner.held.len() < KEPT {
+            owner.take(Order::ZERO).expect("others cannot have all the frames");
+        } else {
+            owner.give();
+        }
+        if number(4) == 0 {
+            owner.stage.allocator.drain_cpu(number(THREADS));
+        }
+    }
+    owner.give_all();
+}
+
+#[test]
+fn shuttle_liveness_a_frame_is_found_in_words_and_rows() {
+    storm(6000, || {
+        let stage = stage(&Plan { cpus: THREADS, ..Plan::frames(0..ENOUGH).cached() });
+        on_all_cpus(&stage, THREADS, takes_and_gives);
+        stage.assert_at_rest(0);
+    });
+}
+
+#[test]
+fn shuttle_liveness_a_frame_is_found_in_rows_alone() {
+    storm(4000, || {
+        // Without words nobody has more on the move than it asked for.
+        let managed = (THREADS * (KEPT + 1)) as u64;
+        let stage = stage(&Plan { cpus: THREADS, ..Plan::frames(60..60 + managed) });
+        on_all_cpus(&stage, THREADS, takes_and_gives);
+        stage.assert_at_rest(0);
+    });
+}
+
+/// Two ask for runs of 8, of which there is one, while the third asks for frames: 9 are always left to it.
+#[test]
+fn shuttle_liveness_lost_runs_hide_nothing_from_single_frames() {
+    storm(4000, || {
+        let stage = stage(&Plan { cpus: THREADS, ..Plan::frames(4..21) });
+        on_all_cpus(&stage, THREADS, |owner| {
+            if owner.is_first() {
+                owner.take(Order::ZERO).expect("one frame is left");
+            } else {
+                let _ = owner.take(Order::from_raw(3));
+            }
+            owner.give_all();
+        });
+        stage.assert_at_rest(0);
+    });
+}

@@ -28,3 +28,5 @@ mod zone;
 mod liveness;
 #[cfg(zonal_shuttle)]
 mod race;
+#[cfg(zonal_shuttle)]
+mod storm;

@@ -1,1 +1,130 @@
+//! Whole scenarios at random: orders from a frame to a section, splits, bulk calls, drains, closings, isolation.
 
+use std::sync::Arc;
+
+use crate::frame::{BLOCK_FRAMES, FrameRange, Group, Order};
+use crate::models::stage::Plan;
+use crate::models::storm::{Owner, StormStage, number, on_all_cpus, stage, storm};
+use crate::request::Request;
+
+/// Operations of a thread in a run.
+const OPERATIONS: usize = 12;
+
+impl Owner {
+    /// Splits a held block into rows, each to be freed by itself.
+    fn split(&mut self) {
+        let Some(at) = self.held.iter().position(|&(_, order)| order == Order::BLOCK) else { return };
+        let (pfn, order) = self.held.swap_remove(at);
+        // SAFETY: the block is held by this thread, whole.
+        unsafe { self.stage.allocator.split_raw(pfn, order, Order::ROW) }.expect("the owner may split");
+        let rows = (0..order.frames()).step_by(Order::ROW.frames() as usize);
+        self.held.extend(rows.map(|row| (pfn.add(row), Order::ROW)));
+    }
+
+    /// Takes scattered frames and gives half of the groups back at once.
+    fn bulk(&mut self) {
+        let mut groups = [Group::EMPTY; 2];
+        let wanted = 1 + number(64) as u64;
+        let filled = self.stage.allocator.alloc_bulk(&Request::order(Order::ZERO), wanted, &mut groups).unwrap_or(0);
+        for (at, group) in groups[..filled].iter().enumerate() {
+            group.iter().for_each(|pfn| self.own(pfn, Order::ZERO));
+            if at == 0 {
+                group.iter().for_each(|pfn| self.disown(pfn, Order::ZERO));
+                self.held.retain(|&(pfn, order)| order != Order::ZERO || !group.iter().any(|own| own == pfn));
+                // SAFETY: the frames were allocated just above and are nobody's now.
+                unsafe { self.stage.allocator.free_bulk(&[*group]) }.expect("the owner may free");
+            }
+        }
+    }
+
+    /// Isolates a block, frees something meanwhile, and ends the isolation.
+    fn isolate(&mut self) {
+        let start = self.stage.range().start.add(number(2) as u64 * BLOCK_FRAMES);
+        let block = FrameRange::new(start, start.add(BLOCK_FRAMES));
+        let isolated = self.stage.allocator.isolate(block).is_ok();
+        self.give();
+        if isolated {
+            self.stage.allocator.unisolate(block).expect("it was isolated");
+        }
+    }
+
+    /// Closes the caches, takes and gives, and opens them again.
+    fn close(&mut self) {
+        let zone = self.stage.zone();
+        zone.close_caches();
+        let _ = self.take(Order::ZERO);
+        self.give();
+        assert!(zone.reopen_caches(), "this thread's closing is in force");
+    }
+
+    fn anything(&mut self) {
+        match number(16) {
+            0..=3 => drop(self.take(Order::ZERO)),
+            4..=5 => drop(self.take(Order::from_raw(number(9) as u8))),
+            6 => drop(self.take(Order::BLOCK)),
+            7..=9 => self.give(),
+            10 => self.split(),
+            11 => self.bulk(),
+            12 => self.isolate(),
+            13 => self.close(),
+            14 => drop(self.stage.allocator.drain_cpu(number(3))),
+            _ => drop(self.stage.allocator.drain_all()),
+        }
+    }
+}
+
+/// All is free, counted and open again.
+fn assert_restored(stage: &Arc<StormStage>) {
+    stage.assert_at_rest(0);
+    let closed = stage.zone().caches.iter().flat_map(|cache| cache.words()).filter(|word| word.load().is_closed());
+    assert_eq!(closed.count(), 0, "a word stayed closed");
+    stage.allocator.drain_all();
+    stage.assert_at_rest(0);
+    assert_eq!(stage.zone().count.free(), stage.zone().managed);
+    let section = Order::from_raw(Order::BLOCK.get() + 1);
+    assert!(stage.allocator.alloc_raw(&Request::order(section)).is_ok(), "all blocks are whole again");
+}
+
+#[test]
+fn shuttle_race_everything_at_once() {
+    storm(3000, || {
+        let stage = stage(&Plan { cpus: 3, ..Plan::blocks(2).cached() });
+        on_all_cpus(&stage, 3, |owner| {
+            (0..OPERATIONS).for_each(|_| owner.anything());
+            owner.give_all();
+        });
+        assert_restored(&stage);
+    });
+}
+
+#[test]
+fn shuttle_race_without_slot_words() {
+    storm(2000, || {
+        let stage = stage(&Plan { cpus: 3, ..Plan::blocks(2) });
+        on_all_cpus(&stage, 3, |owner| {
+            (0..OPERATIONS).for_each(|_| owner.anything());
+            owner.give_all();
+        });
+        assert_restored(&stage);
+    });
+}
+
+/// Small frees and whole blocks only: the most contended pair, longer.
+#[test]
+fn shuttle_race_frames_against_blocks() {
+    storm(2000, || {
+        let stage = stage(&Plan { cpus: 3, ..Plan::blocks(2).cached() });
+        on_all_cpus(&stage, 3, |owner| {
+            for _ in 0..2 * OPERATIONS {
+                match number(6) {
+                    0 | 1 => drop(owner.take(Order::ZERO)),
+                    2 => drop(owner.take(Order::BLOCK)),
+                    3 => owner.split(),
+                    _ => owner.give(),
+                }
+            }
+            owner.give_all();
+        });
+        assert_restored(&stage);
+    });
+}

@@ -224,7 +224,7 @@ impl<'m> Zone<'m> {
         let mut gate = self.gate.load(Ordering::Relaxed); // Relaxed: the exchange decides
         let epoch = loop {
             let epoch = (gate >> EPOCH_SHIFT).wrapping_add(1) & 0x007f_ffff;
-            let next = (gate & CLOSINGS) + 1 | epoch << EPOCH_SHIFT;
+            let next = ((gate & CLOSINGS) + 1) | (epoch << EPOCH_SHIFT);
             // AcqRel: closings and reopenings of a zone are one history.
             match self.gate.compare_exchange(gate, next, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => break Epoch(epoch as u32),

@@ -143,7 +143,7 @@ impl<'m> Zone<'m> {
         let mut offers = 0;
         while offers < OFFERS {
             let index = tree.search(from)?;
-            let Some(block) = self.block(BlockIndex(index as u32)) else { return None };
+            let block = self.block(BlockIndex(index as u32))?;
             if !usable(block) {
                 tree.clear(index, || usable(block));
                 offers += usize::from(usable(block));
