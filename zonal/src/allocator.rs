@@ -53,14 +53,11 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     #[inline]
     pub fn alloc_raw(&self, request: &Request) -> Result<Pfn, AllocError> {
         let cpu = self.cpu();
-        if request.plain
-            && self.state.tags.is_none()
-            && let Some(home) = cpu.homes[request.highest as usize]
-            && let Some(hit) = home.cache.take_hinted(request.kind, request.order)
-        {
-            return Ok(home.frame(hit));
+        let home = cpu.homes[request.highest as usize].filter(|_| request.plain && self.state.tags.is_none());
+        match home.and_then(|home| home.take(request.kind, request.order)) {
+            Some(pfn) => Ok(pfn),
+            None => self.alloc_missed(request, cpu),
         }
-        self.alloc_missed(request, cpu)
     }
 
     /// Frees a run. Part of a run of order 8 or less may be freed as it is (in checked mode after a split); part of a
@@ -78,18 +75,13 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     #[inline]
     pub unsafe fn free_raw(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let cpu = self.cpu();
-        if order <= Order::GROUP
-            && pfn.is_aligned(order)
-            && self.state.tags.is_none()
-            && let Some((cache, group)) = cpu.home_of(pfn)
-        {
-            match cache.put_hinted(group, group_mask(pfn, order)) {
-                Put::Kept { first: false } => return Ok(()),
-                Put::OtherGroup => {}
-                put => return self.free_noted(put, cpu, pfn, order),
-            }
+        let cacheable = order <= Order::GROUP && pfn.is_aligned(order) && self.state.tags.is_none();
+        let home = cpu.home_of(pfn).filter(|_| cacheable);
+        match home.map_or(Put::OtherGroup, |(cache, group)| cache.put_hinted(group, group_mask(pfn, order))) {
+            Put::Kept { first: false } => Ok(()),
+            Put::OtherGroup => self.free_missed(pfn, order, cpu),
+            put => self.free_noted(put, cpu, pfn, order),
         }
-        self.free_missed(pfn, order, cpu)
     }
 
     /// The CPU this runs on, as the table knows it.

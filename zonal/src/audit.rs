@@ -144,10 +144,9 @@ impl<P: Platform> PageAllocator<'_, P> {
         self.state.zones.iter().for_each(|zone| audit.zone(zone));
         let sums = &mut audit.sums;
         sums.allocated = sums.managed.saturating_sub(sums.free + sums.cached + sums.isolated);
-        if let Some(noted) = self.state.tags.as_ref().map(|tags| tags.allocated())
-            && noted != sums.allocated
-        {
-            let allocated = sums.allocated;
+        let allocated = sums.allocated;
+        let noted = self.state.tags.as_ref().map(|tags| tags.allocated());
+        if let Some(noted) = noted.filter(|&noted| noted != allocated) {
             audit.find(Finding::Allocated { noted, allocated });
         }
         audit.sums

@@ -53,9 +53,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             let Err(error) = self.deliver(request, pfn) else { continue };
             // `deliver` has given this one back already; those before it are tagged, those after it are not.
             for (at, pfn) in frames().enumerate().filter(|&(at, _)| at != done) {
-                if at < done
-                    && let Some(tags) = &self.state.tags
-                {
+                if let Some(tags) = self.state.tags.as_ref().filter(|_| at < done) {
                     let _ = tags.clear(&self.state.map, pfn, Order::ZERO);
                 }
                 self.free_own(pfn, Order::ZERO);

@@ -144,9 +144,7 @@ fn order_nodes<'o>(
     });
     let mut before = local;
     for &node in order.iter() {
-        if distance(node) != distance(before)
-            && let Some(load) = load.get_mut(usize::from(node))
-        {
+        if let Some(load) = load.get_mut(usize::from(node)).filter(|_| distance(node) != distance(before)) {
             load.chosen += 1;
         }
         before = node;

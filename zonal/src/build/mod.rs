@@ -55,9 +55,8 @@ pub(crate) fn build<'m>(
     memory.sort_unstable_by_key(|range| range.range.start);
     let reserved = carver.array(topology.reserved.len(), |i| topology.reserved[i])?;
     reserved.sort_unstable_by_key(|range| range.start);
-    if let Some(pair) = memory.windows(2).find(|pair| pair[1].range.start < pair[0].range.end)
-        && !planted(Mutant::OverlapAccepted)
-    {
+    let overlap = memory.windows(2).find(|pair| pair[1].range.start < pair[0].range.end);
+    if let Some(pair) = overlap.filter(|_| !planted(Mutant::OverlapAccepted)) {
         return Err(ConfigError::Overlap { pfn: pair[1].range.start });
     }
     let map = build_map(carver, memory, &sizes)?;

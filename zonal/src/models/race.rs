@@ -25,7 +25,8 @@ impl Owner {
     fn bulk(&mut self) {
         let mut groups = [Group::EMPTY; 2];
         let wanted = 1 + number(64) as u64;
-        let filled = self.stage.allocator.alloc_bulk(&Request::order(Order::ZERO), wanted, &mut groups).unwrap_or(0);
+        let filled =
+            self.stage.allocator.alloc_bulk(&Request::order(Order::ZERO), wanted, &mut groups).unwrap_or(0);
         for (at, group) in groups[..filled].iter().enumerate() {
             group.iter().for_each(|pfn| self.own(pfn, Order::ZERO));
             if at == 0 {
@@ -76,7 +77,8 @@ impl Owner {
 /// All is free, counted and open again.
 fn assert_restored(stage: &Arc<StormStage>) {
     stage.assert_at_rest(0);
-    let closed = stage.zone().caches.iter().flat_map(|cache| cache.words()).filter(|word| word.load().is_closed());
+    let closed =
+        stage.zone().caches.iter().flat_map(|cache| cache.words()).filter(|word| word.load().is_closed());
     assert_eq!(closed.count(), 0, "a word stayed closed");
     stage.allocator.drain_all();
     stage.assert_at_rest(0);

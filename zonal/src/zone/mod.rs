@@ -17,7 +17,7 @@ use crate::block::bitmap::Bitmap;
 use crate::block::entry::Entry;
 use crate::cache::CpuCache;
 use crate::frame::{
-    BLOCK_FRAMES, BlockIndex, FrameRange, GROUP_FRAMES, GroupIndex, NodeId, Pfn, SECTION_BLOCKS,
+    BLOCK_FRAMES, BlockIndex, FrameRange, GROUP_FRAMES, GroupIndex, NodeId, Order, Pfn, SECTION_BLOCKS,
     SECTION_FRAMES, ZoneId,
 };
 use crate::hint::HintTree;
@@ -52,10 +52,11 @@ pub(crate) struct Home<'m> {
 }
 
 impl Home<'_> {
-    /// The frame `first` of a group of the home's zone.
+    /// Takes a run of `order` (at most a group) from the word that last gave one: one locked step.
     #[inline]
-    pub(crate) fn frame(self, (group, first): (GroupIndex, u32)) -> Pfn {
-        self.base.add(u64::from(group.0) * GROUP_FRAMES + u64::from(first))
+    pub(crate) fn take(self, kind: Kind, order: Order) -> Option<Pfn> {
+        let (group, first) = self.cache.take_hinted(kind, order)?;
+        Some(self.base.add(u64::from(group.0) * GROUP_FRAMES + u64::from(first)))
     }
 }
 

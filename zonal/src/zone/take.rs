@@ -6,7 +6,7 @@
 
 use crate::block::bitmap::GroupSpot;
 use crate::block::entry::Claim;
-use crate::block::row::{group_mask, run_mask};
+use crate::block::row::run_mask;
 use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, GroupIndex, Order, Pfn, ROW_FRAMES};
 use crate::mutant::{Mutant, planted};
 use crate::topology::Kind;
@@ -286,10 +286,8 @@ fn take_claimed(
     let claimed = claimed as u32;
     let mut spot = Some(spot);
     for _ in 0..LOOKS {
-        if let Some(at) = spot
-            && let Some((first, mask)) = block.bitmap.take_group(at, order, claimed)
-        {
-            debug_assert!(mask & !group_mask(at.half) == 0);
+        let taken = spot.and_then(|at| Some((at, block.bitmap.take_group(at, order, claimed)?)));
+        if let Some((at, (first, mask))) = taken {
             return Some((at, first, mask));
         }
         if order != Order::ZERO {
