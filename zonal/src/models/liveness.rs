@@ -32,7 +32,7 @@ fn takes_and_gives(owner: &mut Owner) {
 
 #[test]
 fn shuttle_liveness_a_frame_is_found_in_words_and_rows() {
-    storm(6000, || {
+    storm(30_000, || {
         let stage = stage(&Plan { cpus: THREADS, ..Plan::frames(0..ENOUGH).cached() });
         on_all_cpus(&stage, THREADS, takes_and_gives);
         stage.assert_at_rest(0);
@@ -41,7 +41,7 @@ fn shuttle_liveness_a_frame_is_found_in_words_and_rows() {
 
 #[test]
 fn shuttle_liveness_a_frame_is_found_in_rows_alone() {
-    storm(4000, || {
+    storm(30_000, || {
         // Without words nobody has more on the move than it asked for.
         let managed = (THREADS * (KEPT + 1)) as u64;
         let stage = stage(&Plan { cpus: THREADS, ..Plan::frames(60..60 + managed) });
@@ -53,7 +53,7 @@ fn shuttle_liveness_a_frame_is_found_in_rows_alone() {
 /// Two ask for runs of 8, of which there is one, while the third asks for frames: 9 are always left to it.
 #[test]
 fn shuttle_liveness_lost_runs_hide_nothing_from_single_frames() {
-    storm(4000, || {
+    storm(30_000, || {
         let stage = stage(&Plan { cpus: THREADS, ..Plan::frames(4..21) });
         on_all_cpus(&stage, THREADS, |owner| {
             if owner.is_first() {

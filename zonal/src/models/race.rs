@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::frame::{BLOCK_FRAMES, FrameRange, Group, Order};
+use crate::gfp::Gfp;
 use crate::models::stage::Plan;
 use crate::models::storm::{Owner, StormStage, number, on_all_cpus, stage, storm};
 use crate::request::Request;
@@ -58,11 +59,30 @@ impl Owner {
         assert!(zone.reopen_caches(), "this thread's closing is in force");
     }
 
+    /// Takes a run of another kind, so that blocks change theirs.
+    fn take_movable(&mut self, order: Order) {
+        let request = Request::order(order).gfp(Gfp::MOVABLE).expect("no forbidden flag");
+        if let Ok(pfn) = self.stage.allocator.alloc_raw(&request) {
+            self.own(pfn, order);
+        }
+    }
+
+    /// Takes the run at a certain frame, if it is free.
+    fn take_at(&mut self, order: Order) {
+        let runs = self.stage.range().frames() / order.frames();
+        let pfn = self.stage.range().start.add(number(runs as usize) as u64 * order.frames());
+        if self.stage.allocator.alloc_at(&Request::order(order), pfn).is_ok() {
+            self.own(pfn, order);
+        }
+    }
+
     fn anything(&mut self) {
-        match number(16) {
+        match number(18) {
             0..=3 => drop(self.take(Order::ZERO)),
             4..=5 => drop(self.take(Order::from_raw(number(9) as u8))),
             6 => drop(self.take(Order::BLOCK)),
+            16 => self.take_movable(Order::from_raw(number(7) as u8)),
+            17 => self.take_at(Order::from_raw(number(8) as u8)),
             7..=9 => self.give(),
             10 => self.split(),
             11 => self.bulk(),
@@ -89,7 +109,7 @@ fn assert_restored(stage: &Arc<StormStage>) {
 
 #[test]
 fn shuttle_race_everything_at_once() {
-    storm(3000, || {
+    storm(20_000, || {
         let stage = stage(&Plan { cpus: 3, ..Plan::blocks(2).cached() });
         on_all_cpus(&stage, 3, |owner| {
             (0..OPERATIONS).for_each(|_| owner.anything());
@@ -101,7 +121,7 @@ fn shuttle_race_everything_at_once() {
 
 #[test]
 fn shuttle_race_without_slot_words() {
-    storm(2000, || {
+    storm(12_000, || {
         let stage = stage(&Plan { cpus: 3, ..Plan::blocks(2) });
         on_all_cpus(&stage, 3, |owner| {
             (0..OPERATIONS).for_each(|_| owner.anything());
@@ -114,7 +134,7 @@ fn shuttle_race_without_slot_words() {
 /// Small frees and whole blocks only: the most contended pair, longer.
 #[test]
 fn shuttle_race_frames_against_blocks() {
-    storm(2000, || {
+    storm(12_000, || {
         let stage = stage(&Plan { cpus: 3, ..Plan::blocks(2).cached() });
         on_all_cpus(&stage, 3, |owner| {
             for _ in 0..2 * OPERATIONS {

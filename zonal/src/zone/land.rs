@@ -50,7 +50,8 @@ impl<'m> Zone<'m> {
         let fresh = mask & !before;
         if fresh != 0 {
             // Mostly single frames: the bits are counted only where there are several.
-            let frames = if fresh.is_power_of_two() { 1 } else { u64::from(fresh.count_ones()) };
+            let single = mask & mask.wrapping_sub(1) == 0;
+            let frames = if single { 1 } else { u64::from(fresh.count_ones()) };
             let Raise::Done(after) = block.entry.raise(frames) else {
                 // More frames than the block has: the caller's were never handed out. Take the bits back.
                 let _ = block.bitmap.row(row).take_exact(fresh);
