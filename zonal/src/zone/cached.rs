@@ -80,6 +80,8 @@ impl<'m> Zone<'m> {
     fn fill(&self, cpu: &Cpu<'_>, line: &'m Line, room: Room<'m>, to: Slot) -> bool {
         let filled = match room {
             Room::Vacant(word, slot) => self.install(cpu, word, slot, to),
+            // Emptied since it was chosen: its CPU's hint may be clear by now.
+            Room::Evict(word, slot) if slot.mask() == 0 => self.install(cpu, word, slot, to),
             Room::Evict(word, slot) => self.evict(word, slot, to),
             Room::None => false,
         };

@@ -164,8 +164,10 @@ impl<'m> Zone<'m> {
         }
         match block.entry.claim(self.id, want, least, retype) {
             Claim::Got(frames, after) => {
-                if let Some(kind) = retype.filter(|_| after.count() > 0) {
-                    self.hint_retyped(block, kind);
+                // Whether told to retype or not: a block that was wholly free was in no kind's tree.
+                let was_free = after.count() + frames == BLOCK_FRAMES;
+                if after.count() > 0 && (retype.is_some() || was_free) {
+                    self.hint_retyped(block, after.kind());
                 }
                 Some(frames)
             }
