@@ -17,7 +17,7 @@ use crate::zone::take::Miss;
 use crate::zone::{Cpu, Zone};
 use crate::zonelist::Fallback;
 
-/// Walks a request makes at most before it fails.
+/// Walks a request makes before it fails, twice as many at most.
 const WALKS: usize = 8;
 
 /// Serves a request that its CPU's words and its first zone did not.
@@ -33,9 +33,11 @@ pub(crate) fn alloc(state: &State<'_>, request: &Request, cpu: &Cpu<'_>) -> Resu
         walks += 1;
         load_barrier(); // the walk's looks stay before the second reading
         let after = Motion::of(state, request, cpu);
+        // The last walk is one that began with nothing in flight, if there is one in twice as many.
+        let enough = walks >= WALKS && (before.in_flight == 0 || walks >= 2 * WALKS);
         let patient = planted(Mutant::RetryForever) && after.in_flight > 0;
-        if !patient && (walks == WALKS || after.still_since(&before) || planted(Mutant::InFlightForgotten)) {
-            return Err(refusal(state, request, cpu, after.in_flight));
+        if !patient && (enough || after.still_since(&before) || planted(Mutant::InFlightForgotten)) {
+            return Err(refusal(state, request, cpu, before.in_flight.max(after.in_flight)));
         }
     }
 }

@@ -4,9 +4,11 @@
 //! operation of theirs has on the move. With more frames than that, no order of steps excuses a failure but one in
 //! which every walk of the request was overtaken, which the small number of the others' steps excludes.
 
+use crate::error::AllocError;
 use crate::frame::{GROUP_FRAMES, Order};
 use crate::models::stage::Plan;
-use crate::models::storm::{Owner, number, on_all_cpus, stage, storm};
+use crate::models::storm::{Owner, evenly, number, on_all_cpus, stage, storm};
+use crate::request::Request;
 
 /// Threads of a scenario.
 const THREADS: usize = 3;
@@ -46,6 +48,47 @@ fn shuttle_liveness_a_frame_is_found_in_rows_alone() {
         let managed = (THREADS * (KEPT + 1)) as u64;
         let stage = stage(&Plan { cpus: THREADS, ..Plan::frames(60..60 + managed) });
         on_all_cpus(&stage, THREADS, takes_and_gives);
+        stage.assert_at_rest(0);
+    });
+}
+
+/// Takes a frame; a refusal must say that frames are on the move. (Threads that run evenly neither overtake all walks
+/// of a request nor hold frames in their hands through all of them.)
+fn is_served_or_told(owner: &mut Owner) {
+    match owner.take(Order::ZERO) {
+        Ok(()) => owner.give_all(),
+        Err(AllocError::NoMemory { in_flight, .. } | AllocError::NoRun { in_flight, .. })
+            if in_flight > 0 => {}
+        Err(error) => panic!("a frame was free all the time: {error:?}"),
+    }
+}
+
+#[test]
+fn shuttle_liveness_a_drain_hides_nothing() {
+    evenly(60_000, || {
+        let stage = stage(&Plan::frames(0..2).cached());
+        let first = stage.allocator.alloc_raw(&Request::order(Order::ZERO)).expect("two frames");
+        // The other frame is in the first CPU's word now.
+        on_all_cpus(&stage, 2, |owner| {
+            if owner.is_first() {
+                // Any step of the other's walks may meet the drain.
+                (0..number(200)).for_each(|_| drop(owner.stage.zone().count.free()));
+                owner.stage.allocator.drain_cpu(0);
+            } else {
+                is_served_or_told(owner);
+            }
+        });
+        stage.assert_at_rest(1);
+        // SAFETY: allocated above, and never stamped.
+        unsafe { stage.allocator.free_raw(first, Order::ZERO) }.expect("the owner may free");
+    });
+}
+
+#[test]
+fn shuttle_liveness_a_refill_hides_nothing() {
+    evenly(60_000, || {
+        let stage = stage(&Plan::frames(0..3).cached());
+        on_all_cpus(&stage, 2, is_served_or_told);
         stage.assert_at_rest(0);
     });
 }

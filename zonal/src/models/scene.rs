@@ -327,15 +327,23 @@ fn loom_scene_hint_clear_against_free() {
     });
 }
 
-/// A run of two blocks against one of them: what is taken towards the lost run comes back. At most 2 preemptions.
+/// A run of two blocks against its second block: what is taken towards the lost run comes back. At most 2 preemptions.
 #[test]
 fn loom_scene_a_run_of_blocks_against_a_block() {
     bounded(2, || {
-        let (scene, pair, block) =
-            race(scene(&Plan::blocks(2)), |scene| scene.take(PAIR), |scene| scene.take(Order::BLOCK));
-        assert!(pair.is_ok() || block.is_ok());
-        pair.into_iter().for_each(|pfn| scene.give(pfn, PAIR));
-        block.into_iter().for_each(|pfn| scene.give(pfn, Order::BLOCK));
+        // A third block, so that the zone's count admits both.
+        let scene = scene(&Plan::blocks(3));
+        let second = scene.range().start.add(BLOCK_FRAMES);
+        let (scene, pair, block) = race(
+            scene,
+            |scene| scene.take(PAIR),
+            move |scene| scene.allocator.alloc_at(&Request::order(Order::BLOCK), second),
+        );
+        assert!(pair.is_ok() != block.is_ok());
+        match pair {
+            Ok(pfn) => scene.give(pfn, PAIR),
+            Err(_) => scene.give(second, Order::BLOCK),
+        }
         scene.assert_all_free();
         assert!(scene.take(PAIR).is_ok());
     });

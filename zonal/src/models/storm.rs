@@ -36,14 +36,23 @@ impl Platform for StormCpu {
     }
 }
 
-/// Runs a scenario many times: half with priorities that change at few places (PCT), half at random.
+/// Runs a scenario many times: half with priorities that change at few places (PCT), half evenly.
 pub(super) fn storm(runs: usize, scenario: impl Fn() + Send + Sync + Copy + 'static) {
+    Runner::new(PctScheduler::new_from_seed(SEED, 4, runs / 2), config()).run(scenario);
+    evenly(runs - runs / 2, scenario);
+}
+
+/// Runs a scenario many times; at each step every thread is as likely to go on as any other.
+pub(super) fn evenly(runs: usize, scenario: impl Fn() + Send + Sync + Copy + 'static) {
+    Runner::new(RandomScheduler::new_from_seed(SEED, runs), config()).run(scenario);
+}
+
+fn config() -> Config {
     let mut config = Config::new();
     config.stack_size = STACK;
     config.max_steps = MaxSteps::FailAfter(STEPS);
     config.silence_warnings = true;
-    Runner::new(PctScheduler::new_from_seed(SEED, 4, runs / 2), config.clone()).run(scenario);
-    Runner::new(RandomScheduler::new_from_seed(SEED, runs - runs / 2), config).run(scenario);
+    config
 }
 
 /// Runs `act` on as many threads, each on a CPU of its own.
