@@ -148,22 +148,6 @@ fn loom_scene_refill_against_close() {
     });
 }
 
-/// After as many reopenings as closings, from two threads, every word is open. At most 1 preemption.
-#[test]
-fn loom_scene_closings_end_with_their_reopenings() {
-    bounded(1, || {
-        let cycle = |scene: &Scene| {
-            scene.zone().close_caches();
-            scene.zone().reopen_caches()
-        };
-        let (scene, a, b) = race(scene(&Plan { cpus: 1, ..Plan::frames(0..1).cached() }), cycle, cycle);
-        assert!(a && b);
-        let closed =
-            scene.zone().caches.iter().flat_map(|cache| cache.words()).filter(|word| word.load().is_closed());
-        assert_eq!(closed.count(), 0, "a word stayed closed");
-    });
-}
-
 /// A whole block against a single frame of it: one is served, at least. At most 2 preemptions.
 #[test]
 fn loom_scene_order_block_against_order_0() {

@@ -192,6 +192,18 @@ fn loom_slot_reopening_minds_the_epoch() {
     });
 }
 
+/// Of two closings the later one stays, whichever comes last to the word, so that its reopening opens the word.
+#[test]
+fn loom_slot_a_late_closer_keeps_the_later_epoch() {
+    exhaustively(|| {
+        let (word, ..) = race(holding(0b1), |word| word.close(Epoch(1)), |word| word.close(Epoch(2)));
+        word.reopen(Epoch(1));
+        assert!(word.load().is_closed());
+        word.reopen(Epoch(2));
+        assert_eq!(word.load(), Slot::EMPTY);
+    });
+}
+
 #[test]
 fn loom_slot_forgetting_loses_nothing() {
     exhaustively(|| {
