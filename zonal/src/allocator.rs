@@ -78,9 +78,9 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         let cacheable = order <= Order::GROUP && pfn.is_aligned(order) && self.state.tags.is_none();
         let home = cpu.home_of(pfn).filter(|_| cacheable);
         match home.map_or(Put::OtherGroup, |(cache, group)| cache.put_hinted(group, group_mask(pfn, order))) {
-            Put::Kept { first: false } => Ok(()),
-            Put::OtherGroup => self.free_missed(pfn, order, cpu),
-            put => self.free_noted(put, cpu, pfn, order),
+            Put::Kept => Ok(()),
+            Put::OtherGroup | Put::Vacant => self.free_missed(pfn, order, cpu),
+            Put::AlreadyHere => Err(FreeError::DoubleFree { pfn, order }),
         }
     }
 
@@ -175,8 +175,9 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         };
         let (group, mask) = (zone.group_of(pfn), group_mask(pfn, order));
         match cache.put_elsewhere(group, mask) {
-            Put::OtherGroup => {}
-            put => return self.free_noted(put, cpu, pfn, order),
+            Put::OtherGroup | Put::Vacant => {}
+            Put::Kept => return Ok(()),
+            Put::AlreadyHere => return Err(FreeError::DoubleFree { pfn, order }),
         }
         let entry = block.entry.load();
         let are_free = || {
@@ -188,20 +189,6 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             return Ok(());
         }
         land(zone, block, pfn, order)
-    }
-
-    /// What a put that found its group leaves to do: the hint of the CPU whose word it was, if it held nothing before.
-    #[inline(never)]
-    fn free_noted(&self, put: Put, cpu: &Cpu<'m>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        match put {
-            Put::Kept { first: false } => Ok(()),
-            Put::Kept { first: true } => {
-                let (zone, _) = self.state.block(pfn)?;
-                zone.cpu_hints.set(zone.place_of(cpu));
-                Ok(())
-            }
-            Put::OtherGroup | Put::AlreadyHere => Err(FreeError::DoubleFree { pfn, order }),
-        }
     }
 
     /// A free past the slot words.

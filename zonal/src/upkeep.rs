@@ -87,7 +87,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         Ok(frames)
     }
 
-    /// Debits the zone's count by the block's, then flags the block if its count is still that.
+    /// Isolates a block; the number of frames free in it.
     fn isolate_block(&self, pfn: Pfn) -> Result<u64, IsolateError> {
         let (zone, block) = self.managed_block(pfn)?;
         for _ in 0..TRIES {
@@ -95,20 +95,11 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             if entry.is_isolated() {
                 return Err(IsolateError::AlreadyIsolated { pfn });
             }
-            let count = entry.count();
-            if planted(Mutant::IsolateNoDebit) {
-                if block.entry.isolate(count).is_ok() {
-                    return Ok(count);
-                }
-                continue;
+            match isolate_at(zone, block, entry.count()) {
+                Flagged::Yes => return Ok(entry.count()),
+                Flagged::CountChanged => {}
+                Flagged::ZoneShort => break,
             }
-            if zone.count.claim(count, count, 0).is_err() {
-                break;
-            }
-            if block.entry.isolate(count).is_ok() {
-                return Ok(count);
-            }
-            zone.count.raise(count);
         }
         Err(IsolateError::Busy { pfn, in_flight: zone.count.transit().frames() })
     }
@@ -129,4 +120,33 @@ fn block_starts(range: FrameRange) -> Result<impl Iterator<Item = Pfn>, IsolateE
         return Err(IsolateError::NotBlocks { pfn });
     }
     Ok((range.start.get()..range.end.get()).step_by(BLOCK_FRAMES as usize).map(Pfn::new))
+}
+
+/// What flagging a block came to.
+enum Flagged {
+    Yes,
+    /// The block's count is another now.
+    CountChanged,
+    /// The zone's count cannot spare the block's: others hold claims on its frames.
+    ZoneShort,
+}
+
+/// Debits the zone's count by the block's, then flags the block if its count is still that; else the debit goes back.
+/// Between the two the frames are on the move.
+fn isolate_at(zone: &Zone<'_>, block: Block<'_>, count: u64) -> Flagged {
+    let flag = || block.entry.isolate(count).is_ok();
+    if planted(Mutant::IsolateNoDebit) {
+        return if flag() { Flagged::Yes } else { Flagged::CountChanged };
+    }
+    zone.count.enter(count);
+    let flagged = match zone.count.claim(count, count, 0) {
+        Err(_) => Flagged::ZoneShort,
+        Ok(_) if flag() => Flagged::Yes,
+        Ok(_) => {
+            zone.count.raise(count);
+            Flagged::CountChanged
+        }
+    };
+    zone.count.leave(count);
+    flagged
 }

@@ -226,7 +226,7 @@ impl CpuCache {
                     continue;
                 }
                 match word.put(group, mask) {
-                    Put::OtherGroup => {}
+                    Put::OtherGroup | Put::Vacant => {}
                     done => {
                         let [hinted_line, hinted_slot] = &self.lines[0].taking;
                         hinted_line.store(at as u8, Ordering::Relaxed); // Relaxed, both: hints

@@ -118,11 +118,10 @@ impl Slot {
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Put {
-    /// The frames are cached here now; `first` if the word held none before (its CPU's hint must be set).
-    Kept {
-        /// The word held no frames before.
-        first: bool,
-    },
+    /// The frames are cached here now.
+    Kept,
+    /// The word is of the group but holds no frame of it, so its CPU's hint may be clear: a put here is an install.
+    Vacant,
     /// The word holds another group, or is closed.
     OtherGroup,
     /// At least one of the frames is cached here already: a double free. Nothing changed.
@@ -177,22 +176,24 @@ impl SlotWord {
         }
     }
 
-    /// Puts `mask` back if the word is of `group`. One locked step on a hit.
+    /// Puts `mask` back if the word is of `group` and holds frames of it. One locked step on a hit.
     #[inline]
     pub(crate) fn put(&self, group: GroupIndex, mask: u32) -> Put {
-        // Release: what the owner wrote; partner: the Acquire of `take` and `empty`. SeqCst: before the caller's load
-        // of the CPU's hint (see `load`).
-        let release = ordering_unless(Mutant::PutRelaxed, Ordering::SeqCst);
+        // Release: what the owner wrote; partner: the Acquire of `take` and `empty`.
+        let release = ordering_unless(Mutant::PutRelaxed, Ordering::Release);
         let mut slot = Slot(self.0.load(Ordering::Relaxed)); // Relaxed: the exchange decides
         loop {
             if !slot.is_of(group) {
                 return Put::OtherGroup;
             }
+            if slot.mask() == 0 {
+                return Put::Vacant;
+            }
             if slot.mask() & mask != 0 {
                 return Put::AlreadyHere;
             }
             match self.0.compare_exchange_weak(slot.0, slot.0 | u64::from(mask), release, Ordering::Relaxed) {
-                Ok(_) => return Put::Kept { first: slot.mask() == 0 },
+                Ok(_) => return Put::Kept,
                 Err(now) => slot = Slot(now),
             }
         }

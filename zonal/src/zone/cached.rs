@@ -13,6 +13,7 @@ use crate::block::bitmap::row_and_mask;
 use crate::cache::word::{Epoch, Slot, SlotWord};
 use crate::cache::{CpuCache, Line, Room};
 use crate::frame::{BLOCK_FRAMES, FrameRange, GROUP_FRAMES, GroupIndex, Order, Pfn};
+use crate::hint::Stamp;
 use crate::mutant::{Mutant, planted};
 use crate::sync::Ordering;
 use crate::topology::Kind;
@@ -71,7 +72,15 @@ impl<'m> Zone<'m> {
         let line = cache.line(kind);
         match line.room_for_free(group, cache.last_put(kind)) {
             Room::None => false,
-            room => !are_free() && self.fill(cpu, line, room, Slot::new(group, mask)),
+            _ if are_free() => false,
+            room => {
+                // On the move until the CPU's hint is set: later frees find the word filled and set nothing.
+                let frames = u64::from(mask.count_ones());
+                self.count.enter(frames);
+                let kept = self.fill(cpu, line, room, Slot::new(group, mask));
+                self.count.leave(frames);
+                kept
+            }
         }
     }
 
@@ -132,10 +141,16 @@ impl<'m> Zone<'m> {
         }
         let stamp = self.cpu_hints.stamp();
         let found = self.steal_hinted(order);
-        if found.is_some() || self.cpu_hints.settled(stamp) {
+        if found.is_some() || self.are_hints_whole(stamp) {
             return found;
         }
         self.caches.iter().find_map(|cache| self.steal_from(cache, order))
+    }
+
+    /// Whether a search of the CPU hints since `stamp` has named every CPU whose words hold frames: no clear was in
+    /// progress, and no install, whose hint might not be set yet.
+    fn are_hints_whole(&self, stamp: Stamp) -> bool {
+        self.count.transit().frames() == 0 && self.cpu_hints.settled(stamp)
     }
 
     fn steal_hinted(&self, order: Order) -> Option<Pfn> {
@@ -164,12 +179,16 @@ impl<'m> Zone<'m> {
         free >= self.mark || free + self.cached() >= self.mark + order.frames()
     }
 
-    /// Frames in slot words now. Reads every CPU's words that the hints name; exact at quiescence.
+    /// Frames in slot words now, each read once. Reads the words that the hints name if those name all.
     pub(crate) fn cached(&self) -> u64 {
+        let stamp = self.cpu_hints.stamp();
         let (mut frames, mut from) = (0, 0);
         while let Some(rank) = self.cpu_hints.next(from) {
             frames += self.caches.get(rank).map_or(0, CpuCache::frames);
             from = rank + 1;
+        }
+        if !self.are_hints_whole(stamp) {
+            return self.caches.iter().map(CpuCache::frames).sum();
         }
         frames
     }
@@ -215,7 +234,7 @@ impl<'m> Zone<'m> {
             frames += self.caches.get(rank).map_or(0, |cache| self.drain_cache(cache));
             from = rank + 1;
         }
-        if !self.cpu_hints.settled(stamp) {
+        if !self.are_hints_whole(stamp) {
             frames += self.caches.iter().map(|cache| self.drain_cache(cache)).sum::<u64>();
         }
         frames

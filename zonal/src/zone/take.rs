@@ -224,8 +224,9 @@ impl<'m> Zone<'m> {
 
     /// Takes a wholly free block: the zone's count and the entry, one locked step each.
     ///
-    /// Well above the mark the claim is not announced in the transit word: even if every context of every CPU held
-    /// one that it must give back, the zone's count would stay above the mark, so nobody fails because of it.
+    /// Well above the mark the claim is not announced in the transit word: when it is made, every context of every CPU
+    /// may hold one that it must give back, and the zone's count is above the mark all the same. One that sleeps
+    /// until others have used up the rest hides its 512 frames; they count as what it was asked for.
     pub(crate) fn take_block(&self, kind: Kind, start: usize) -> Result<Block<'m>, Miss> {
         self.search_free(start, |block| {
             if self.count.claim(BLOCK_FRAMES, BLOCK_FRAMES, self.mark + self.slack).is_ok() {
@@ -247,6 +248,7 @@ impl<'m> Zone<'m> {
             return Offer::Taken(block);
         }
         self.count.raise(BLOCK_FRAMES);
+        self.count.leave(0); // a race was lost: a walk that finds nothing now must not call this still
         Offer::Next
     }
 
