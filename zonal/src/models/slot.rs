@@ -75,6 +75,22 @@ fn loom_slot_a_take_sees_what_the_last_owner_wrote() {
     });
 }
 
+/// As above with another frame in the word, so that the free is a put and not an install.
+#[test]
+fn loom_slot_a_take_sees_what_was_put_beside_another_frame() {
+    exhaustively(|| {
+        let (cached, put, taken) = race(Cached::with(0b10), Cached::free_first, |cached| {
+            let taken = cached.word.take(Order::ZERO).map(|(_, first)| first);
+            if taken == Some(0) {
+                cached.first.touch();
+            }
+            taken
+        });
+        assert!(put == Put::Kept && taken.is_some());
+        assert_eq!(cached.word.load().mask().count_ones(), 1);
+    });
+}
+
 #[test]
 fn loom_slot_a_double_free_is_seen() {
     exhaustively(|| {
