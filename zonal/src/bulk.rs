@@ -1,13 +1,15 @@
 //! Bulk calls: many single frames at once, as groups, past the slot words.
 //!
-//! A group of 32 costs as many locked operations as one frame that misses, so a frame costs a thirty-second of that.
+//! The zone is counted once a call of up to 512 frames, each block once, each row of 64 frames once: in an empty zone a
+//! frame costs a fiftieth of a locked operation, where every second frame is taken a twenty-fifth.
 
 use crate::allocator::{PageAllocator, refused};
 use crate::error::{AllocError, FreeError};
-use crate::frame::{GROUP_FRAMES, Group, Order, Pfn};
+use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, Group, Order, Pfn, ROW_FRAMES, ROWS};
 use crate::platform::Platform;
 use crate::request::Request;
 use crate::slow;
+use crate::zone::land::NotLanded;
 use crate::zone::{Cpu, Zone};
 
 impl<'m, P: Platform> PageAllocator<'m, P> {
@@ -15,7 +17,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// groups it filled; the request's order does not matter. Fewer frames than asked for come back when `out` is full
     /// or memory runs out, but at least one.
     ///
-    /// Any context. About 2 locked operations a group and 3 for every 16 groups.
+    /// Any context. One locked operation for every row of 64 frames it takes from, 1 a block, 3 for every 512 frames.
     ///
     /// # Errors
     /// As [`PageAllocator::alloc_raw`] if not one frame could be had; [`AllocError::BadCount`] if `frames` is 0 or
@@ -65,40 +67,50 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 
     /// Frees groups of single frames, straight to their rows.
     ///
-    /// Any context. 2 locked operations a group and one a zone; in checked mode one more a frame.
+    /// Any context. One locked operation a row and 1 a block where groups of the same block follow each other, 1 a zone;
+    /// in checked mode one more a frame.
     ///
     /// # Errors
     /// As [`PageAllocator::free_raw`] for the first group that was refused ([`FreeError::Misaligned`] if its base is
-    /// not a multiple of 32); the groups before it are free then, and in checked mode none of its own frames are.
+    /// not a multiple of 32); the groups before it are free then, those after it are unless they are in another block,
+    /// and in checked mode none of its own frames are.
     ///
     /// # Safety
     /// As for [`PageAllocator::free_raw`], for every frame of every group.
     pub unsafe fn free_bulk(&self, groups: &[Group]) -> Result<(), FreeError> {
-        let mut credit: Option<(&Zone<'_>, u64)> = None;
-        let freed = groups.iter().filter(|group| group.mask != 0).try_for_each(|&group| {
-            let (zone, frames, landed) = self.free_group(group)?;
-            // The zone's count is raised once for all groups of the same zone that follow each other.
-            let before = credit.take();
-            let same = before.filter(|(counted, _)| counted.id == zone.id);
-            if let Some((other, frames)) = before.filter(|_| same.is_none()) {
-                other.count.raise(frames);
-            }
-            credit = Some((zone, frames + same.map_or(0, |(_, frames)| frames)));
-            landed
-        });
-        if let Some((zone, frames)) = credit.filter(|&(_, frames)| frames > 0) {
-            zone.count.raise(frames);
-        }
+        let mut counted = Counted { zone: None, frames: 0 };
+        let block = |group: &Group| group.base.get() / BLOCK_FRAMES;
+        let mut blocks = groups.chunk_by(|one, next| block(one) == block(next));
+        let freed = blocks.try_for_each(|groups| self.free_in_block(groups, &mut counted));
+        counted.settle();
         freed
     }
 
-    /// Frees a group but for the zone's count: the zone, and the frames to raise it by.
-    fn free_group(&self, group: Group) -> Result<(&'m Zone<'m>, u64, Result<(), FreeError>), FreeError> {
+    /// Frees groups of one block but for the zone's count, which is left to `counted`.
+    fn free_in_block(&self, groups: &[Group], counted: &mut Counted<'m>) -> Result<(), FreeError> {
+        let mut groups = groups.iter().filter(|group| group.mask != 0).peekable();
+        let Some(first) = groups.peek() else { return Ok(()) };
+        let (base, (zone, block)) = (first.base, self.state.block(first.base)?);
+        let mut masks = [0; ROWS];
+        let gathered = groups.try_for_each(|group| self.gather(group, &mut masks));
+        let (frames, landed) = zone.land_rows_uncounted(block, &masks);
+        counted.add(zone, frames);
+        landed.map_err(|cause| match cause {
+            (NotLanded::AlreadyFree, row, bits) => {
+                let group = row as u64 * ROW_FRAMES + if bits as u32 == 0 { GROUP_FRAMES } else { 0 };
+                refused(NotLanded::AlreadyFree, block.start.add(group), Order::ZERO)
+            }
+            (NotLanded::NotParts, ..) => refused(NotLanded::NotParts, base, Order::ZERO),
+        })?;
+        gathered
+    }
+
+    /// Adds a group's frames to its block's rows, off their tags in checked mode.
+    fn gather(&self, group: &Group, masks: &mut [u64; ROWS]) -> Result<(), FreeError> {
         let base = group.base;
         if !base.is_aligned(Order::GROUP) {
             return Err(FreeError::Misaligned { pfn: base, order: Order::GROUP });
         }
-        let (zone, block) = self.state.block(base)?;
         if let Some(tags) = &self.state.tags {
             for (done, pfn) in group.iter().enumerate() {
                 if let Err(error) = tags.clear(&self.state.map, pfn, Order::ZERO) {
@@ -107,9 +119,37 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
                 }
             }
         }
-        let row = (base.get() / 64) as usize % crate::frame::ROWS;
-        let (frames, landed) = zone.land_uncounted(block, row, u64::from(group.mask) << (base.get() % 64));
-        Ok((zone, frames, landed.map_err(|cause| refused(cause, base, Order::ZERO))))
+        let (offset, bits) = (base.get() % BLOCK_FRAMES, u64::from(group.mask) << (base.get() % ROW_FRAMES));
+        let row = &mut masks[(offset / ROW_FRAMES) as usize % ROWS];
+        if *row & bits != 0 {
+            return Err(FreeError::DoubleFree { pfn: base, order: Order::ZERO });
+        }
+        *row |= bits;
+        Ok(())
+    }
+}
+
+/// Frames that a bulk call has freed and their zone does not count yet: it is raised once for all blocks of the same
+/// zone that follow each other.
+struct Counted<'m> {
+    zone: Option<&'m Zone<'m>>,
+    frames: u64,
+}
+
+impl<'m> Counted<'m> {
+    fn add(&mut self, zone: &'m Zone<'m>, frames: u64) {
+        if self.zone.is_none_or(|counted| counted.id != zone.id) {
+            self.settle();
+        }
+        self.zone = Some(zone);
+        self.frames += frames;
+    }
+
+    fn settle(&mut self) {
+        if let Some(zone) = self.zone.take().filter(|_| self.frames > 0) {
+            zone.count.raise(self.frames);
+        }
+        self.frames = 0;
     }
 }
 
@@ -133,13 +173,13 @@ impl Bulk<'_> {
         let line = zone.cache_of(cpu).map(|cache| cache.line(request.kind));
         let start = line.map_or(0, |line| line.start_block());
         while self.wants_more() {
-            let want = self.left.min((self.out.len() - self.filled) as u64 * GROUP_FRAMES).min(MOST_AT_ONCE);
-            let taken = zone.take_many(request.kind, start, want, |taken| {
+            let room = self.out.len() - self.filled;
+            let want = self.left.min(room as u64 * GROUP_FRAMES).min(MOST_AT_ONCE);
+            let taken = zone.take_many(request.kind, start, want, room, |block, group, mask| {
                 if let Some(line) = line {
-                    line.remember_block(taken.block);
+                    line.remember_block(block);
                 }
-                self.push(Group { base: zone.group_start(taken.group), mask: taken.mask });
-                self.wants_more()
+                self.push(Group { base: zone.group_start(group), mask });
             });
             if taken == 0 {
                 break;

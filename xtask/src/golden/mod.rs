@@ -28,12 +28,14 @@ const TABLE: &str = "golden/fast-paths.txt";
 const PROGRAM: &str = "fast_paths";
 
 /// What is measured, and what the contract says of it.
-const OPERATIONS: [(&str, Option<Bound>); 5] = [
+const OPERATIONS: [(&str, Option<Bound>); 7] = [
     ("pair-0", Some(Bound { instructions: 120.0, locked: 2.0 })),
     ("pair-3", None),
     ("pair-9", None),
     ("hold-alloc", None),
     ("hold-free", None),
+    ("hold-free-random", None),
+    ("bulk", None),
 ];
 /// The two run lengths: whole numbers of 512 frames, so that refills and evictions divide out.
 const FEW: u32 = 16_384;

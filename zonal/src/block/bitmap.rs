@@ -4,7 +4,7 @@
 //! the fullest place that serves them, so that long runs survive.
 
 use crate::block::row::{Row, group_mask, run_mask, run_starts};
-use crate::frame::{GROUP_FRAMES, Order, ROWS};
+use crate::frame::{GROUP_FRAMES, Order, ROW_FRAMES, ROWS};
 use crate::mutant::{Mutant, planted};
 
 /// A place in a block: half `half` of row `row`.
@@ -85,6 +85,38 @@ impl Bitmap {
         (taken != 0).then(|| (run_starts(taken, order).trailing_zeros(), taken))
     }
 
+    /// Takes single frames by the row, from rows that are broken already before whole ones: up to `claimed` in at most
+    /// `groups` groups. Gives `took` each row with the mask taken; returns how many frames that were.
+    pub(crate) fn take_scattered(
+        &self,
+        claimed: u32,
+        mut groups: usize,
+        mut took: impl FnMut(usize, u64),
+    ) -> u32 {
+        let mut left = claimed;
+        for whole in [false, true] {
+            for (index, row) in self.rows.iter().enumerate() {
+                if left == 0 || groups == 0 {
+                    return claimed - left;
+                }
+                let free = row.load();
+                if free == 0 || (free == u64::MAX) != whole {
+                    continue;
+                }
+                let taken = row.take_from(|free| {
+                    let within = if groups > 1 || free as u32 == 0 { free } else { free & group_mask(0) };
+                    if count(within) <= left { within } else { lowest(within, left) }
+                });
+                if taken != 0 {
+                    left -= count(taken);
+                    groups -= groups_of(taken);
+                    took(index, taken);
+                }
+            }
+        }
+        claimed - left
+    }
+
     /// The first run of `order` (row to half a block) whose rows are all free now.
     pub(crate) fn find_rows(&self, order: Order) -> Option<usize> {
         let rows = rows_of(order);
@@ -116,11 +148,23 @@ impl Bitmap {
     }
 }
 
-/// Number of bits of a group's part of a row. Whole groups are common, and counting is a dozen instructions where the
-/// machine has none for it.
+/// Number of bits of a row or part of it. Whole groups and rows are common, and counting is a dozen instructions where
+/// the machine has none for it.
 #[inline]
-fn count(bits: u64) -> u32 {
-    if bits == group_mask(0) || bits == group_mask(1) { GROUP_FRAMES as u32 } else { bits.count_ones() }
+pub(crate) fn count(bits: u64) -> u32 {
+    if bits == u64::MAX {
+        ROW_FRAMES as u32
+    } else if bits == group_mask(0) || bits == group_mask(1) {
+        GROUP_FRAMES as u32
+    } else {
+        bits.count_ones()
+    }
+}
+
+/// How many of a row's groups the bits touch.
+#[inline]
+fn groups_of(bits: u64) -> usize {
+    usize::from(bits & group_mask(0) != 0) + usize::from(bits & group_mask(1) != 0)
 }
 
 /// Rows in a run of an order from a row to half a block.

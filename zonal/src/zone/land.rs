@@ -3,9 +3,10 @@
 //! That order is the whole protocol: a claim that sees the count finds the bits, a request that sees the zone's count
 //! finds the hints. An interrupt between two steps leaves frames that count as allocated until the operation returns.
 
+use crate::block::bitmap::count;
 use crate::block::entry::{Raise, Snapshot};
 use crate::block::row::run_starts;
-use crate::frame::{Order, ROW_FRAMES};
+use crate::frame::{Order, ROW_FRAMES, ROWS};
 use crate::mutant::{Mutant, planted};
 use crate::topology::Kind;
 use crate::zone::search::Class;
@@ -60,6 +61,44 @@ impl<'m> Zone<'m> {
             counted = self.hint_freed(block, after, before | mask, frames);
         }
         (counted, if fresh == mask { Ok(()) } else { Err(NotLanded::AlreadyFree) })
+    }
+
+    /// Frees frames of several rows of a block: the bits of all, then the entry's count in one step, then the hints. Leaves
+    /// the zone's count to the caller as `land_uncounted`; an error names a row and the bits of it that were refused.
+    pub(crate) fn land_rows_uncounted(
+        &self,
+        block: Block<'m>,
+        masks: &[u64; ROWS],
+    ) -> (u64, Result<(), (NotLanded, usize, u64)>) {
+        if !block.entry.load().is_open_to_frees() {
+            return (0, Err((NotLanded::NotParts, 0, 0)));
+        }
+        let (mut frames, mut best, mut landed) = (0, 0, Ok(()));
+        let mut fresh = [0; ROWS];
+        for (at, (&mask, fresh)) in
+            masks.iter().zip(&mut fresh).enumerate().filter(|(_, (mask, _))| **mask != 0)
+        {
+            let before = block.bitmap.row(at).put(mask);
+            *fresh = mask & !before;
+            frames += u64::from(count(*fresh));
+            best = richer(best, before | mask);
+            if *fresh != mask && landed.is_ok() {
+                landed = Err((NotLanded::AlreadyFree, at, mask & before));
+            }
+        }
+        if frames == 0 {
+            return (0, landed);
+        }
+        match block.entry.raise(frames) {
+            Raise::Done(after) => (self.hint_freed(block, after, best, frames), landed),
+            Raise::Refused => {
+                // More frames than the block has: the caller's were never handed out. Take the bits back.
+                fresh.iter().enumerate().for_each(|(at, &bits)| {
+                    let _ = block.bitmap.row(at).take_exact(bits);
+                });
+                (0, Err((NotLanded::NotParts, 0, 0)))
+            }
+        }
     }
 
     fn land_count_first(&self, block: Block<'m>, row: usize, mask: u64) -> (u64, Result<(), NotLanded>) {
@@ -144,6 +183,12 @@ impl<'m> Zone<'m> {
             self.tree(kind, class).set(block.index.0 as usize);
         }
     }
+}
+
+/// The one of two rows that calls for more hints.
+fn richer(one: u64, other: u64) -> u64 {
+    let eights = |row| run_starts(row, Order::from_raw(3)) != 0;
+    if one == u64::MAX || other == 0 || (eights(one) && other != u64::MAX) { one } else { other }
 }
 
 const _: () = assert!(ROW_FRAMES == 64);

@@ -119,33 +119,37 @@ impl<'m> Zone<'m> {
         (Some(taken), counted - claimed + self.return_claim(block, spare))
     }
 
-    /// Takes up to `want` single frames by the group and gives each group to `push`, which says whether it takes more;
-    /// the zone is counted once. Returns how many were taken: 0 if the zone cannot spare that many at once.
+    /// Takes up to `want` single frames in at most `room` groups, a block after the other, and gives each group to
+    /// `push`; the zone is counted once, each block once and each row once. Returns the frames taken: none if the zone
+    /// cannot spare that many at once.
     pub(crate) fn take_many(
         &self,
         kind: Kind,
         mut start: usize,
         want: u64,
-        mut push: impl FnMut(TakenGroup) -> bool,
+        mut room: usize,
+        mut push: impl FnMut(u32, GroupIndex, u32),
     ) -> u64 {
         self.count.enter(want);
         let Ok(mut left) = self.count.claim(want, want, self.mark) else {
             self.count.leave(want);
             return 0;
         };
-        let (mut taken, mut more) = (0, true);
-        while more && left > 0 {
+        let mut taken = 0;
+        while room > 0 && left > 0 {
             let found = self.search(Order::ZERO, kind, start, |block, retype| {
-                let Some(spot) = block.bitmap.choose_group(Order::ZERO) else { return Offer::Next };
-                let counted = u64::from(spot.frames).min(left);
-                let (group, spare) = self.take_counted_spot(block, spot, Order::ZERO, retype, counted);
-                left -= counted - spare;
-                group.map_or(Offer::Next, Offer::Taken)
+                let Some(claimed) = self.claim_block(block, left, 1, retype) else { return Offer::Next };
+                let here = take_scattered(block, claimed as u32, room, |row, half, mask| {
+                    let frame = row as u64 * ROW_FRAMES + half * GROUP_FRAMES;
+                    push(block.index.0, self.group_of(block.start.add(frame)), mask);
+                    room -= 1;
+                });
+                taken += u64::from(here);
+                left -= claimed - self.return_claim(block, claimed - u64::from(here));
+                if here > 0 { Offer::Taken(block.index) } else { Offer::Next }
             });
-            let Ok(group) = found else { break };
-            start = group.block as usize;
-            taken += u64::from(group.mask.count_ones());
-            more = push(group);
+            let Ok(block) = found else { break };
+            start = block.0 as usize;
         }
         if left > 0 {
             self.count.raise(left);
@@ -277,6 +281,31 @@ impl<'m> Zone<'m> {
         let entry = block.entry.load();
         entry.is_free_block().then(|| entry.kind())
     }
+}
+
+/// Takes `claimed` single frames of the block, fewer if they do not fit in `room` groups: the claim says that they are
+/// there. Gives each group to `took`: row, half, mask in the group. Returns how many frames were taken.
+fn take_scattered(
+    block: Block<'_>,
+    claimed: u32,
+    mut room: usize,
+    mut took: impl FnMut(usize, u64, u32),
+) -> u32 {
+    let mut taken = 0;
+    for _ in 0..LOOKS {
+        taken += block.bitmap.take_scattered(claimed - taken, room, |row, mask| {
+            for (half, mask) in [(0, mask as u32), (1, (mask >> GROUP_FRAMES) as u32)] {
+                if mask != 0 {
+                    took(row, half, mask);
+                    room -= 1;
+                }
+            }
+        });
+        if taken == claimed || room == 0 {
+            break;
+        }
+    }
+    taken
 }
 
 /// Takes a run of `order` and up to `claimed` frames in all from the spot, or, for single frames, from any group of
