@@ -10,10 +10,11 @@ use core::ops::Range;
 
 use crate::block::bitmap::row_and_mask;
 use crate::build::build;
+use crate::cache::CpuCache;
 use crate::cache::word::Put;
 use crate::config::Config;
 use crate::error::{AllocError, ConfigError, FreeError};
-use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, NodeId, Order, Pfn, ROW_FRAMES, ROWS};
+use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, Order, Pfn, ROW_FRAMES, ROWS};
 use crate::gfp::Gfp;
 use crate::mutant::{Mutant, planted};
 use crate::platform::Platform;
@@ -53,11 +54,12 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     #[inline]
     pub fn alloc_raw(&self, request: &Request) -> Result<Pfn, AllocError> {
         let cpu = self.cpu();
-        let home = cpu.homes[request.highest as usize].filter(|_| request.plain && self.state.tags.is_none());
-        match home.and_then(|home| home.take(request.kind, request.order)) {
-            Some(pfn) => Ok(pfn),
-            None => self.alloc_missed(request, cpu),
+        if request.plain && self.state.tags.is_none() {
+            if let Some(pfn) = cpu.take(request.highest, request.kind, request.order) {
+                return Ok(pfn);
+            }
         }
+        self.alloc_missed(request, cpu)
     }
 
     /// Frees a run. Part of a run of order 8 or less may be freed as it is (in checked mode after a split); part of a
@@ -76,8 +78,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     pub unsafe fn free_raw(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let cpu = self.cpu();
         let cacheable = order <= Order::GROUP && pfn.is_aligned(order) && self.state.tags.is_none();
-        let home = cpu.home_of(pfn).filter(|_| cacheable);
-        match home.map_or(Put::OtherGroup, |(cache, group)| cache.put_hinted(group, group_mask(pfn, order))) {
+        match if cacheable { cpu.put(pfn, group_mask(pfn, order)) } else { Put::OtherGroup } {
             Put::Kept => Ok(()),
             Put::OtherGroup | Put::Vacant => self.free_missed(pfn, order, cpu),
             Put::AlreadyHere => Err(FreeError::DoubleFree { pfn, order }),
@@ -87,24 +88,16 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// The CPU this runs on, as the table knows it.
     #[inline]
     pub(crate) fn cpu(&self) -> &'m Cpu<'m> {
-        let hint = self.platform.cpu();
-        self.state.cpus.get(hint).unwrap_or_else(|| self.masked_cpu(hint))
-    }
-
-    #[cold]
-    fn masked_cpu(&self, hint: usize) -> &'m Cpu<'m> {
-        let number = hint.checked_rem(self.state.cpus.len());
-        number.and_then(|number| self.state.cpus.get(number)).unwrap_or(const { &NO_CPU })
+        self.state.cpu(self.platform.cpu())
     }
 
     /// A request that the hinted word did not serve: this CPU's other words, the zone's blocks, then the ladder.
     #[inline(never)]
     fn alloc_missed(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
-        let first = self.first_zone(request, cpu);
-        let served = first.and_then(|zone| {
-            let kept = zone.cache_of(cpu).filter(|_| request.cacheable);
-            let hit = kept.and_then(|cache| cache.take_any_of(request.kind, request.order));
-            hit.map(|hit| zone.frame(hit)).or_else(|| slow::take(zone, request, cpu).ok())
+        let served = self.first_zone(request, cpu).and_then(|(zone, cache)| {
+            let words = cache.filter(|_| request.cacheable);
+            let hit = words.and_then(|cache| zone.take_cached(cpu, cache, request.kind, request.order));
+            hit.or_else(|| slow::take(zone, cache, request, cpu).ok())
         });
         let pfn = match served {
             Some(pfn) => pfn,
@@ -117,12 +110,20 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         }
     }
 
-    /// The zone that the request tries first.
-    fn first_zone(&self, request: &Request, cpu: &Cpu<'m>) -> Option<&'m Zone<'m>> {
+    /// The zone that the request tries first, and the CPU's words for it.
+    #[inline]
+    fn first_zone(&self, request: &Request, cpu: &Cpu<'m>) -> Option<(&'m Zone<'m>, Option<&'m CpuCache>)> {
         let node = request.node.unwrap_or(cpu.node);
-        let zone = self.state.zones.get(usize::from(self.state.lists.first(node, request.highest).0))?;
+        let (zone, cache) = match cpu.home(request.highest).filter(|_| request.node.is_none()) {
+            Some(home) => (home.zone, Some(home.cache)),
+            None => {
+                let first = self.state.lists.first(node, request.highest);
+                let zone = self.state.zones.get(usize::from(first.0))?;
+                (zone, zone.cache_of(cpu))
+            }
+        };
         let allowed = zone.node == node || !request.gfp.contains(Gfp::THISNODE);
-        allowed.then_some(zone)
+        allowed.then_some((zone, cache))
     }
 
     /// What is left to do with a run that is the caller's: the tag, and zeroing.
@@ -139,79 +140,101 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         Ok(pfn)
     }
 
-    /// A free that the hinted word did not take: the checks, then any word.
+    /// A free that the hinted word did not take: in the CPU's home without a look at the section table.
     #[inline(never)]
     fn free_missed(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Result<(), FreeError> {
-        let place = self.state.block(pfn).inspect_err(|_| assert!(!planted(Mutant::PanicOnForeign)))?;
+        if order > Order::GROUP {
+            return self.free_long(pfn, order, cpu);
+        }
+        match cpu.block(pfn).filter(|_| self.state.tags.is_none() && pfn.is_aligned(order)) {
+            Some((home, block)) => free_run((home.zone, block), (cpu, Some(home.cache)), pfn, order),
+            None => self.free_anywhere(pfn, order, cpu),
+        }
+    }
+
+    /// A free of at most a group with all its checks.
+    #[inline(never)]
+    fn free_anywhere(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Result<(), FreeError> {
+        let (zone, block) = self.checked(pfn, order, self.state.block(pfn))?;
+        free_run((zone, block), (cpu, zone.cache_of(cpu)), pfn, order)
+    }
+
+    /// A free of more than a group: past the words, by rows or by blocks.
+    #[inline(never)]
+    fn free_long(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Result<(), FreeError> {
+        let near = cpu.block(pfn).map(|(home, block)| (home.zone, block));
+        let (zone, block) = self.checked(pfn, order, near.map_or_else(|| self.state.block(pfn), Ok))?;
+        if order < Order::BLOCK {
+            return land_run(zone, block, pfn, order);
+        }
+        free_block(zone, block)?;
+        (1..blocks_in(order) as u64).try_for_each(|index| {
+            let (zone, block) = self.state.block(pfn.add(index * BLOCK_FRAMES))?;
+            free_block(zone, block)
+        })
+    }
+
+    /// The place of a run if its free is in order; in checked mode its tags are clear then.
+    #[inline(always)]
+    fn checked<T>(&self, pfn: Pfn, order: Order, place: Result<T, FreeError>) -> Result<T, FreeError> {
+        let place = place.inspect_err(|_| assert!(!planted(Mutant::PanicOnForeign)))?;
         if !pfn.is_aligned(order) {
             return Err(FreeError::Misaligned { pfn, order });
         }
         if let Some(tags) = &self.state.tags {
             tags.clear(&self.state.map, pfn, order)?;
         }
-        self.free_checked(place, cpu, pfn, order)
+        Ok(place)
     }
 
-    /// Frees a run that a call took and does not hand out.
+    /// Frees a run that a call took and does not hand out, and that has no tag.
     #[cold]
     pub(crate) fn free_own(&self, pfn: Pfn, order: Order) {
-        if let Ok(place) = self.state.block(pfn) {
-            // Refused only if somebody else's misuse freed it before: nothing is left to do then.
-            let _ = self.free_checked(place, self.cpu(), pfn, order);
-        }
-    }
-
-    /// Frees a run that is the caller's to free: into a word that has its group, a word by the rule, else the rows.
-    #[inline(always)]
-    fn free_checked(
-        &self,
-        (zone, block): (&'m Zone<'m>, Block<'m>),
-        cpu: &Cpu<'m>,
-        pfn: Pfn,
-        order: Order,
-    ) -> Result<(), FreeError> {
-        let Some(cache) = zone.cache_of(cpu).filter(|_| order <= Order::GROUP) else {
-            return self.free_to_rows((zone, block), pfn, order);
-        };
-        let (group, mask) = (zone.group_of(pfn), group_mask(pfn, order));
-        match cache.put_elsewhere(group, mask) {
-            Put::OtherGroup | Put::Vacant => {}
-            Put::Kept => return Ok(()),
-            Put::AlreadyHere => return Err(FreeError::DoubleFree { pfn, order }),
-        }
-        let entry = block.entry.load();
-        let are_free = || {
-            let (row, bits) = row_and_mask(pfn.get() % BLOCK_FRAMES, order);
-            block.bitmap.row(row).load() & bits != 0
-        };
-        let keep = !entry.is_isolated() && entry.is_open_to_frees();
-        if keep && zone.keep_freed(cpu, (cache, entry.kind()), (group, mask), are_free) {
-            return Ok(());
-        }
-        land(zone, block, pfn, order)
-    }
-
-    /// A free past the slot words.
-    fn free_to_rows(
-        &self,
-        (zone, block): (&'m Zone<'m>, Block<'m>),
-        pfn: Pfn,
-        order: Order,
-    ) -> Result<(), FreeError> {
-        if order < Order::BLOCK {
-            return land(zone, block, pfn, order);
-        }
-        free_block(zone, block, pfn)?;
-        (1..blocks_in(order) as u64).try_for_each(|index| {
+        (0..order.frames().div_ceil(BLOCK_FRAMES)).for_each(|index| {
             let pfn = pfn.add(index * BLOCK_FRAMES);
-            let (zone, block) = self.state.block(pfn)?;
-            free_block(zone, block, pfn)
-        })
+            let Ok((zone, block)) = self.state.block(pfn) else { return };
+            let cpu = self.cpu();
+            // Refused only if somebody else's misuse freed it before: nothing is left to do then.
+            let _ = if order <= Order::GROUP {
+                free_run((zone, block), (cpu, zone.cache_of(cpu)), pfn, order)
+            } else if order < Order::BLOCK {
+                land_run(zone, block, pfn, order)
+            } else {
+                free_block(zone, block)
+            };
+        });
     }
 }
 
-/// The CPU of an empty table; no allocator has one.
-const NO_CPU: Cpu<'static> = Cpu::new(NodeId(0), 0);
+/// Frees a run of at most a group that is the caller's to free: into a word that has its group, a word by the rule, else
+/// the row.
+#[inline(always)]
+fn free_run<'m>(
+    (zone, block): (&'m Zone<'m>, Block<'m>),
+    (cpu, cache): (&Cpu<'m>, Option<&'m CpuCache>),
+    pfn: Pfn,
+    order: Order,
+) -> Result<(), FreeError> {
+    let (row, bits) = row_and_mask(pfn.get() % BLOCK_FRAMES, order);
+    if let Some(cache) = cache {
+        let (group, mask) = (zone.group_of(pfn), group_mask(pfn, order));
+        match cache.put(group, mask) {
+            (Put::OtherGroup | Put::Vacant, _) => {}
+            (Put::Kept, at) => {
+                cpu.note_taking(cache, at);
+                return Ok(());
+            }
+            (Put::AlreadyHere, _) => return Err(FreeError::DoubleFree { pfn, order }),
+        }
+        let entry = block.entry.load();
+        let are_free = || block.bitmap.row(row).load() & bits != 0;
+        let may_keep = !entry.is_isolated() && entry.is_open_to_frees();
+        if may_keep && zone.keep_freed(cpu, (cache, entry.kind()), (group, mask), are_free) {
+            return Ok(());
+        }
+    }
+    zone.land(block, row, bits).map_err(|cause| refused(cause, pfn, order))
+}
 
 /// The run's frames in its group; order at most a group.
 #[inline]
@@ -220,16 +243,11 @@ fn group_mask(pfn: Pfn, order: Order) -> u32 {
     run << (pfn.get() % GROUP_FRAMES)
 }
 
-/// Lands a run shorter than a block, row by row.
-#[inline(always)]
-pub(crate) fn land(zone: &Zone<'_>, block: Block<'_>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-    let (row, mask) = row_and_mask(pfn.get() % BLOCK_FRAMES, order);
-    let landed = if order <= Order::ROW {
-        zone.land(block, row, mask)
-    } else {
-        land_rows(zone, block, row..row + (order.frames() / ROW_FRAMES) as usize)
-    };
-    landed.map_err(|cause| refused(cause, pfn, order))
+/// Lands a run from a row to half a block, row by row.
+pub(crate) fn land_run(zone: &Zone<'_>, block: Block<'_>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+    let (row, _) = row_and_mask(pfn.get() % BLOCK_FRAMES, order);
+    let rows = row..row + (order.frames() / ROW_FRAMES) as usize;
+    land_rows(zone, block, rows).map_err(|cause| refused(cause, pfn, order))
 }
 
 /// Lands whole rows.
@@ -238,11 +256,11 @@ fn land_rows(zone: &Zone<'_>, block: Block<'_>, mut rows: Range<usize>) -> Resul
 }
 
 /// Frees a whole block: in one step if it is whole, else (split and merged again) row by row.
-fn free_block(zone: &Zone<'_>, block: Block<'_>, pfn: Pfn) -> Result<(), FreeError> {
+fn free_block<'m>(zone: &Zone<'m>, block: Block<'m>) -> Result<(), FreeError> {
     if zone.land_whole(block).is_ok() {
         return Ok(());
     }
-    land_rows(zone, block, 0..ROWS).map_err(|cause| refused(cause, pfn, Order::BLOCK))
+    land_rows(zone, block, 0..ROWS).map_err(|cause| refused(cause, block.start, Order::BLOCK))
 }
 
 pub(crate) fn refused(cause: NotLanded, pfn: Pfn, order: Order) -> FreeError {

@@ -170,15 +170,14 @@ impl Bulk<'_> {
 
     /// Takes groups from the zone's blocks while there are any.
     fn fill_from(&mut self, zone: &Zone<'_>, request: &Request, cpu: &Cpu<'_>) {
-        let line = zone.cache_of(cpu).map(|cache| cache.line(request.kind));
-        let start = line.map_or(0, |line| line.start_block());
+        let (cache, kind) = (zone.cache_of(cpu), request.kind);
+        let start = || cache.map_or(0, |cache| cache.start_block(kind));
+        let remember = |block| cache.into_iter().for_each(|cache| cache.remember_block(kind, block));
         while self.wants_more() {
             let room = self.out.len() - self.filled;
             let want = self.left.min(room as u64 * GROUP_FRAMES).min(MOST_AT_ONCE);
-            let taken = zone.take_many(request.kind, start, want, room, |block, group, mask| {
-                if let Some(line) = line {
-                    line.remember_block(block);
-                }
+            let taken = zone.take_many(kind, start(), want, room, |block, group, mask| {
+                remember(block);
                 self.push(Group { base: zone.group_start(group), mask });
             });
             if taken == 0 {
@@ -186,14 +185,10 @@ impl Bulk<'_> {
             }
         }
         while self.wants_more() {
-            let start = line.map_or(0, |line| line.start_block());
-            let Ok(taken) = zone.take_group(Order::ZERO, request.kind, start, self.left.min(GROUP_FRAMES))
-            else {
+            let Ok(taken) = zone.take_group(Order::ZERO, kind, start(), self.left.min(GROUP_FRAMES)) else {
                 return;
             };
-            if let Some(line) = line {
-                line.remember_block(taken.block);
-            }
+            remember(taken.block);
             zone.arrived(&taken);
             self.push(Group { base: zone.group_start(taken.group), mask: taken.mask });
         }

@@ -73,12 +73,14 @@ impl<'m> HintTree<'m> {
     }
 
     /// Marks `index` usable. Loads one word a level; writes only where a bit is clear.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn set(&self, index: usize) {
-        self.set_from(0, index);
+        if !self.is_set(index) {
+            self.set_from(0, index);
+        }
     }
 
-    #[inline]
+    #[inline(never)]
     fn set_from(&self, level: usize, mut index: usize) {
         for words in self.words.get(level..self.levels).unwrap_or(&[]) {
             let Some(word) = words.get(index / FAN) else { return };
@@ -185,14 +187,29 @@ impl<'m> HintTree<'m> {
         stamp.0 as u32 == 0 && self.guard.load(Ordering::SeqCst) == stamp.0
     }
 
-    /// Whether the bit of `index` and those above it are set (for the audit).
+    /// Whether the bit of `index` and those above it are set.
+    #[inline(always)]
     pub(crate) fn is_set(&self, mut index: usize) -> bool {
-        (0..self.levels).all(|level| {
-            let bit = 1 << (index % FAN);
-            let set =
-                self.word(level, index / FAN).is_some_and(|word| word.load(Ordering::SeqCst) & bit != 0);
+        // Levels above the top have no words: there the look ends.
+        for words in &self.words {
+            let Some(word) = words.get(index / FAN) else { return true };
+            store_load_barrier();
+            // SeqCst: as in `set_from`.
+            if word.load(Ordering::SeqCst) >> (index % FAN) & 1 == 0 {
+                return false;
+            }
+            if planted(Mutant::ParentNotLoaded) {
+                return true;
+            }
             index /= FAN;
-            set
-        })
+        }
+        true
+    }
+
+    /// The first set index at or after `from` in `from`'s own word: one load, and no repair of what it skips.
+    #[inline]
+    pub(crate) fn peek(&self, from: usize) -> Option<usize> {
+        let bits = self.words[0].get(from / FAN)?.load(Ordering::SeqCst) & (u64::MAX << (from % FAN));
+        if bits == 0 { None } else { Some(from / FAN * FAN + bits.trailing_zeros() as usize) }
     }
 }

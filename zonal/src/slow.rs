@@ -5,6 +5,7 @@
 //! bounded number of times. It never waits: what is still in another operation's hands then counts as allocated,
 //! and the error says how many frames that is.
 
+use crate::cache::CpuCache;
 use crate::error::AllocError;
 use crate::frame::{MAX_FRAMES, Order, Pfn};
 use crate::gfp::Gfp;
@@ -70,18 +71,23 @@ pub(crate) fn zones<'s, 'm>(
 /// One walk: blocks first, then slot words.
 fn walk(state: &State<'_>, request: &Request, cpu: &Cpu<'_>) -> Option<Pfn> {
     zones(state, request, cpu)
-        .find_map(|zone| take(zone, request, cpu).ok())
+        .find_map(|zone| take(zone, zone.cache_of(cpu), request, cpu).ok())
         .or_else(|| zones(state, request, cpu).find_map(|zone| take_cached(zone, request, cpu)))
 }
 
-/// Takes a run from a zone's blocks, the way its order is kept.
-pub(crate) fn take(zone: &Zone<'_>, request: &Request, cpu: &Cpu<'_>) -> Result<Pfn, Miss> {
+/// Takes a run from a zone's blocks, the way its order is kept; `cache` is what the CPU has of the zone.
+pub(crate) fn take(
+    zone: &Zone<'_>,
+    cache: Option<&CpuCache>,
+    request: &Request,
+    cpu: &Cpu<'_>,
+) -> Result<Pfn, Miss> {
     let (order, kind) = (request.order, request.kind);
-    let start = || zone.cache_of(cpu).map_or(0, |cache| cache.line(kind).start_block());
+    let start = || cache.map_or(0, |cache| cache.start_block(kind));
     if request.is_placed() {
         placed::take(zone, request)
     } else if order <= Order::GROUP {
-        zone.refill(cpu, order, kind)
+        zone.refill((cpu, cache), order, kind)
     } else if order < Order::BLOCK {
         zone.take_rows(order, kind, start())
     } else if order == Order::BLOCK {
@@ -102,7 +108,7 @@ fn take_cached(zone: &Zone<'_>, request: &Request, cpu: &Cpu<'_>) -> Option<Pfn>
     if planted(Mutant::CachedForgotten) || zone.drain() == 0 {
         return None;
     }
-    take(zone, request, cpu).ok()
+    take(zone, zone.cache_of(cpu), request, cpu).ok()
 }
 
 /// What moves between rows, words and hands in the zones of a request.

@@ -12,6 +12,8 @@ use crate::zonelist::Zonelists;
 /// The parts.
 pub(crate) struct State<'m> {
     pub(crate) cpus: &'m [Cpu<'m>],
+    /// The first of them: there is always one.
+    pub(crate) boot_cpu: &'m Cpu<'m>,
     pub(crate) zones: &'m [Zone<'m>],
     pub(crate) map: SectionMap<'m>,
     pub(crate) lists: Zonelists<'m>,
@@ -24,6 +26,18 @@ impl<'m> State<'m> {
     #[inline]
     pub(crate) fn block(&self, pfn: Pfn) -> Result<(&'m Zone<'m>, Block<'m>), FreeError> {
         self.find(pfn).ok_or(FreeError::Foreign { pfn })
+    }
+
+    /// The CPU with this number, taken modulo the number of CPUs.
+    #[inline]
+    pub(crate) fn cpu(&self, number: usize) -> &'m Cpu<'m> {
+        self.cpus.get(number).unwrap_or_else(|| self.wrapped_cpu(number))
+    }
+
+    #[cold]
+    fn wrapped_cpu(&self, number: usize) -> &'m Cpu<'m> {
+        let number = number.checked_rem(self.cpus.len());
+        number.and_then(|number| self.cpus.get(number)).unwrap_or(self.boot_cpu)
     }
 
     #[inline]

@@ -59,10 +59,12 @@ impl Kind {
     }
 
     pub(crate) const fn from_bits(bits: u64) -> Self {
-        match bits & 3 {
-            0 => Self::Unmovable,
-            1 => Self::Movable,
-            _ => Self::Reclaimable,
+        if bits & 2 != 0 {
+            Self::Reclaimable
+        } else if bits & 1 != 0 {
+            Self::Movable
+        } else {
+            Self::Unmovable
         }
     }
 }

@@ -42,26 +42,28 @@ impl Bitmap {
     /// The group to take a run of `order` (at most a group) from: the best filled one that is not whole, else a
     /// whole one, best one whose row is broken already.
     pub(crate) fn choose_group(&self, order: Order) -> Option<GroupSpot> {
-        let mut best: Option<(u32, GroupSpot)> = None;
-        for (index, row) in self.rows.iter().enumerate() {
-            let free = row.load();
-            let starts = run_starts(free, order);
+        let mut best = (0, None);
+        for (row, word) in self.rows.iter().enumerate() {
+            let free = word.load();
+            if free == u64::MAX {
+                if best.0 == 0 {
+                    best = (1, Some(GroupSpot { row, half: 0, frames: GROUP_FRAMES as u32 }));
+                }
+                continue;
+            }
             for half in 0..2 {
-                if starts & group_mask(half) == 0 {
+                let group = free & group_mask(half);
+                if group == 0 || (order > Order::ZERO && run_starts(group, order) == 0) {
                     continue;
                 }
-                let frames = count(free & group_mask(half));
-                let score = match frames {
-                    32 if free == u64::MAX => 1,
-                    32 => 2,
-                    partly => 2 + partly,
-                };
-                if best.is_none_or(|(known, _)| score > known) {
-                    best = Some((score, GroupSpot { row: index, half, frames }));
+                let frames = count(group);
+                let score = if frames == GROUP_FRAMES as u32 { 2 } else { 2 + frames };
+                if score > best.0 {
+                    best = (score, Some(GroupSpot { row, half, frames }));
                 }
             }
         }
-        best.map(|(_, spot)| spot)
+        best.1
     }
 
     /// Takes up to `claimed` frames of the group, among them a run of `order`; the run's first bit in the row and the

@@ -118,5 +118,6 @@ fn build_state<'m>(
     let load = carver.array(nodes, |_| NodeLoad::default())?;
     let lists = Zonelists::build(&config.topology, listed, list_entries, heads, order, load);
     let cpus = build_cpus(config, carver, zones, &lists)?;
-    Ok(State { cpus, zones, map, lists, tags })
+    let boot_cpu = cpus.first().ok_or(ConfigError::Cpus { cpus: 0 })?;
+    Ok(State { cpus, boot_cpu, zones, map, lists, tags })
 }

@@ -12,9 +12,8 @@ use crate::hint::{HintTree, words_for};
 use crate::metadata::Carver;
 use crate::section::Section;
 use crate::sync::AtomicU64;
-use crate::topology::ZoneKind;
 use crate::zone::count::ZoneCount;
-use crate::zone::{Cpu, Home, TREES, Zone};
+use crate::zone::{Cpu, TREES, Zone};
 use crate::zonelist::{ListedZone, Zonelists};
 
 /// Contexts a CPU can be interrupted in at once: task, softirq, hardirq, NMI.
@@ -64,14 +63,7 @@ pub(in crate::build) fn build_cpus<'m>(
         let node = nodes[cpu];
         let rank = ranks.get_mut(usize::from(node.0)).map_or(0, |rank| core::mem::replace(rank, *rank + 1));
         let rank = if config.caching == Caching::All { cpu as u32 } else { rank };
-        let mut cpu = Cpu::new(node, rank);
-        let head = |kind| zones.get(usize::from(lists.first(node, kind).0));
-        cpu.homes = ZoneKind::ALL.map(|kind| {
-            let zone = head(kind)?;
-            Some(Home { cache: zone.cache_of(&cpu)?, base: zone.base })
-        });
-        cpu.stretch = head(ZoneKind::Normal).map_or(cpu.stretch, |zone| zone.stretch());
-        cpu
+        Cpu::new(node, rank).at_home(|kind| zones.get(usize::from(lists.first(node, kind).0)))
     })?;
     Ok(cpus)
 }

@@ -11,32 +11,51 @@
 
 use crate::block::bitmap::row_and_mask;
 use crate::cache::word::{Epoch, Slot, SlotWord};
-use crate::cache::{CpuCache, Line, Room};
+use crate::cache::{CpuCache, Room};
 use crate::frame::{BLOCK_FRAMES, FrameRange, GROUP_FRAMES, GroupIndex, Order, Pfn};
 use crate::hint::Stamp;
 use crate::mutant::{Mutant, planted};
 use crate::sync::Ordering;
 use crate::topology::Kind;
-use crate::zone::take::{Miss, TakenGroup};
+use crate::zone::take::Miss;
 use crate::zone::{Cpu, Zone};
 
 const CLOSINGS: u64 = 0xffff_ffff;
 const EPOCH_SHIFT: u32 = 32;
 
 impl<'m> Zone<'m> {
+    /// Serves a run of `order` (at most a group) from any of the CPU's words of the kind.
+    #[inline]
+    pub(crate) fn take_cached(
+        &self,
+        cpu: &Cpu<'_>,
+        cache: &CpuCache,
+        kind: Kind,
+        order: Order,
+    ) -> Option<Pfn> {
+        let (at, hit) = cache.take_of(kind, order)?;
+        cpu.note_giving(cache, kind, at);
+        Some(self.frame(hit))
+    }
+
     /// Serves a run of `order` (at most a group) from the blocks and keeps the rest of its group in a slot word.
-    pub(crate) fn refill(&self, cpu: &Cpu<'_>, order: Order, kind: Kind) -> Result<Pfn, Miss> {
-        let Some(cache) = self.cache_of(cpu) else {
+    #[inline(never)]
+    pub(crate) fn refill(
+        &self,
+        (cpu, cache): (&Cpu<'_>, Option<&CpuCache>),
+        order: Order,
+        kind: Kind,
+    ) -> Result<Pfn, Miss> {
+        let Some(cache) = cache else {
             let start = self.start_without_cache(cpu);
             let taken = self.take_group(order, kind, start, order.frames())?;
             self.arrived(&taken);
             return Ok(self.frame((taken.group, taken.first)));
         };
-        let line = cache.line(kind);
-        let taken = self.take_group(order, kind, line.start_block(), GROUP_FRAMES)?;
-        line.remember_block(taken.block);
+        let taken = self.take_group(order, kind, cache.start_block(kind), GROUP_FRAMES)?;
+        cache.remember_block(kind, taken.block);
         let run = (((1u64 << order.frames()) - 1) << taken.first) as u32;
-        self.keep(cpu, line, &taken, taken.mask & !run);
+        self.keep(cpu, (cache, kind), taken.group, taken.mask & !run);
         self.arrived(&taken);
         Ok(self.frame((taken.group, taken.first)))
     }
@@ -46,19 +65,20 @@ impl<'m> Zone<'m> {
         self.place_of(cpu).wrapping_mul(61) % self.entries.len().max(1)
     }
 
-    /// Puts the rest of a taken group into a word of the line, or back into its block.
-    fn keep(&self, cpu: &Cpu<'_>, line: &'m Line, taken: &TakenGroup, rest: u32) {
+    /// Puts the rest of a taken group into a word of the kind, or back into its block.
+    fn keep(&self, cpu: &Cpu<'_>, (cache, kind): (&CpuCache, Kind), group: GroupIndex, rest: u32) {
         if rest == 0 {
             return;
         }
-        if !self.fill(cpu, line, line.room_for_refill(), Slot::new(taken.group, rest)) {
-            self.land_group(taken.group, rest);
+        match self.fill(cpu, cache, cache.room_for_refill(kind), Slot::new(group, rest)) {
+            Some(at) => cpu.note_giving(cache, kind, at),
+            None => self.land_group(group, rest),
         }
     }
 
     /// Keeps a freed group's frames in a slot word if the rule says so; false: they go to the row. `are_free` says that
     /// they are free already.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn keep_freed(
         &self,
         cpu: &Cpu<'_>,
@@ -69,35 +89,37 @@ impl<'m> Zone<'m> {
         if self.count.free() <= self.mark {
             return false; // bypass: others must find the frames
         }
-        let line = cache.line(kind);
-        match line.room_for_free(group, cache.last_put(kind)) {
+        match cache.room_for_free(kind, group, cpu.last_put(kind)) {
             Room::None => false,
-            _ if are_free() => false,
-            room => {
-                // On the move until the CPU's hint is set: later frees find the word filled and set nothing.
-                let frames = u64::from(mask.count_ones());
-                self.count.enter(frames);
-                let kept = self.fill(cpu, line, room, Slot::new(group, mask));
-                self.count.leave(frames);
-                kept
-            }
+            room => !are_free() && self.keep_in(room, (cpu, cache), group, mask),
         }
     }
 
-    /// Fills the room with `to`; false if another was faster.
+    /// Fills the room with a freed group's frames; false if another was faster.
     #[inline(never)]
-    fn fill(&self, cpu: &Cpu<'_>, line: &'m Line, room: Room<'m>, to: Slot) -> bool {
-        let filled = match room {
-            Room::Vacant(word, slot) => self.install(cpu, word, slot, to),
+    fn keep_in(&self, room: Room, (cpu, cache): (&Cpu<'_>, &CpuCache), group: GroupIndex, mask: u32) -> bool {
+        // On the move until the CPU's hint is set: later frees find the word filled and set nothing.
+        let frames = u64::from(mask.count_ones());
+        self.count.enter(frames);
+        let kept = self.fill(cpu, cache, room, Slot::new(group, mask));
+        self.count.leave(frames);
+        kept.is_some()
+    }
+
+    /// Fills the room with `to`; the number of the word, or `None` if another was faster.
+    #[inline(never)]
+    fn fill(&self, cpu: &Cpu<'_>, cache: &CpuCache, room: Room, to: Slot) -> Option<usize> {
+        let (at, filled) = match room {
+            Room::Vacant(at, slot) => (at, self.install(cpu, cache.word(at)?, slot, to)),
             // Emptied since it was chosen: its CPU's hint may be clear by now.
-            Room::Evict(word, slot) if slot.mask() == 0 => self.install(cpu, word, slot, to),
-            Room::Evict(word, slot) => self.evict(word, slot, to),
-            Room::None => false,
+            Room::Evict(at, slot) if slot.mask() == 0 => (at, self.install(cpu, cache.word(at)?, slot, to)),
+            Room::Evict(at, slot) => (at, self.evict(cache.word(at)?, slot, to)),
+            Room::None => return None,
         };
-        if filled {
-            line.note_groups();
-        }
-        filled
+        filled.then(|| {
+            cache.note_groups();
+            at
+        })
     }
 
     /// Fills a vacant word and makes sure the CPU's hint is set.

@@ -58,7 +58,7 @@ impl<'m> Zone<'m> {
                 let _ = block.bitmap.row(row).take_exact(fresh);
                 return (0, Err(NotLanded::NotParts));
             };
-            counted = self.hint_freed(block, after, before | mask, frames);
+            counted = self.hint_freed(block, after, completed(before | mask, mask), frames);
         }
         (counted, if fresh == mask { Ok(()) } else { Err(NotLanded::AlreadyFree) })
     }
@@ -73,7 +73,7 @@ impl<'m> Zone<'m> {
         if !block.entry.load().is_open_to_frees() {
             return (0, Err((NotLanded::NotParts, 0, 0)));
         }
-        let (mut frames, mut best, mut landed) = (0, 0, Ok(()));
+        let (mut frames, mut longest, mut landed) = (0, Class::Frame, Ok(()));
         let mut fresh = [0; ROWS];
         for (at, (&mask, fresh)) in
             masks.iter().zip(&mut fresh).enumerate().filter(|(_, (mask, _))| **mask != 0)
@@ -81,7 +81,7 @@ impl<'m> Zone<'m> {
             let before = block.bitmap.row(at).put(mask);
             *fresh = mask & !before;
             frames += u64::from(count(*fresh));
-            best = richer(best, before | mask);
+            longest = longest.max(completed(before | mask, mask));
             if *fresh != mask && landed.is_ok() {
                 landed = Err((NotLanded::AlreadyFree, at, mask & before));
             }
@@ -90,7 +90,7 @@ impl<'m> Zone<'m> {
             return (0, landed);
         }
         match block.entry.raise(frames) {
-            Raise::Done(after) => (self.hint_freed(block, after, best, frames), landed),
+            Raise::Done(after) => (self.hint_freed(block, after, longest, frames), landed),
             Raise::Refused => {
                 // More frames than the block has: the caller's were never handed out. Take the bits back.
                 fresh.iter().enumerate().for_each(|(at, &bits)| {
@@ -106,7 +106,9 @@ impl<'m> Zone<'m> {
         let raised = block.entry.raise(frames);
         let before = block.bitmap.row(row).put(mask);
         match raised {
-            Raise::Done(after) => (self.hint_freed(block, after, before | mask, frames), Ok(())),
+            Raise::Done(after) => {
+                (self.hint_freed(block, after, completed(before | mask, mask), frames), Ok(()))
+            }
             Raise::Refused => (0, Ok(())),
         }
     }
@@ -115,7 +117,7 @@ impl<'m> Zone<'m> {
     #[inline]
     pub(crate) fn land_whole(&self, block: Block<'m>) -> Result<(), NotLanded> {
         let Raise::Done(after) = block.entry.put_whole() else { return Err(NotLanded::NotParts) };
-        let counted = self.hint_freed(block, after, u64::MAX, after.count());
+        let counted = self.hint_freed(block, after, Class::Row, after.count());
         self.count.raise(counted);
         Ok(())
     }
@@ -137,32 +139,39 @@ impl<'m> Zone<'m> {
         }
     }
 
-    /// Hints, after the entry's count; the frames to raise the zone's count by.
+    /// Hints, after the entry's count; the frames to raise the zone's count by. Who raises a count from 0 sets the hint
+    /// for single frames, who completes a run sets the one for the run: others find it set or being set.
     #[inline(always)]
-    fn hint_freed(&self, block: Block<'m>, after: Snapshot, row: u64, frames: u64) -> u64 {
+    fn hint_freed(&self, block: Block<'m>, after: Snapshot, completed: Class, frames: u64) -> u64 {
         if after.is_isolated() {
             return 0; // counted when isolation ends
         }
-        if !planted(Mutant::HintLost) {
-            self.hint(block, after, row);
+        let index = block.index.0 as usize;
+        if planted(Mutant::HintLost) {
+            return frames;
+        }
+        if after.is_free_block() {
+            self.free_tree().set(index);
+        } else if after.count() == frames || completed > Class::Frame {
+            self.hint_run(index, after.kind(), completed);
         }
         frames
     }
 
+    /// Sets the hints of a block of this kind for runs up to `class`.
+    #[inline(never)]
+    fn hint_run(&self, index: usize, kind: Kind, class: Class) {
+        let classes = Class::ALL.into_iter().filter(|&shorter| shorter <= class);
+        classes.for_each(|class| self.tree(kind, class).set(index));
+    }
+
     /// Sets the hints that `entry` and one of its rows call for.
-    #[inline(always)]
     pub(crate) fn hint(&self, block: Block<'m>, entry: Snapshot, row: u64) {
         let index = block.index.0 as usize;
         if entry.is_free_block() {
-            return self.free_tree().set(index);
-        }
-        let kind = entry.kind();
-        self.tree(kind, Class::Frame).set(index);
-        if run_starts(row, Order::from_raw(3)) != 0 {
-            self.tree(kind, Class::Eight).set(index);
-        }
-        if row == u64::MAX {
-            self.tree(kind, Class::Row).set(index);
+            self.free_tree().set(index);
+        } else {
+            self.hint_run(index, entry.kind(), completed(row, u64::MAX));
         }
     }
 
@@ -185,10 +194,21 @@ impl<'m> Zone<'m> {
     }
 }
 
-/// The one of two rows that calls for more hints.
-fn richer(one: u64, other: u64) -> u64 {
-    let eights = |row| run_starts(row, Order::from_raw(3)) != 0;
-    if one == u64::MAX || other == 0 || (eights(one) && other != u64::MAX) { one } else { other }
+/// The longest run in the row, of those hinted, that `mask` may have completed.
+#[inline(always)]
+fn completed(row: u64, mask: u64) -> Class {
+    // A single frame completes a run of 8 only with the 7 around it.
+    let single = mask & mask.wrapping_sub(1) == 0;
+    let eight = if single {
+        (row >> (mask.trailing_zeros() & 0x38)) as u8 == u8::MAX
+    } else {
+        run_starts(row, Order::from_raw(3)) != 0
+    };
+    match (eight, row == u64::MAX) {
+        (false, _) => Class::Frame,
+        (true, false) => Class::Eight,
+        (true, true) => Class::Row,
+    }
 }
 
 const _: () = assert!(ROW_FRAMES == 64);

@@ -1,13 +1,14 @@
 //! A zone: one node's blocks of one placement, their hints, what CPUs cache of them, and the count behind its mark.
 //!
 //! This file says what a zone is and how its frames are numbered; [`search`] finds a block, [`take`] and [`runs`]
-//! take frames out of blocks, [`land`] puts frames back, [`cached`] deals with slot words.
+//! take frames out of blocks, [`land`] puts frames back, [`cached`] deals with slot words, [`cpu`] is who asks.
 //!
 //! Invariant at quiescence: `count = sum of the counts of the zone's blocks that are not isolated`, and
 //! `count + cached + isolated + allocated = managed`.
 
 pub(crate) mod cached;
 pub(crate) mod count;
+pub(crate) mod cpu;
 pub(crate) mod land;
 pub(crate) mod runs;
 pub(crate) mod search;
@@ -17,7 +18,7 @@ use crate::block::bitmap::Bitmap;
 use crate::block::entry::Entry;
 use crate::cache::CpuCache;
 use crate::frame::{
-    BLOCK_FRAMES, BlockIndex, FrameRange, GROUP_FRAMES, GroupIndex, NodeId, Order, Pfn, SECTION_BLOCKS,
+    BLOCK_FRAMES, BlockIndex, FrameRange, GROUP_FRAMES, GroupIndex, NodeId, Pfn, SECTION_BLOCKS,
     SECTION_FRAMES, ZoneId,
 };
 use crate::hint::HintTree;
@@ -25,56 +26,11 @@ use crate::section::{Section, block_in_section};
 use crate::sync::AtomicU64;
 use crate::topology::{Kind, ZoneKind};
 use crate::zone::count::ZoneCount;
+pub(crate) use crate::zone::cpu::Cpu;
 use crate::zone::search::Class;
 
 /// Trees of a zone: three classes for each of three kinds, and one for wholly free blocks.
 pub(crate) const TREES: usize = 10;
-
-/// One CPU as zones see it, and what its hits need. A power of two long: found by a shift.
-#[repr(align(128))]
-pub(crate) struct Cpu<'m> {
-    /// For each highest zone kind, its lines for the first zone of its node's list, if it has any.
-    pub(crate) homes: [Option<Home<'m>>; 4],
-    /// Frames of the home for [`ZoneKind::Normal`]: no other zone's block lies between them. Empty where zones lie in
-    /// each other.
-    pub(crate) stretch: FrameRange,
-    pub(crate) node: NodeId,
-    /// Its place in the order in which zones have lines for CPUs.
-    pub(crate) rank: u32,
-}
-
-/// A CPU's lines for a zone, and what a frame's number is made of.
-#[derive(Clone, Copy)]
-pub(crate) struct Home<'m> {
-    pub(crate) cache: &'m CpuCache,
-    /// The zone's base.
-    pub(crate) base: Pfn,
-}
-
-impl Home<'_> {
-    /// Takes a run of `order` (at most a group) from the word that last gave one: one locked step.
-    #[inline]
-    pub(crate) fn take(self, kind: Kind, order: Order) -> Option<Pfn> {
-        let (group, first) = self.cache.take_hinted(kind, order)?;
-        Some(self.base.add(u64::from(group.0) * GROUP_FRAMES + u64::from(first)))
-    }
-}
-
-impl<'m> Cpu<'m> {
-    /// A CPU that has no lines yet.
-    pub(crate) const fn new(node: NodeId, rank: u32) -> Self {
-        let nowhere = FrameRange::new(Pfn::new(0), Pfn::new(0));
-        Self { homes: [None; 4], stretch: nowhere, node, rank }
-    }
-
-    /// The lines and the group of a frame that lies in the CPU's stretch.
-    #[inline]
-    pub(crate) fn home_of(&self, pfn: Pfn) -> Option<(&'m CpuCache, GroupIndex)> {
-        let home = self.homes[ZoneKind::Normal as usize]?;
-        let group = pfn.get().wrapping_sub(home.base.get()) / GROUP_FRAMES;
-        self.stretch.contains(pfn).then_some((home.cache, GroupIndex(group as u32)))
-    }
-}
 
 /// A populated zone.
 pub(crate) struct Zone<'m> {
@@ -168,9 +124,10 @@ impl<'m> Zone<'m> {
         self.base.add(u64::from(group.0) * GROUP_FRAMES)
     }
 
-    /// The frames that a CPU whose home this is finds without the section table.
-    pub(crate) fn stretch(&self) -> FrameRange {
-        if self.alone { self.span } else { FrameRange::new(self.span.start, self.span.start) }
+    /// Whether a frame's number leads to its block at once: no section is missing, no other zone's block in between.
+    pub(crate) fn is_plain(&self) -> bool {
+        let sections = self.span.end.get().saturating_sub(self.base.get()).div_ceil(SECTION_FRAMES);
+        self.alone && sections == self.sections.len() as u64
     }
 
     /// Whether no block between the zone's first and last belongs to another zone.

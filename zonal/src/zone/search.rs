@@ -66,6 +66,14 @@ const OFFERS: usize = 16;
 type Outcome<T> = Option<Result<T, Missed>>;
 
 impl<'m> Zone<'m> {
+    /// A block of the kind that is hinted in the same word as `start`, at or behind it, if it has frames to give.
+    #[inline(always)]
+    pub(crate) fn near(&self, kind: Kind, order: Order, start: usize) -> Option<Block<'m>> {
+        let at = self.tree(kind, Class::of(order)).peek(start)?;
+        let block = self.block(BlockIndex(at as u32))?;
+        self.is_partly_used(block, kind, Class::Frame).then_some(block)
+    }
+
     /// Offers blocks that may hold a run of `order` (below a block), best first, with the kind to retype them to.
     pub(crate) fn search<T>(
         &self,
@@ -185,14 +193,16 @@ impl<'m> Zone<'m> {
         Err(Missed::NotFound)
     }
 
-    /// Whether the block belongs in the tree of this kind and class.
+    /// Whether the block belongs in the tree of this kind and class. Runs are judged by their bits alone: those that
+    /// claims under way will leave are hinted already, and nobody would hint them again.
     pub(crate) fn is_partly_used(&self, block: Block<'m>, kind: Kind, class: Class) -> bool {
         let entry = block.entry.load();
-        entry.is_open()
-            && entry.zone() == self.id
-            && entry.kind() == kind
-            && (1..BLOCK_FRAMES).contains(&entry.count())
-            && (class == Class::Frame || block.bitmap.has_run(class.order()))
+        let own = entry.is_open() && entry.zone() == self.id && entry.kind() == kind;
+        own && entry.count() < BLOCK_FRAMES
+            && match class {
+                Class::Frame => entry.count() > 0,
+                Class::Eight | Class::Row => block.bitmap.has_run(class.order()),
+            }
     }
 }
 

@@ -7,7 +7,7 @@
 use crate::block::bitmap::GroupSpot;
 use crate::block::entry::Claim;
 use crate::block::row::run_mask;
-use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, GroupIndex, Order, Pfn, ROW_FRAMES};
+use crate::frame::{BLOCK_FRAMES, BlockIndex, GROUP_FRAMES, GroupIndex, Order, Pfn, ROW_FRAMES};
 use crate::mutant::{Mutant, planted};
 use crate::topology::Kind;
 use crate::zone::search::{Missed, Offer};
@@ -51,6 +51,7 @@ impl From<Missed> for Miss {
 impl<'m> Zone<'m> {
     /// Takes a run of `order` (at most a group) and, where the zone stays above its mark, the rest of its group, at
     /// most `most` frames in all.
+    #[inline(always)]
     pub(crate) fn take_group(
         &self,
         order: Order,
@@ -58,20 +59,41 @@ impl<'m> Zone<'m> {
         start: usize,
         most: u64,
     ) -> Result<TakenGroup, Miss> {
-        let run = order.frames();
-        self.search(order, kind, start, |block, retype| {
-            let Some(spot) = block.bitmap.choose_group(order) else { return Offer::Next };
-            let want = u64::from(spot.frames).min(most).max(run);
-            self.count.enter(want);
-            let offer = self.take_spot(block, spot, order, retype, want);
-            if !matches!(offer, Offer::Taken(_)) {
-                self.count.leave(want);
+        // Mostly the block of the last refill, or one hinted beside it, has more. If not, nothing was claimed.
+        if let Some(block) = self.near(kind, order, start) {
+            if let Offer::Taken(taken) = self.offer_group(block, None, order, most) {
+                return Ok(taken);
             }
-            offer
-        })
-        .map_err(Miss::from)
+        }
+        self.search_group(order, kind, start, most)
     }
 
+    #[inline(never)]
+    fn search_group(&self, order: Order, kind: Kind, start: usize, most: u64) -> Result<TakenGroup, Miss> {
+        let offer = |block, retype| self.offer_group(block, retype, order, most);
+        self.search(order, kind, start, offer).map_err(Miss::from)
+    }
+
+    #[inline(always)]
+    fn offer_group(
+        &self,
+        block: Block<'m>,
+        retype: Option<Kind>,
+        order: Order,
+        most: u64,
+    ) -> Offer<TakenGroup> {
+        let run = order.frames();
+        let Some(spot) = block.bitmap.choose_group(order) else { return Offer::Next };
+        let want = u64::from(spot.frames).min(most).max(run);
+        self.count.enter(want);
+        let offer = self.take_spot(block, spot, order, retype, want);
+        if !matches!(offer, Offer::Taken(_)) {
+            self.count.leave(want);
+        }
+        offer
+    }
+
+    #[inline(always)]
     fn take_spot(
         &self,
         block: Block<'m>,
@@ -90,6 +112,7 @@ impl<'m> Zone<'m> {
 
     /// With `counted` frames claimed from the zone: claims them from the block and takes the spot's bits. What was
     /// taken, and how many of the counted frames are still the zone's.
+    #[inline(always)]
     fn take_counted_spot(
         &self,
         block: Block<'m>,
@@ -231,20 +254,30 @@ impl<'m> Zone<'m> {
     /// Well above the mark the claim is not announced in the transit word: when it is made, every context of every CPU
     /// may hold one that it must give back, and the zone's count is above the mark all the same. One that sleeps
     /// until others have used up the rest hides its 512 frames; they count as what it was asked for.
+    #[inline(never)]
     pub(crate) fn take_block(&self, kind: Kind, start: usize) -> Result<Block<'m>, Miss> {
-        self.search_free(start, |block| {
-            if self.count.claim(BLOCK_FRAMES, BLOCK_FRAMES, self.mark + self.slack).is_ok() {
-                return self.take_counted_block(block, kind);
+        // Mostly a hint beside the last one leads to a free block. If it does not, nothing was claimed.
+        let near = self.free_tree().peek(start).and_then(|at| self.block(BlockIndex(at as u32)));
+        if let Some(block) = near.filter(|block| block.entry.load().is_free_block()) {
+            if let Offer::Taken(block) = self.claim_free_block(block, kind) {
+                return Ok(block);
             }
-            self.count.enter(BLOCK_FRAMES);
-            let offer = match self.count.claim(BLOCK_FRAMES, BLOCK_FRAMES, self.mark) {
-                Ok(_) => self.take_counted_block(block, kind),
-                Err(_) => Offer::Stop,
-            };
-            self.count.leave(BLOCK_FRAMES);
-            offer
-        })
-        .map_err(Miss::from)
+        }
+        self.search_free(start, |block| self.claim_free_block(block, kind)).map_err(Miss::from)
+    }
+
+    #[inline(always)]
+    fn claim_free_block(&self, block: Block<'m>, kind: Kind) -> Offer<Block<'m>> {
+        if self.count.claim(BLOCK_FRAMES, BLOCK_FRAMES, self.mark + self.slack).is_ok() {
+            return self.take_counted_block(block, kind);
+        }
+        self.count.enter(BLOCK_FRAMES);
+        let offer = match self.count.claim(BLOCK_FRAMES, BLOCK_FRAMES, self.mark) {
+            Ok(_) => self.take_counted_block(block, kind),
+            Err(_) => Offer::Stop,
+        };
+        self.count.leave(BLOCK_FRAMES);
+        offer
     }
 
     fn take_counted_block(&self, block: Block<'m>, kind: Kind) -> Offer<Block<'m>> {
