@@ -167,10 +167,10 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         if order < Order::BLOCK {
             return land_run(zone, block, pfn, order);
         }
-        free_block(zone, block)?;
+        free_block(zone, zone.cache_of(cpu), block)?;
         (1..blocks_in(order) as u64).try_for_each(|index| {
             let (zone, block) = self.state.block(pfn.add(index * BLOCK_FRAMES))?;
-            free_block(zone, block)
+            free_block(zone, zone.cache_of(cpu), block)
         })
     }
 
@@ -200,7 +200,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             } else if order < Order::BLOCK {
                 land_run(zone, block, pfn, order)
             } else {
-                free_block(zone, block)
+                free_block(zone, None, block)
             };
         });
     }
@@ -233,7 +233,7 @@ fn free_run<'m>(
             return Ok(());
         }
     }
-    zone.land(block, row, bits).map_err(|cause| refused(cause, pfn, order))
+    zone.land(cache, block, row, bits).map_err(|cause| refused(cause, pfn, order))
 }
 
 /// The run's frames in its group; order at most a group.
@@ -252,12 +252,12 @@ pub(crate) fn land_run(zone: &Zone<'_>, block: Block<'_>, pfn: Pfn, order: Order
 
 /// Lands whole rows.
 fn land_rows(zone: &Zone<'_>, block: Block<'_>, mut rows: Range<usize>) -> Result<(), NotLanded> {
-    rows.try_for_each(|row| zone.land(block, row, u64::MAX))
+    rows.try_for_each(|row| zone.land(None, block, row, u64::MAX))
 }
 
 /// Frees a whole block: in one step if it is whole, else (split and merged again) row by row.
-fn free_block<'m>(zone: &Zone<'m>, block: Block<'m>) -> Result<(), FreeError> {
-    if zone.land_whole(block).is_ok() {
+fn free_block<'m>(zone: &Zone<'m>, cache: Option<&CpuCache>, block: Block<'m>) -> Result<(), FreeError> {
+    if zone.land_whole(cache, block).is_ok() {
         return Ok(());
     }
     land_rows(zone, block, 0..ROWS).map_err(|cause| refused(cause, block.start, Order::BLOCK))

@@ -49,6 +49,13 @@ pub enum Finding {
         /// The order the hint speaks of.
         order: Order,
     },
+    /// A CPU's credit holds frames but its hint is clear.
+    CreditHintLost {
+        /// The zone.
+        zone: ZoneId,
+        /// The cache's place in the zone.
+        rank: usize,
+    },
     /// A CPU's words hold frames but its hint is clear.
     CpuHintLost {
         /// The zone.
@@ -104,6 +111,9 @@ impl fmt::Display for Finding {
             }
             Self::CachedTwice { group, mask } => {
                 write!(f, "group {group}: frames {mask:#x} cached and free, or twice")
+            }
+            Self::CreditHintLost { zone, rank } => {
+                write!(f, "zone {}: credit {rank} holds frames, no hint", zone.0)
             }
             Self::ZoneCount { zone, count, blocks } => {
                 write!(f, "zone {}: count {count}, its blocks {blocks}", zone.0)
@@ -166,7 +176,8 @@ impl Audit<'_> {
 
     fn zone(&mut self, zone: &Zone<'_>) {
         let blocks = zone.blocks().map(|block| self.block(zone, block)).sum();
-        let count = zone.count.free();
+        let credits: u64 = zone.caches.iter().map(|cache| cache.credit.frames()).sum();
+        let count = zone.count.free() + credits;
         if count != blocks {
             self.find(Finding::ZoneCount { zone: zone.id, count, blocks });
         }
@@ -226,6 +237,9 @@ impl Audit<'_> {
         let held = |word: &&SlotWord| word.load().mask() != 0;
         if cache.frames() > 0 && !zone.cpu_hints.is_set(rank) {
             self.find(Finding::CpuHintLost { zone: zone.id, rank });
+        }
+        if cache.credit.frames() > 0 && !zone.credit_hints.is_set(rank) {
+            self.find(Finding::CreditHintLost { zone: zone.id, rank });
         }
         for (at, word) in cache.words().enumerate().filter(|(_, word)| held(word)) {
             let slot = word.load();

@@ -185,7 +185,8 @@ impl Bulk<'_> {
             }
         }
         while self.wants_more() {
-            let Ok(taken) = zone.take_group(Order::ZERO, kind, start(), self.left.min(GROUP_FRAMES)) else {
+            let Ok(taken) = zone.take_group(cache, (Order::ZERO, kind), start(), self.left.min(GROUP_FRAMES))
+            else {
                 return;
             };
             remember(taken.block);

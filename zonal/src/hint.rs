@@ -75,7 +75,7 @@ impl<'m> HintTree<'m> {
     /// Marks `index` usable. Loads one word a level; writes only where a bit is clear.
     #[inline(always)]
     pub(crate) fn set(&self, index: usize) {
-        if !self.is_set(index) {
+        if planted(Mutant::ParentNotLoaded) || !self.is_set(index) {
             self.set_from(0, index);
         }
     }
@@ -197,9 +197,6 @@ impl<'m> HintTree<'m> {
             // SeqCst: as in `set_from`.
             if word.load(Ordering::SeqCst) >> (index % FAN) & 1 == 0 {
                 return false;
-            }
-            if planted(Mutant::ParentNotLoaded) {
-                return true;
             }
             index /= FAN;
         }

@@ -81,7 +81,7 @@ pub(crate) fn take_at(state: &State<'_>, request: &Request, pfn: Pfn) -> Result<
     take().or_else(|miss| {
         let drained = match miss {
             Miss::NoRun => zone.drain_range(FrameRange::new(pfn, pfn.add(order.frames()))),
-            Miss::AtMark => zone.drain(),
+            Miss::AtMark => zone.collect_credits() + zone.drain(),
         };
         if drained == 0 { Err(miss) } else { take().or_else(|_| try_all(zone, take)) }
     })

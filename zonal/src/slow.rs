@@ -70,8 +70,12 @@ pub(crate) fn zones<'s, 'm>(
 
 /// One walk: blocks first, then slot words.
 fn walk(state: &State<'_>, request: &Request, cpu: &Cpu<'_>) -> Option<Pfn> {
+    let take_from = |zone: &'_ Zone<'_>| {
+        zone.collect_credits();
+        take(zone, zone.cache_of(cpu), request, cpu).ok()
+    };
     zones(state, request, cpu)
-        .find_map(|zone| take(zone, zone.cache_of(cpu), request, cpu).ok())
+        .find_map(take_from)
         .or_else(|| zones(state, request, cpu).find_map(|zone| take_cached(zone, request, cpu)))
 }
 
@@ -89,9 +93,9 @@ pub(crate) fn take(
     } else if order <= Order::GROUP {
         zone.refill((cpu, cache), order, kind)
     } else if order < Order::BLOCK {
-        zone.take_rows(order, kind, start())
+        zone.take_rows(cache, (order, kind), start())
     } else if order == Order::BLOCK {
-        zone.take_block(kind, start()).map(|block| block.start)
+        zone.take_block(cache, kind, start()).map(|block| block.start)
     } else {
         zone.take_run(order, kind, |_| true).map(|block| block.start)
     }
@@ -115,27 +119,34 @@ fn take_cached(zone: &Zone<'_>, request: &Request, cpu: &Cpu<'_>) -> Option<Pfn>
 struct Motion {
     in_flight: u64,
     moves: u64,
+    /// Frames in credits, which a walk collects: more of them have been freed since.
+    credits: u64,
 }
 
 impl Motion {
     fn of(state: &State<'_>, request: &Request, cpu: &Cpu<'_>) -> Self {
-        let start = Self { in_flight: 0, moves: 0 };
-        zones(state, request, cpu).map(|zone| zone.count.transit()).fold(start, |sum, transit| Self {
-            in_flight: sum.in_flight + transit.frames(),
-            moves: sum.moves + transit.moves(),
-        })
+        let start = Self { in_flight: 0, moves: 0, credits: 0 };
+        zones(state, request, cpu).map(|zone| (zone.count.transit(), zone.credits())).fold(
+            start,
+            |sum, (transit, credits)| Self {
+                in_flight: sum.in_flight + transit.frames(),
+                moves: sum.moves + transit.moves(),
+                credits: sum.credits + credits,
+            },
+        )
     }
 
-    /// Whether nothing moved between the two readings. (Each zone's moves only grow, so equal sums mean equal terms.)
+    /// Whether nothing moved between the two readings and no credit is left. (Each zone's moves only grow, so equal sums
+    /// mean equal terms.)
     fn still_since(&self, before: &Self) -> bool {
-        self.in_flight == 0 && before.in_flight == 0 && self.moves == before.moves
+        self.in_flight == 0 && before.in_flight == 0 && self.moves == before.moves && self.credits == 0
     }
 }
 
 /// Why the walk failed, with the figures it ended with.
 fn refusal(state: &State<'_>, request: &Request, cpu: &Cpu<'_>, in_flight: u64) -> AllocError {
     let order = request.order;
-    let above = |zone: &Zone<'_>| (zone.count.free() + zone.cached()).saturating_sub(zone.mark);
+    let above = |zone: &Zone<'_>| (zone.free() + zone.cached()).saturating_sub(zone.mark);
     let free = zones(state, request, cpu).map(above).sum();
     match zones(state, request, cpu).map(above).max() {
         None => AllocError::NoZone,

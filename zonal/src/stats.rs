@@ -128,7 +128,7 @@ impl Zone<'_> {
             span: self.span,
             managed: self.managed,
             mark: self.mark,
-            free: self.count.free(),
+            free: self.free(),
             cached: self.caches.iter().map(CpuCache::frames).sum(),
             in_flight: self.count.transit().frames(),
             isolated: isolated.map(|entry| entry.count()).sum(),

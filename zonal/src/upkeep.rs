@@ -138,6 +138,7 @@ fn isolate_at(zone: &Zone<'_>, block: Block<'_>, count: u64) -> Flagged {
     if planted(Mutant::IsolateNoDebit) {
         return if flag() { Flagged::Yes } else { Flagged::CountChanged };
     }
+    zone.collect_credits();
     zone.count.enter(count);
     let flagged = match zone.count.claim(count, count, 0) {
         Err(_) => Flagged::ZoneShort,

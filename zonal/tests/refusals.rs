@@ -43,6 +43,51 @@ fn a_single_frame_is_had_where_no_eight_lie_together() {
     }
 }
 
+/// What other CPUs freed is theirs to claim first, and anybody's before a request fails: to the frame above the mark.
+#[test]
+fn what_other_cpus_freed_is_had_before_a_request_fails() {
+    for frames in [0, 100] {
+        let mark = Mark { node: 0, class: Class::Normal, frames };
+        let machine = Machine { marks: vec![mark], ..Machine::one_node(3, &[(0, 6 * BLOCK)]) };
+        let (allocator, cpu) = built(&Setup::of(&machine));
+        // Five blocks, so that the free of each leaves the sixth's frames in the zone's count.
+        let blocks: Vec<Pfn> = (0..5).map(|_| alloc(&allocator, 9)).collect();
+        for (&pfn, on) in blocks.iter().zip([0, 0, 1, 1, 2]) {
+            cpu.move_to(on);
+            free(&allocator, pfn, 9);
+        }
+        audited(&allocator);
+        cpu.move_to(0);
+        let spared = u64::from(frames > 0);
+        let again: Vec<Pfn> = (0..6 - spared).map(|_| alloc(&allocator, 9)).collect();
+        let above = spared * (BLOCK - frames);
+        let refused = AllocError::NoMemory { order: Order::BLOCK, free: above, in_flight: 0 };
+        assert_eq!(allocator.alloc_raw(&Request::order(Order::BLOCK)), Err(refused));
+        for _ in 0..above {
+            alloc(&allocator, 0);
+        }
+        assert!(allocator.alloc_raw(&FRAME).is_err(), "the mark was not kept");
+        again.iter().for_each(|&pfn| free(&allocator, pfn, 9));
+        audited(&allocator);
+    }
+}
+
+/// Isolation debits what the zone's count does not have but credits do.
+#[test]
+fn what_cpus_freed_can_be_isolated() {
+    let (allocator, cpu) = built(&setup(4, Caching::Local));
+    let blocks: Vec<Pfn> = (0..3).map(|_| alloc(&allocator, 9)).collect();
+    for (at, &pfn) in blocks.iter().enumerate() {
+        cpu.move_to(at % 2);
+        free(&allocator, pfn, 9);
+    }
+    let all = support::range(0, 4 * BLOCK);
+    assert_eq!(allocator.isolate(all), Ok(4 * BLOCK));
+    audited(&allocator);
+    assert!(allocator.unisolate(all).is_ok());
+    audited(&allocator);
+}
+
 #[test]
 fn what_other_cpus_cache_is_had_before_a_request_fails() {
     let (allocator, cpu) = built(&setup(1, Caching::Local));

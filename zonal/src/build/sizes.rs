@@ -57,7 +57,7 @@ pub(in crate::build) fn sizes(config: &Config<'_>) -> Result<Sizes, ConfigError>
             sizes.zones += 1;
             sizes.tree_words += words_for(sections as usize * SECTION_BLOCKS) as u64 * TREES as u64;
             sizes.caches += cpus as u64;
-            sizes.cpu_hint_words += words_for(cpus) as u64;
+            sizes.cpu_hint_words += 2 * words_for(cpus) as u64;
         }
     }
     Ok(sizes)

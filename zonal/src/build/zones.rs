@@ -96,15 +96,18 @@ pub(in crate::build) fn build_zones<'m>(
 ) -> Result<&'m [Zone<'m>], ConfigError> {
     let each = || listed.iter().filter_map(|zone| Some((zone, plans.get(place_of(zone))?)));
     let words = each()
-        .map(|(zone, plan)| words_for(plan.blocks()) * TREES + words_for(cached_cpus(config, zone.node)));
+        .map(|(zone, plan)| words_for(plan.blocks()) * TREES + 2 * words_for(cached_cpus(config, zone.node)));
     let words = carver.array(words.sum(), |_| AtomicU64::new(0))?;
     // Each cache starts to search at its own stretch of its zone.
     let mut starts = each().flat_map(|(zone, plan)| {
         let cpus = cached_cpus(config, zone.node);
-        (0..cpus).map(move |rank| (plan.blocks() as u64 * rank as u64 / cpus as u64) as u32)
+        (0..cpus).map(move |rank| (rank as u32, (plan.blocks() as u64 * rank as u64 / cpus as u64) as u32))
     });
     let caches = each().map(|(zone, _)| cached_cpus(config, zone.node)).sum();
-    let caches = carver.array(caches, |_| CpuCache::new(starts.next().unwrap_or(0)))?;
+    let caches = carver.array(caches, |_| {
+        let (rank, start) = starts.next().unwrap_or_default();
+        CpuCache::new(rank, start)
+    })?;
     let mut parts = ZoneParts { sections, entries, bitmaps, words, caches };
     let zones = carver.array(listed.len(), |id| {
         let zone = listed[id];
@@ -154,6 +157,7 @@ fn build_zone<'m>(
         caches,
         first_rank: first_rank(config, node),
         cpu_hints: parts.tree(caches.len()),
+        credit_hints: parts.tree(caches.len()),
         gate: AtomicU64::new(0),
     }
 }

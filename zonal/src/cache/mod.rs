@@ -1,12 +1,14 @@
-//! What one CPU caches of one zone: six slot words a kind.
+//! What one CPU caches of one zone: six slot words a kind, and a credit.
 //!
 //! A hit is one locked step on one word of this CPU's and touches no shared line. The cursors beside the words are
 //! plain hints: any value is correct. Nothing here knows blocks: what must leave a word is handed back to the caller.
 //!
 //! Invariant: a frame is in at most one slot word, and then its bit in the block's row is clear.
 
+pub(crate) mod credit;
 pub(crate) mod word;
 
+use crate::cache::credit::Credit;
 use crate::cache::word::{Put, Slot, SlotWord};
 use crate::frame::{GroupIndex, Order};
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -32,6 +34,10 @@ pub(crate) struct CpuCache {
     missed: AtomicU32,
     /// Hints, a kind: the word to evict next, from the kind's first.
     turns: [AtomicU8; KINDS],
+    /// The CPU's place among the zone's caches.
+    rank: u32,
+    /// What it may claim of the zone without the zone's count.
+    pub(crate) credit: Credit,
 }
 
 /// What to do with frames that no word has yet.
@@ -46,15 +52,22 @@ pub(crate) enum Room {
 }
 
 impl CpuCache {
-    /// Empty words whose first search starts at `block`.
-    pub(crate) fn new(block: u32) -> Self {
+    /// Empty words of the CPU at place `rank`, whose first search starts at `block`.
+    pub(crate) fn new(rank: u32, block: u32) -> Self {
         Self {
             words: core::array::from_fn(|_| SlotWord::new()),
             groups: AtomicU64::new(0),
             blocks: core::array::from_fn(|_| AtomicU32::new(block)),
             missed: AtomicU32::new(u32::MAX),
             turns: core::array::from_fn(|_| AtomicU8::new(0)),
+            rank,
+            credit: Credit::new(),
         }
+    }
+
+    /// The CPU's place among the zone's caches.
+    pub(crate) fn rank(&self) -> usize {
+        self.rank as usize
     }
 
     /// The word with this number, if there is one.

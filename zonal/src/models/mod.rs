@@ -9,6 +9,8 @@
 #[cfg(zonal_loom)]
 mod count;
 #[cfg(zonal_loom)]
+mod credit;
+#[cfg(zonal_loom)]
 mod entry;
 #[cfg(zonal_loom)]
 mod explore;

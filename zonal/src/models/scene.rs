@@ -2,7 +2,7 @@
 
 use crate::error::AllocError;
 use crate::frame::{BLOCK_FRAMES, Group, Order, Pfn};
-use crate::models::explore::{Content, ModelCpu, bounded, race};
+use crate::models::explore::{Content, ModelCpu, bounded, on_cpu, race};
 use crate::models::stage::{Plan, Stage};
 use crate::request::Request;
 
@@ -330,6 +330,36 @@ fn loom_scene_a_run_of_blocks_against_a_block() {
         }
         scene.assert_all_free();
         assert!(scene.take(PAIR).is_ok());
+    });
+}
+
+/// Two CPUs with credits, a block for each: both are served whoever's credit the frames are in. At most 2 preemptions.
+#[test]
+fn loom_scene_blocks_through_credits() {
+    bounded(2, || {
+        let take = |scene: &Scene| scene.take_and_give(Order::BLOCK);
+        let (scene, a, b) = race(scene(&Plan::blocks(2).cached()), take, take);
+        assert!(a && b, "there are blocks for both");
+        scene.assert_all_free();
+    });
+}
+
+/// A block freed into one CPU's credit while another asks for it: afterwards it can be had. At most 2 preemptions.
+#[test]
+fn loom_scene_a_credit_is_collected() {
+    bounded(2, || {
+        let scene = scene(&Plan::blocks(2).cached());
+        let held = scene.take(Order::BLOCK).expect("two blocks");
+        let (scene, _, other) =
+            race(scene, |scene| scene.give(held, Order::BLOCK), |scene| scene.take(Order::BLOCK));
+        let other = other.expect("a block that nobody else asks for");
+        let last = on_cpu(1, move || {
+            let last = scene.take(Order::BLOCK).expect("the other CPU's credit");
+            scene.give(last, Order::BLOCK);
+            scene.give(other, Order::BLOCK);
+            scene.assert_all_free();
+        });
+        last.join().expect("the last request ran");
     });
 }
 

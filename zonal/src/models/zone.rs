@@ -26,7 +26,7 @@ fn first(scene: &Scene) -> Pfn {
 
 fn land(scene: &Scene) {
     scene.contents(first(scene), Order::ZERO)[0].touch();
-    assert!(scene.zone().land(block(scene), 0, 1).is_ok());
+    assert!(scene.zone().land(None, block(scene), 0, 1).is_ok());
 }
 
 /// Bits first, then the entry: who may claim finds the bit at once.
@@ -53,7 +53,8 @@ fn loom_zone_who_claims_from_the_count_finds_a_hint() {
     exhaustively(|| {
         let (scene, ..) = race(one_frame_taken(), land, |scene| {
             let zone = scene.zone();
-            let _ = zone.take_group(Order::ZERO, Kind::Movable, 0, 1).map(|taken| zone.arrived(&taken));
+            let _ =
+                zone.take_group(None, (Order::ZERO, Kind::Movable), 0, 1).map(|taken| zone.arrived(&taken));
         });
         let free = block(&scene).entry.load().count();
         assert_eq!(scene.zone().count.free(), free);
@@ -68,7 +69,7 @@ fn loom_zone_a_lost_run_gives_its_claim_back() {
     bounded(2, || {
         let take = |scene: &Scene| {
             let zone = scene.zone();
-            let taken = zone.take_group(Order::from_raw(3), Kind::Movable, 0, 8);
+            let taken = zone.take_group(None, (Order::from_raw(3), Kind::Movable), 0, 8);
             taken.map(|taken| zone.arrived(&taken)).is_ok()
         };
         // 16 frames, 8 of them a run: both pass the count, one finds the run.

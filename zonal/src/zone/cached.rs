@@ -48,11 +48,11 @@ impl<'m> Zone<'m> {
     ) -> Result<Pfn, Miss> {
         let Some(cache) = cache else {
             let start = self.start_without_cache(cpu);
-            let taken = self.take_group(order, kind, start, order.frames())?;
+            let taken = self.take_group(None, (order, kind), start, order.frames())?;
             self.arrived(&taken);
             return Ok(self.frame((taken.group, taken.first)));
         };
-        let taken = self.take_group(order, kind, cache.start_block(kind), GROUP_FRAMES)?;
+        let taken = self.take_group(Some(cache), (order, kind), cache.start_block(kind), GROUP_FRAMES)?;
         cache.remember_block(kind, taken.block);
         let run = (((1u64 << order.frames()) - 1) << taken.first) as u32;
         self.keep(cpu, (cache, kind), taken.group, taken.mask & !run);
@@ -70,7 +70,7 @@ impl<'m> Zone<'m> {
         if rest == 0 {
             return;
         }
-        match self.fill(cpu, cache, cache.room_for_refill(kind), Slot::new(group, rest)) {
+        match self.fill(cache, cache.room_for_refill(kind), Slot::new(group, rest)) {
             Some(at) => cpu.note_giving(cache, kind, at),
             None => self.land_group(group, rest),
         }
@@ -91,28 +91,28 @@ impl<'m> Zone<'m> {
         }
         match cache.room_for_free(kind, group, cpu.last_put(kind)) {
             Room::None => false,
-            room => !are_free() && self.keep_in(room, (cpu, cache), group, mask),
+            room => !are_free() && self.keep_in(room, cache, group, mask),
         }
     }
 
     /// Fills the room with a freed group's frames; false if another was faster.
     #[inline(never)]
-    fn keep_in(&self, room: Room, (cpu, cache): (&Cpu<'_>, &CpuCache), group: GroupIndex, mask: u32) -> bool {
+    fn keep_in(&self, room: Room, cache: &CpuCache, group: GroupIndex, mask: u32) -> bool {
         // On the move until the CPU's hint is set: later frees find the word filled and set nothing.
         let frames = u64::from(mask.count_ones());
         self.count.enter(frames);
-        let kept = self.fill(cpu, cache, room, Slot::new(group, mask));
+        let kept = self.fill(cache, room, Slot::new(group, mask));
         self.count.leave(frames);
         kept.is_some()
     }
 
     /// Fills the room with `to`; the number of the word, or `None` if another was faster.
     #[inline(never)]
-    fn fill(&self, cpu: &Cpu<'_>, cache: &CpuCache, room: Room, to: Slot) -> Option<usize> {
+    fn fill(&self, cache: &CpuCache, room: Room, to: Slot) -> Option<usize> {
         let (at, filled) = match room {
-            Room::Vacant(at, slot) => (at, self.install(cpu, cache.word(at)?, slot, to)),
+            Room::Vacant(at, slot) => (at, self.install(cache, at, slot, to)),
             // Emptied since it was chosen: its CPU's hint may be clear by now.
-            Room::Evict(at, slot) if slot.mask() == 0 => (at, self.install(cpu, cache.word(at)?, slot, to)),
+            Room::Evict(at, slot) if slot.mask() == 0 => (at, self.install(cache, at, slot, to)),
             Room::Evict(at, slot) => (at, self.evict(cache.word(at)?, slot, to)),
             Room::None => return None,
         };
@@ -123,10 +123,10 @@ impl<'m> Zone<'m> {
     }
 
     /// Fills a vacant word and makes sure the CPU's hint is set.
-    fn install(&self, cpu: &Cpu<'_>, word: &SlotWord, from: Slot, to: Slot) -> bool {
-        let installed = word.exchange(from, to);
+    fn install(&self, cache: &CpuCache, at: usize, from: Slot, to: Slot) -> bool {
+        let installed = cache.word(at).is_some_and(|word| word.exchange(from, to));
         if installed {
-            self.cpu_hints.set(self.place_of(cpu));
+            self.cpu_hints.set(cache.rank());
         }
         installed
     }
@@ -153,7 +153,7 @@ impl<'m> Zone<'m> {
         let start = self.group_start(group);
         let Some(block) = self.block_of(start) else { return };
         let (row, _) = row_and_mask(start.get() % BLOCK_FRAMES, Order::ZERO);
-        let _ = self.land(block, row, u64::from(mask) << (start.get() % 64));
+        let _ = self.land(None, block, row, u64::from(mask) << (start.get() % 64));
     }
 
     /// Takes a run of `order` (at most a group) out of any CPU's words, if the mark allows.
@@ -197,7 +197,7 @@ impl<'m> Zone<'m> {
     /// Whether taking a cached run leaves count and cached frames at or above the mark. The count alone is above it
     /// unless isolation took it below.
     fn cached_above_mark(&self, order: Order) -> bool {
-        let free = self.count.free();
+        let free = self.free();
         free >= self.mark || free + self.cached() >= self.mark + order.frames()
     }
 
@@ -250,6 +250,7 @@ impl<'m> Zone<'m> {
 
     /// Lands what all CPUs' words hold; the number of frames. Reads the words that the hints name.
     pub(crate) fn drain(&self) -> u64 {
+        self.collect_credits();
         let (mut frames, mut from) = (0, 0);
         let stamp = self.cpu_hints.stamp();
         while let Some(rank) = self.cpu_hints.next(from) {

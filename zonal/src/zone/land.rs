@@ -6,6 +6,7 @@
 use crate::block::bitmap::count;
 use crate::block::entry::{Raise, Snapshot};
 use crate::block::row::run_starts;
+use crate::cache::CpuCache;
 use crate::frame::{Order, ROW_FRAMES, ROWS};
 use crate::mutant::{Mutant, planted};
 use crate::topology::Kind;
@@ -22,12 +23,18 @@ pub(crate) enum NotLanded {
 }
 
 impl<'m> Zone<'m> {
-    /// Frees the frames `mask` of row `row`. Three locked steps where the hints are set already.
+    /// Frees the frames `mask` of row `row`, into the CPU's credit if it has one. Three locked steps.
     #[inline(always)]
-    pub(crate) fn land(&self, block: Block<'m>, row: usize, mask: u64) -> Result<(), NotLanded> {
+    pub(crate) fn land(
+        &self,
+        cache: Option<&CpuCache>,
+        block: Block<'m>,
+        row: usize,
+        mask: u64,
+    ) -> Result<(), NotLanded> {
         let (counted, landed) = self.land_uncounted(block, row, mask);
         if counted > 0 {
-            self.count.raise(counted);
+            self.raise(cache, counted);
         }
         landed
     }
@@ -115,10 +122,12 @@ impl<'m> Zone<'m> {
 
     /// Frees a block allocated whole, in one locked step on its entry.
     #[inline]
-    pub(crate) fn land_whole(&self, block: Block<'m>) -> Result<(), NotLanded> {
+    pub(crate) fn land_whole(&self, cache: Option<&CpuCache>, block: Block<'m>) -> Result<(), NotLanded> {
         let Raise::Done(after) = block.entry.put_whole() else { return Err(NotLanded::NotParts) };
         let counted = self.hint_freed(block, after, Class::Row, after.count());
-        self.count.raise(counted);
+        if counted > 0 {
+            self.raise(cache, counted);
+        }
         Ok(())
     }
 

@@ -1,14 +1,16 @@
 //! A zone: one node's blocks of one placement, their hints, what CPUs cache of them, and the count behind its mark.
 //!
 //! This file says what a zone is and how its frames are numbered; [`search`] finds a block, [`take`] and [`runs`]
-//! take frames out of blocks, [`land`] puts frames back, [`cached`] deals with slot words, [`cpu`] is who asks.
+//! take frames out of blocks, [`land`] puts frames back, [`cached`] deals with slot words, [`credit`] with the
+//! count, [`cpu`] is who asks.
 //!
-//! Invariant at quiescence: `count = sum of the counts of the zone's blocks that are not isolated`, and
-//! `count + cached + isolated + allocated = managed`.
+//! Invariant at quiescence: `count + credits = sum of the counts of the zone's blocks that are not isolated`, and
+//! `count + credits + cached + isolated + allocated = managed`.
 
 pub(crate) mod cached;
 pub(crate) mod count;
 pub(crate) mod cpu;
+pub(crate) mod credit;
 pub(crate) mod land;
 pub(crate) mod runs;
 pub(crate) mod search;
@@ -59,6 +61,8 @@ pub(crate) struct Zone<'m> {
     pub(crate) first_rank: u32,
     /// CPUs (by rank) whose words may hold frames.
     pub(crate) cpu_hints: HintTree<'m>,
+    /// CPUs (by rank) whose credits may hold frames.
+    pub(crate) credit_hints: HintTree<'m>,
     /// How many closings of the caches are in force, and which was the last (see [`cached`]).
     pub(crate) gate: AtomicU64,
 }

@@ -7,6 +7,7 @@
 use crate::block::bitmap::GroupSpot;
 use crate::block::entry::Claim;
 use crate::block::row::run_mask;
+use crate::cache::CpuCache;
 use crate::frame::{BLOCK_FRAMES, BlockIndex, GROUP_FRAMES, GroupIndex, Order, Pfn, ROW_FRAMES};
 use crate::mutant::{Mutant, planted};
 use crate::topology::Kind;
@@ -54,45 +55,55 @@ impl<'m> Zone<'m> {
     #[inline(always)]
     pub(crate) fn take_group(
         &self,
-        order: Order,
-        kind: Kind,
+        cache: Option<&CpuCache>,
+        (order, kind): (Order, Kind),
         start: usize,
         most: u64,
     ) -> Result<TakenGroup, Miss> {
         // Mostly the block of the last refill, or one hinted beside it, has more. If not, nothing was claimed.
         if let Some(block) = self.near(kind, order, start) {
-            if let Offer::Taken(taken) = self.offer_group(block, None, order, most) {
+            if let Offer::Taken(taken) = self.offer_group(cache, block, None, (order, most)) {
                 return Ok(taken);
             }
         }
-        self.search_group(order, kind, start, most)
+        self.search_group(cache, (order, kind), start, most)
     }
 
     #[inline(never)]
-    fn search_group(&self, order: Order, kind: Kind, start: usize, most: u64) -> Result<TakenGroup, Miss> {
-        let offer = |block, retype| self.offer_group(block, retype, order, most);
+    fn search_group(
+        &self,
+        cache: Option<&CpuCache>,
+        (order, kind): (Order, Kind),
+        start: usize,
+        most: u64,
+    ) -> Result<TakenGroup, Miss> {
+        let offer = |block, retype| self.offer_group(cache, block, retype, (order, most));
         self.search(order, kind, start, offer).map_err(Miss::from)
     }
 
     #[inline(always)]
     fn offer_group(
         &self,
+        cache: Option<&CpuCache>,
         block: Block<'m>,
         retype: Option<Kind>,
-        order: Order,
-        most: u64,
+        (order, most): (Order, u64),
     ) -> Offer<TakenGroup> {
         let run = order.frames();
         let Some(spot) = block.bitmap.choose_group(order) else { return Offer::Next };
         let want = u64::from(spot.frames).min(most).max(run);
         self.count.enter(want);
-        let offer = self.take_spot(block, spot, order, retype, want);
+        let offer = match self.claim(cache, want, run) {
+            Ok(counted) => self.take_spot(block, spot, order, retype, (want, counted)),
+            Err(_) => Offer::Stop,
+        };
         if !matches!(offer, Offer::Taken(_)) {
             self.count.leave(want);
         }
         offer
     }
 
+    /// With `counted` of `want` frames claimed from the zone: takes the spot's, and gives the zone back what is left.
     #[inline(always)]
     fn take_spot(
         &self,
@@ -100,9 +111,8 @@ impl<'m> Zone<'m> {
         spot: GroupSpot,
         order: Order,
         retype: Option<Kind>,
-        want: u64,
+        (want, counted): (u64, u64),
     ) -> Offer<TakenGroup> {
-        let Ok(counted) = self.count.claim(want, order.frames(), self.mark) else { return Offer::Stop };
         let (taken, spare) = self.take_counted_spot(block, spot, order, retype, counted);
         if spare > 0 {
             self.count.raise(spare);
@@ -209,12 +219,18 @@ impl<'m> Zone<'m> {
     }
 
     /// Takes a run of `order` from a row to half a block.
-    pub(crate) fn take_rows(&self, order: Order, kind: Kind, start: usize) -> Result<Pfn, Miss> {
+    #[inline(never)]
+    pub(crate) fn take_rows(
+        &self,
+        cache: Option<&CpuCache>,
+        (order, kind): (Order, Kind),
+        start: usize,
+    ) -> Result<Pfn, Miss> {
         let run = order.frames();
         self.search(order, kind, start, |block, retype| {
             let Some(first) = block.bitmap.find_rows(order) else { return Offer::Next };
             self.count.enter(run);
-            let offer = match self.count.claim(run, run, self.mark) {
+            let offer = match self.claim(cache, run, run) {
                 Err(_) => Offer::Stop,
                 Ok(_) if self.take_counted(block, order, retype, || block.bitmap.take_rows(first, order)) => {
                     Offer::Taken(block.start.add(first as u64 * ROW_FRAMES))
@@ -255,24 +271,33 @@ impl<'m> Zone<'m> {
     /// may hold one that it must give back, and the zone's count is above the mark all the same. One that sleeps
     /// until others have used up the rest hides its 512 frames; they count as what it was asked for.
     #[inline(never)]
-    pub(crate) fn take_block(&self, kind: Kind, start: usize) -> Result<Block<'m>, Miss> {
+    pub(crate) fn take_block(
+        &self,
+        cache: Option<&CpuCache>,
+        kind: Kind,
+        start: usize,
+    ) -> Result<Block<'m>, Miss> {
         // Mostly a hint beside the last one leads to a free block. If it does not, nothing was claimed.
         let near = self.free_tree().peek(start).and_then(|at| self.block(BlockIndex(at as u32)));
         if let Some(block) = near.filter(|block| block.entry.load().is_free_block()) {
-            if let Offer::Taken(block) = self.claim_free_block(block, kind) {
+            if let Offer::Taken(block) = self.claim_free_block(cache, block, kind) {
                 return Ok(block);
             }
         }
-        self.search_free(start, |block| self.claim_free_block(block, kind)).map_err(Miss::from)
+        self.search_free(start, |block| self.claim_free_block(cache, block, kind)).map_err(Miss::from)
     }
 
     #[inline(always)]
-    fn claim_free_block(&self, block: Block<'m>, kind: Kind) -> Offer<Block<'m>> {
-        if self.count.claim(BLOCK_FRAMES, BLOCK_FRAMES, self.mark + self.slack).is_ok() {
+    fn claim_free_block(&self, cache: Option<&CpuCache>, block: Block<'m>, kind: Kind) -> Offer<Block<'m>> {
+        let lenient = self.count.free() >= self.mark + self.slack;
+        let spent = |cache: &CpuCache| cache.credit.spend(BLOCK_FRAMES);
+        if lenient && cache.is_some_and(spent)
+            || self.count.claim(BLOCK_FRAMES, BLOCK_FRAMES, self.mark + self.slack).is_ok()
+        {
             return self.take_counted_block(block, kind);
         }
         self.count.enter(BLOCK_FRAMES);
-        let offer = match self.count.claim(BLOCK_FRAMES, BLOCK_FRAMES, self.mark) {
+        let offer = match self.claim(cache, BLOCK_FRAMES, BLOCK_FRAMES) {
             Ok(_) => self.take_counted_block(block, kind),
             Err(_) => Offer::Stop,
         };

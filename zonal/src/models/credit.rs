@@ -1,0 +1,151 @@
+//! A credit, its hint, and whoever collects it.
+
+use std::vec::Vec;
+
+use crate::cache::credit::{Added, Credit};
+use crate::hint::{HintTree, words_for};
+use crate::models::explore::{bounded, exhaustively, race};
+use crate::sync::{AtomicU64, Ordering};
+
+const MOST: u64 = 8;
+
+/// A credit, the tree that hints it, and the zone's count.
+struct Bank {
+    credit: Credit,
+    hints: HintTree<'static>,
+    count: AtomicU64,
+}
+
+impl Bank {
+    fn new() -> Self {
+        // A few words an execution are not given back: the tree may borrow them for ever.
+        let words: Vec<AtomicU64> = (0..words_for(1)).map(|_| AtomicU64::new(0)).collect();
+        Self { credit: Credit::new(), hints: HintTree::new(words.leak(), 1), count: AtomicU64::new(0) }
+    }
+
+    /// A bank whose credit was used and collected before: hinted, without frames.
+    fn used() -> Self {
+        let bank = Self::new();
+        bank.add(1);
+        bank.collect();
+        bank
+    }
+
+    fn add(&self, frames: u64) {
+        match self.credit.add(frames, MOST) {
+            Added::Hinted => {}
+            Added::Unhinted(epoch) => {
+                self.hints.set(0);
+                self.credit.note_hinted(epoch);
+            }
+            Added::Full => {
+                self.count.fetch_add(frames, Ordering::SeqCst);
+            }
+        }
+    }
+
+    fn collect(&self) -> u64 {
+        let frames = self.credit.frames();
+        let collected = if frames > 0 && self.credit.collect(frames) { frames } else { 0 };
+        self.count.fetch_add(collected, Ordering::SeqCst);
+        collected
+    }
+
+    /// As a request about to fail: collects what the hint leads to, and clears the hint where it leads to nothing.
+    fn look(&self) -> u64 {
+        let collected = if self.hints.next(0).is_some() { self.collect() } else { 0 };
+        if collected == 0 && self.credit.is_hinted_empty() {
+            self.hints.clear(0, || !self.credit.unhint());
+        }
+        collected
+    }
+
+    /// Nothing is lost, and what is there is hinted.
+    fn assert_whole(&self, frames: u64) {
+        assert_eq!(self.credit.frames() + self.count.load(Ordering::SeqCst), frames);
+        self.assert_hinted();
+        // The next free relies on what the word says of the hint.
+        self.add(1);
+        self.assert_hinted();
+    }
+
+    fn assert_hinted(&self) {
+        assert!(self.credit.frames() == 0 || self.hints.is_set(0), "frames without a hint");
+    }
+}
+
+/// Frames are spent once, by the owner or by whoever collects.
+#[test]
+fn loom_credit_adds_up() {
+    exhaustively(|| {
+        let bank = Bank::new();
+        bank.add(3);
+        let (bank, spent, _) = race(
+            bank,
+            |bank| {
+                bank.add(1);
+                if bank.credit.spend(2) { 2 } else { 0 }
+            },
+            Bank::collect,
+        );
+        bank.assert_whole(4 - spent);
+    });
+}
+
+/// No more is held than allowed, whoever adds.
+#[test]
+fn loom_credit_holds_no_more_than_allowed() {
+    exhaustively(|| {
+        let (bank, ..) = race(Bank::new(), |bank| bank.add(5), |bank| bank.add(5));
+        assert!(bank.credit.frames() <= MOST);
+        bank.assert_whole(10);
+    });
+}
+
+/// A free into an empty credit against a search that gives up its hint. At most 3 preemptions.
+#[test]
+fn loom_credit_an_add_against_the_clear_of_its_hint() {
+    bounded(3, || {
+        let (bank, ..) = race(Bank::used(), |bank| bank.add(1), Bank::look);
+        bank.assert_whole(2);
+    });
+}
+
+/// A search that finds no hint, with no clear in progress, is right about what was freed before it.
+#[test]
+fn loom_credit_a_settled_search_missed_nothing() {
+    bounded(3, || {
+        let (bank, ..) = race(
+            Bank::used(),
+            |bank| {
+                bank.add(1);
+                let stamp = bank.hints.stamp();
+                let found = bank.hints.next(0).is_some();
+                assert!(
+                    found || bank.credit.frames() == 0 || !bank.hints.settled(stamp),
+                    "a free that returned is hidden"
+                );
+            },
+            Bank::look,
+        );
+        bank.assert_whole(2);
+    });
+}
+
+/// One sets the hint and sleeps; another does all of it, it is collected, and the hint is given up: the sleeper must not
+/// say then that it is set. At most 3 preemptions.
+#[test]
+fn loom_credit_a_late_note_is_not_believed() {
+    bounded(3, || {
+        let (bank, ..) = race(
+            Bank::new(),
+            |bank| bank.add(1),
+            |bank| {
+                bank.add(1);
+                bank.look();
+                bank.look();
+            },
+        );
+        bank.assert_whole(2);
+    });
+}

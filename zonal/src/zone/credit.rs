@@ -1,0 +1,121 @@
+//! Claiming frames of a zone and giving claims back: from this CPU's credit where it has one, else the zone's count.
+//!
+//! A free leaves its frames in its CPU's credit and the next claim takes them from there, so that CPUs which free as
+//! much as they take leave the zone's line alone. Credits cost nobody a frame: a request that is not served collects
+//! them all before it looks again. They are filled only while the count is above the mark.
+
+use crate::cache::CpuCache;
+use crate::cache::credit::{Added, Credit, HintEpoch};
+use crate::frame::BLOCK_FRAMES;
+use crate::mutant::{Mutant, planted};
+use crate::zone::Zone;
+
+/// Frames a credit holds at most; half of it goes to the zone's count where a free would make it more.
+const MOST: u64 = 2 * HALF;
+const HALF: u64 = BLOCK_FRAMES;
+
+impl Zone<'_> {
+    /// Claims `want` frames, from the count at least `least` of them if that leaves the mark; the number, or the frames
+    /// seen above the mark. One locked operation.
+    #[inline]
+    pub(crate) fn claim(&self, cache: Option<&CpuCache>, want: u64, least: u64) -> Result<u64, u64> {
+        if cache.is_some_and(|cache| cache.credit.spend(want)) {
+            return Ok(want);
+        }
+        self.count.claim(want, least, self.mark)
+    }
+
+    /// Counts frames whose blocks' counts have been raised already. One locked operation, and three more now and then.
+    #[inline]
+    pub(crate) fn raise(&self, cache: Option<&CpuCache>, frames: u64) {
+        match cache.filter(|_| self.count.free() > self.mark) {
+            Some(cache) => match cache.credit.add(frames, MOST) {
+                Added::Hinted => {}
+                Added::Unhinted(epoch) => self.hint_credit(cache, epoch),
+                Added::Full => self.raise_above(cache, frames),
+            },
+            None => self.count.raise(frames),
+        }
+    }
+
+    /// Makes a credit known that has just been filled. An interrupt before the end leaves it to the next free.
+    #[cold]
+    fn hint_credit(&self, cache: &CpuCache, epoch: HintEpoch) {
+        self.credit_hints.set(cache.rank());
+        cache.credit.note_hinted(epoch);
+    }
+
+    /// Counts frames that the credit does not hold: half of it makes room, on the move meanwhile.
+    #[cold]
+    fn raise_above(&self, cache: &CpuCache, frames: u64) {
+        if frames < HALF {
+            self.count.enter(HALF);
+            if cache.credit.spend(HALF) {
+                self.count.raise(HALF);
+            }
+            self.count.leave(HALF);
+        }
+        match cache.credit.add(frames, MOST) {
+            Added::Hinted => {}
+            Added::Unhinted(epoch) => self.hint_credit(cache, epoch),
+            Added::Full => self.count.raise(frames),
+        }
+    }
+
+    /// Moves all CPUs' credits to the zone's count, on the move meanwhile; the number of frames. Reads the credits that
+    /// the hints name if those name all.
+    pub(crate) fn collect_credits(&self) -> u64 {
+        if planted(Mutant::CreditForgotten) {
+            return 0;
+        }
+        let stamp = self.credit_hints.stamp();
+        let (mut frames, mut from) = (0, 0);
+        while let Some(rank) = self.credit_hints.next(from) {
+            let Some(cache) = self.caches.get(rank) else { break };
+            let collected = self.collect(&cache.credit);
+            if collected == 0 && cache.credit.is_hinted_empty() {
+                self.credit_hints.clear(rank, || !cache.credit.unhint());
+            }
+            frames += collected;
+            from = rank + 1;
+        }
+        if !self.credit_hints.settled(stamp) {
+            frames += self.caches.iter().map(|cache| self.collect(&cache.credit)).sum::<u64>();
+        }
+        frames
+    }
+
+    fn collect(&self, credit: &Credit) -> u64 {
+        let frames = credit.frames();
+        if frames == 0 {
+            return 0;
+        }
+        self.count.enter(frames);
+        // Lost to another's step on this word: whoever took from it or added to it got on, and the walk comes again.
+        let collected = if credit.collect(frames) { frames } else { 0 };
+        if collected > 0 {
+            self.count.raise(collected);
+        }
+        self.count.leave(frames);
+        collected
+    }
+
+    /// Frames in credits now, each read once.
+    pub(crate) fn credits(&self) -> u64 {
+        let stamp = self.credit_hints.stamp();
+        let (mut frames, mut from) = (0, 0);
+        while let Some(rank) = self.credit_hints.next(from) {
+            frames += self.caches.get(rank).map_or(0, |cache| cache.credit.frames());
+            from = rank + 1;
+        }
+        if self.credit_hints.settled(stamp) {
+            return frames;
+        }
+        self.caches.iter().map(|cache| cache.credit.frames()).sum()
+    }
+
+    /// Frames that may be claimed from the zone's blocks: the count and the credits.
+    pub(crate) fn free(&self) -> u64 {
+        self.count.free() + self.credits()
+    }
+}
