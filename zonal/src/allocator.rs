@@ -54,12 +54,16 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     #[inline]
     pub fn alloc_raw(&self, request: &Request) -> Result<Pfn, AllocError> {
         let cpu = self.cpu();
-        if request.plain && self.state.tags.is_none() {
-            if let Some(pfn) = cpu.take(request.highest, request.kind, request.order) {
-                return Ok(pfn);
-            }
+        let bare = self.state.tags.is_none();
+        let hit =
+            if bare && request.plain { cpu.take(request.highest, request.kind, request.order) } else { None };
+        if let Some(pfn) = hit {
+            return Ok(pfn);
         }
-        self.alloc_missed(request, cpu)
+        match if bare && !request.gfp.contains(Gfp::ZERO) { self.alloc_missed(request, cpu) } else { None } {
+            Some(pfn) => Ok(pfn),
+            None => self.alloc_slowly(request, cpu),
+        }
     }
 
     /// Frees a run. Part of a run of order 8 or less may be freed as it is (in checked mode after a split); part of a
@@ -91,15 +95,19 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         self.state.cpu(self.platform.cpu())
     }
 
-    /// A request that the hinted word did not serve: this CPU's other words, the zone's blocks, then the ladder.
+    /// A request that the hinted word did not serve: this CPU's other words, then the blocks of its first zone.
     #[inline(never)]
-    fn alloc_missed(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
-        let served = self.first_zone(request, cpu).and_then(|(zone, cache)| {
-            let words = cache.filter(|_| request.cacheable);
-            let hit = words.and_then(|cache| zone.take_cached(cpu, cache, request.kind, request.order));
-            hit.or_else(|| slow::take(zone, cache, request, cpu).ok())
-        });
-        let pfn = match served {
+    fn alloc_missed(&self, request: &Request, cpu: &Cpu<'m>) -> Option<Pfn> {
+        let (zone, cache) = self.first_zone(request, cpu)?;
+        let words = cache.filter(|_| request.cacheable);
+        let hit = words.and_then(|cache| zone.take_cached(cpu, cache, request.kind, request.order));
+        hit.or_else(|| slow::take(zone, cache, request, cpu))
+    }
+
+    /// A request that its first zone did not serve, or whose run is to be tagged or zeroed.
+    #[inline(never)]
+    fn alloc_slowly(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
+        let pfn = match self.alloc_missed(request, cpu) {
             Some(pfn) => pfn,
             None => slow::alloc(&self.state, request, cpu)?,
         };

@@ -9,6 +9,7 @@ use crate::zone::take::Miss;
 use crate::zone::{Block, Zone};
 
 /// Takes the lowest run of the zone that satisfies the request.
+#[inline(never)]
 pub(crate) fn take(zone: &Zone<'_>, request: &Request) -> Result<Pfn, Miss> {
     let order = request.order;
     let limit = request.below.unwrap_or(Pfn::new(MAX_FRAMES));

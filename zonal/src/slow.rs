@@ -14,7 +14,6 @@ use crate::placed;
 use crate::request::Request;
 use crate::state::State;
 use crate::sync::load_barrier;
-use crate::zone::take::Miss;
 use crate::zone::{Cpu, Zone};
 use crate::zonelist::Fallback;
 
@@ -72,7 +71,7 @@ pub(crate) fn zones<'s, 'm>(
 fn walk(state: &State<'_>, request: &Request, cpu: &Cpu<'_>) -> Option<Pfn> {
     let take_from = |zone: &'_ Zone<'_>| {
         zone.collect_credits();
-        take(zone, zone.cache_of(cpu), request, cpu).ok()
+        take(zone, zone.cache_of(cpu), request, cpu)
     };
     zones(state, request, cpu)
         .find_map(take_from)
@@ -80,24 +79,25 @@ fn walk(state: &State<'_>, request: &Request, cpu: &Cpu<'_>) -> Option<Pfn> {
 }
 
 /// Takes a run from a zone's blocks, the way its order is kept; `cache` is what the CPU has of the zone.
+#[inline]
 pub(crate) fn take(
     zone: &Zone<'_>,
     cache: Option<&CpuCache>,
     request: &Request,
     cpu: &Cpu<'_>,
-) -> Result<Pfn, Miss> {
+) -> Option<Pfn> {
     let (order, kind) = (request.order, request.kind);
     let start = || cache.map_or(0, |cache| cache.start_block(kind));
     if request.is_placed() {
-        placed::take(zone, request)
+        placed::take(zone, request).ok()
     } else if order <= Order::GROUP {
-        zone.refill((cpu, cache), order, kind)
+        zone.refill((cpu, cache), order, kind).ok()
     } else if order < Order::BLOCK {
-        zone.take_rows(cache, (order, kind), start())
+        zone.take_rows(cache, (order, kind), start()).ok()
     } else if order == Order::BLOCK {
-        zone.take_block(cache, kind, start()).map(|block| block.start)
+        zone.take_block(cache, kind, start())
     } else {
-        zone.take_run(order, kind, |_| true).map(|block| block.start)
+        zone.take_run(order, kind, |_| true).map(|block| block.start).ok()
     }
 }
 
@@ -112,7 +112,7 @@ fn take_cached(zone: &Zone<'_>, request: &Request, cpu: &Cpu<'_>) -> Option<Pfn>
     if planted(Mutant::CachedForgotten) || zone.drain() == 0 {
         return None;
     }
-    take(zone, zone.cache_of(cpu), request, cpu).ok()
+    take(zone, zone.cache_of(cpu), request, cpu)
 }
 
 /// What moves between rows, words and hands in the zones of a request.

@@ -153,12 +153,25 @@ impl SlotWord {
     #[inline]
     #[must_use]
     pub(crate) fn take(&self, order: Order) -> Option<(GroupIndex, u32)> {
-        if order == Order::ZERO { self.take_with(Slot::without_frame) } else { self.take_run(order) }
+        if order == Order::ZERO {
+            return self.take_with(Slot::without_frame);
+        }
+        let taken = self.take_run(order)?;
+        Some((taken.group(), taken.mask()))
     }
 
+    /// A copy for each order, so that the search for its runs is a handful of instructions. The group and the run's first
+    /// frame in place of the mask, in one word: that comes back in registers.
     #[inline(never)]
-    fn take_run(&self, order: Order) -> Option<(GroupIndex, u32)> {
-        self.take_with(|slot| slot.without_run(order))
+    fn take_run(&self, order: Order) -> Option<Slot> {
+        let (group, first) = match order.get() {
+            1 => self.take_with(|slot| slot.without_run(Order::from_raw(1))),
+            2 => self.take_with(|slot| slot.without_run(Order::from_raw(2))),
+            3 => self.take_with(|slot| slot.without_run(Order::from_raw(3))),
+            4 => self.take_with(|slot| slot.without_run(Order::from_raw(4))),
+            _ => self.take_with(|slot| slot.without_run(Order::GROUP)),
+        }?;
+        Some(Slot::new(group, first))
     }
 
     /// Takes what `without` leaves out: the first frame of it, and the slot that is left.

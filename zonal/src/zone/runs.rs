@@ -18,6 +18,7 @@ pub(crate) const fn blocks_in(order: Order) -> usize {
 
 impl<'m> Zone<'m> {
     /// Takes an aligned run of `order` (above a block) whose first block `allowed` accepts. Linear in the zone.
+    #[inline(never)]
     pub(crate) fn take_run(
         &self,
         order: Order,

@@ -271,24 +271,24 @@ impl<'m> Zone<'m> {
     /// may hold one that it must give back, and the zone's count is above the mark all the same. One that sleeps
     /// until others have used up the rest hides its 512 frames; they count as what it was asked for.
     #[inline(never)]
-    pub(crate) fn take_block(
-        &self,
-        cache: Option<&CpuCache>,
-        kind: Kind,
-        start: usize,
-    ) -> Result<Block<'m>, Miss> {
+    pub(crate) fn take_block(&self, cache: Option<&CpuCache>, kind: Kind, start: usize) -> Option<Pfn> {
         // Mostly a hint beside the last one leads to a free block. If it does not, nothing was claimed.
         let near = self.free_tree().peek(start).and_then(|at| self.block(BlockIndex(at as u32)));
         if let Some(block) = near.filter(|block| block.entry.load().is_free_block()) {
-            if let Offer::Taken(block) = self.claim_free_block(cache, block, kind) {
-                return Ok(block);
+            if let Offer::Taken(start) = self.claim_free_block(cache, block, kind) {
+                return Some(start);
             }
         }
-        self.search_free(start, |block| self.claim_free_block(cache, block, kind)).map_err(Miss::from)
+        self.search_block(cache, kind, start)
+    }
+
+    #[inline(never)]
+    fn search_block(&self, cache: Option<&CpuCache>, kind: Kind, start: usize) -> Option<Pfn> {
+        self.search_free(start, |block| self.claim_free_block(cache, block, kind)).ok()
     }
 
     #[inline(always)]
-    fn claim_free_block(&self, cache: Option<&CpuCache>, block: Block<'m>, kind: Kind) -> Offer<Block<'m>> {
+    fn claim_free_block(&self, cache: Option<&CpuCache>, block: Block<'m>, kind: Kind) -> Offer<Pfn> {
         let lenient = self.count.free() >= self.mark + self.slack;
         let spent = |cache: &CpuCache| cache.credit.spend(BLOCK_FRAMES);
         if lenient && cache.is_some_and(spent)
@@ -305,9 +305,9 @@ impl<'m> Zone<'m> {
         offer
     }
 
-    fn take_counted_block(&self, block: Block<'m>, kind: Kind) -> Offer<Block<'m>> {
+    fn take_counted_block(&self, block: Block<'m>, kind: Kind) -> Offer<Pfn> {
         if block.entry.take_whole(self.id, kind) {
-            return Offer::Taken(block);
+            return Offer::Taken(block.start);
         }
         self.count.raise(BLOCK_FRAMES);
         self.count.leave(0); // a race was lost: a walk that finds nothing now must not call this still
