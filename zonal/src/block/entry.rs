@@ -228,8 +228,8 @@ impl Entry {
 
     /// Isolates a block whose count is `count` still; refused if it changed or is isolated already.
     pub(crate) fn isolate(&self, count: u64) -> Result<(), Snapshot> {
-        // AcqRel: joins the block's history as every claim does; no other word is published by it.
-        self.update(Ordering::AcqRel, |now| {
+        // Relaxed: publishes nothing and acts on the count alone; an exchange does not break what others released here.
+        self.update(Ordering::Relaxed, |now| {
             (!now.is_isolated() && !now.is_tentative() && now.count() == count).then_some(now.0 | ISOLATED)
         })
         .map(|_| ())
@@ -237,7 +237,8 @@ impl Entry {
 
     /// Ends isolation. The entry as it was left: its count is what the zone's count must be raised by.
     pub(crate) fn unisolate(&self) -> Raise {
-        // SeqCst: as in `raise`, hints are looked at next.
+        // Acquire: the bits of what was freed meanwhile, which the hints are made from; partner: `raise`. SeqCst: as
+        // there, hints are looked at next.
         let outcome = self.update(Ordering::SeqCst, |now| now.is_isolated().then_some(now.0 & !ISOLATED));
         outcome.map_or(Raise::Refused, |(_, new)| Raise::Done(Snapshot(new)))
     }

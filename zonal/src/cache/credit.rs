@@ -45,10 +45,10 @@ impl Credit {
         Self(AtomicU64::new(0))
     }
 
-    /// Frames to be claimed here now. SeqCst: between two readings of the hints' guard.
+    /// Frames to be claimed here now. Relaxed: whoever acts on them does so by compare-exchange.
     #[inline]
     pub(crate) fn frames(&self) -> u64 {
-        self.0.load(Ordering::SeqCst) & FRAMES
+        self.0.load(Ordering::Relaxed) & FRAMES
     }
 
     /// Claims `want` frames if there are as many. Retries only after another's step on this word.
@@ -57,9 +57,9 @@ impl Credit {
     pub(crate) fn spend(&self, want: u64) -> bool {
         let mut now = self.0.load(Ordering::Relaxed); // Relaxed: the exchange decides
         while now & FRAMES >= want {
-            // Release: after the `enter` of the transit word, as `ZoneCount::claim`. The frames behind the number are
-            // ordered by their block's entry.
-            match self.0.compare_exchange_weak(now, now - want, Ordering::Release, Ordering::Relaxed) {
+            // Release: after the `enter` of the transit word; partner: the barrier of a walk about to fail (`slow.rs`).
+            // Acquire: the block's count that was raised before; partner: `add`.
+            match self.0.compare_exchange_weak(now, now - want, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(seen) => now = seen,
             }
@@ -72,7 +72,8 @@ impl Credit {
     pub(crate) fn add(&self, frames: u64, most: u64) -> Added {
         let mut now = self.0.load(Ordering::Relaxed); // Relaxed: the exchange decides
         while (now & FRAMES) + frames <= most {
-            // SeqCst: before the load of the hint that follows where the word is not hinted; partner: `unhint`.
+            // Release: the block's count; partner: `spend`, `collect`. SeqCst: before the load of the hint that follows
+            // where the word is not hinted; partner: `unhint`.
             match self.0.compare_exchange_weak(now, now + frames, Ordering::SeqCst, Ordering::Relaxed) {
                 Ok(_) if now & HINTED != 0 || planted(Mutant::CreditUnhinted) => return Added::Hinted,
                 Ok(_) => return Added::Unhinted(HintEpoch(now & EPOCH)),
@@ -86,7 +87,7 @@ impl Credit {
     #[must_use]
     pub(crate) fn collect(&self, frames: u64) -> bool {
         let now = self.0.load(Ordering::Relaxed); // Relaxed: the exchange decides
-        // AcqRel: as `spend`; what the adders wrote is ordered by their blocks' entries.
+        // AcqRel: as `spend`.
         now & FRAMES == frames
             && self.0.compare_exchange(now, now - frames, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
@@ -112,7 +113,7 @@ impl Credit {
     /// somebody is about to say that it is set.
     #[must_use]
     pub(crate) fn unhint(&self) -> bool {
-        let now = self.0.load(Ordering::SeqCst);
+        let now = self.0.load(Ordering::Relaxed); // Relaxed: the exchange decides
         let next = (now & EPOCH).wrapping_add(1 << EPOCH_SHIFT) & EPOCH;
         // SeqCst: after the clear of the hint, before any add that finds the word not hinted; partner: `add`.
         now & (HINTED | FRAMES) == HINTED

@@ -1,10 +1,12 @@
 //! A zone's count and its transit word.
 
+use crate::block::entry::{Claim, Entry, Raise};
 use crate::block::row::Row;
 use crate::cache::word::{Slot, SlotWord};
-use crate::frame::{GroupIndex, Order};
+use crate::frame::{GroupIndex, Order, ZoneId};
 use crate::models::explore::{exhaustively, race};
 use crate::sync::load_barrier;
+use crate::topology::Kind;
 use crate::zone::count::ZoneCount;
 
 const GROUP: GroupIndex = GroupIndex(0);
@@ -119,6 +121,26 @@ fn loom_count_a_claim_given_back_is_never_invisible() {
                     moving.count.raise(1);
                 }
                 moving.count.leave(1);
+            },
+        );
+    });
+}
+
+/// Who claims on the count finds the frames in the block whose free raised it.
+#[test]
+fn loom_count_a_claim_finds_the_block_that_was_raised() {
+    exhaustively(|| {
+        let full = Entry::new(ZoneId(0), Kind::Movable, 2);
+        assert!(matches!(full.claim(ZoneId(0), 2, 2, None), Claim::Got(..)));
+        race(
+            (ZoneCount::new(0), full),
+            |(count, entry)| {
+                assert!(matches!(entry.raise(1), Raise::Done(_)));
+                count.raise(1);
+            },
+            |(count, entry)| {
+                let claimed = count.claim(1, 1, 0).is_ok();
+                assert!(!claimed || entry.claim(ZoneId(0), 1, 1, None) != Claim::Refused);
             },
         );
     });

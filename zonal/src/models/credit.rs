@@ -1,11 +1,17 @@
 //! A credit, its hint, and whoever collects it.
 
+use std::sync::Arc;
 use std::vec::Vec;
 
+use crate::block::entry::{Claim, Entry, Raise};
 use crate::cache::credit::{Added, Credit};
+use crate::cache::word::{Slot, SlotWord};
+use crate::frame::{GroupIndex, ZoneId};
 use crate::hint::{HintTree, words_for};
-use crate::models::explore::{bounded, exhaustively, race};
-use crate::sync::{AtomicU64, Ordering};
+use crate::models::explore::{bounded, exhaustively, on_cpu, race};
+use crate::sync::{AtomicU64, Ordering, load_barrier};
+use crate::topology::Kind;
+use crate::zone::count::ZoneCount;
 
 const MOST: u64 = 8;
 
@@ -147,5 +153,91 @@ fn loom_credit_a_late_note_is_not_believed() {
             },
         );
         bank.assert_whole(2);
+    });
+}
+
+/// A credit, the block whose frees are in it, and the zone's count.
+struct Funded {
+    credit: Credit,
+    entry: Entry,
+    count: ZoneCount,
+}
+
+impl Funded {
+    /// A block of two frames, both allocated.
+    fn new() -> Self {
+        let entry = Entry::new(ZoneId(0), Kind::Movable, 2);
+        assert!(matches!(entry.claim(ZoneId(0), 2, 2, None), Claim::Got(..)));
+        Self { credit: Credit::new(), entry, count: ZoneCount::new(0) }
+    }
+
+    fn free(&self) {
+        assert!(matches!(self.entry.raise(1), Raise::Done(_)));
+        let _ = self.credit.add(1, MOST);
+    }
+
+    fn assert_found(&self) {
+        let found = self.entry.claim(ZoneId(0), 1, 1, None) != Claim::Refused;
+        assert!(found, "a claim on the credit finds no frame");
+    }
+}
+
+/// Who spends a credit finds the frames in the block whose free filled it.
+#[test]
+fn loom_credit_a_claim_finds_the_block_that_was_raised() {
+    exhaustively(|| {
+        race(Funded::new(), Funded::free, |funded| {
+            if funded.credit.spend(1) {
+                funded.assert_found();
+            }
+        });
+    });
+}
+
+/// So does who claims on the count what another collected.
+#[test]
+fn loom_credit_a_collected_claim_finds_the_block_that_was_raised() {
+    exhaustively(|| {
+        let funded = Arc::new(Funded::new());
+        let (freeing, collecting) = (Arc::clone(&funded), Arc::clone(&funded));
+        let freer = on_cpu(1, move || freeing.free());
+        let collector = on_cpu(2, move || {
+            let frames = collecting.credit.frames();
+            if frames > 0 && collecting.credit.collect(frames) {
+                collecting.count.raise(frames);
+            }
+        });
+        if funded.count.claim(1, 1, 0).is_ok() {
+            funded.assert_found();
+        }
+        freer.join().expect("it ran");
+        collector.join().expect("it ran");
+    });
+}
+
+/// Frames on their way from a credit into a word are seen in one of them, or in the transit word.
+#[test]
+fn loom_credit_a_claim_is_never_invisible() {
+    exhaustively(|| {
+        let funded = Funded::new();
+        funded.free();
+        race(
+            (funded, SlotWord::new()),
+            |(funded, word)| {
+                let before = funded.count.transit();
+                let seen = funded.credit.frames() > 0 || word.load().mask() != 0;
+                load_barrier();
+                let after = funded.count.transit();
+                let still = before.frames() == 0 && after == before;
+                assert!(seen || !still, "a frame passed unseen");
+            },
+            |(funded, word)| {
+                funded.count.enter(1);
+                if funded.credit.spend(1) {
+                    assert!(word.exchange(Slot::EMPTY, Slot::new(GroupIndex(0), 1)));
+                }
+                funded.count.leave(1);
+            },
+        );
     });
 }

@@ -266,7 +266,11 @@ fn loom_entry_unisolation_shows_what_was_freed_meanwhile() {
             Raise::Refused => panic!("an isolated block takes frees"),
         };
         let open = |block: &OneBlock| match block.entry.unisolate() {
-            Raise::Done(after) => after.count(),
+            Raise::Done(after) => {
+                // What it counts it finds, to hint it.
+                assert!(after.count() < BLOCK_FRAMES || block.bitmap.row(0).load() & 1 == 1);
+                after.count()
+            }
             Raise::Refused => panic!("it was isolated"),
         };
         let (block, landed_isolated, counted) = race(block, free, open);

@@ -63,8 +63,8 @@ impl ZoneCount {
                 return Err(above);
             }
             // Release: after the `enter` of the transit word; partner: the barrier of a walk about to fail (`slow.rs`).
-            // The frames behind the number are ordered by their block's entry.
-            match self.free.compare_exchange_weak(free, free - frames, Ordering::Release, Ordering::Relaxed) {
+            // Acquire: the block's count that was raised before this one; partner: `raise`.
+            match self.free.compare_exchange_weak(free, free - frames, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return Ok(frames),
                 Err(now) => free = now,
             }
@@ -74,7 +74,8 @@ impl ZoneCount {
     /// Adds frames whose blocks' counts have been raised already.
     #[inline]
     pub(crate) fn raise(&self, frames: u64) {
-        // SeqCst: before the `leave` of the same operation, which a walker about to fail compares.
+        // Release: the block's count; partner: `claim`. SeqCst: before the `leave` of the same operation, which a walker
+        // about to fail compares.
         self.free.fetch_add(frames, Ordering::SeqCst);
     }
 
