@@ -12,6 +12,8 @@ pub(super) enum BenchName {
     Cas,
     /// Two of them, the second hanging on the first: a bit of a word found, cleared and set again.
     CasPair,
+    /// The same, each in a call of its own that finds the word by the number of its CPU.
+    CpuPair,
     /// One allocation and its free, in a loop.
     Pair,
     /// 65,536 frames allocated one by one.
@@ -32,6 +34,7 @@ impl BenchName {
         match self {
             Self::Cas => "cas",
             Self::CasPair => "cas-pair",
+            Self::CpuPair => "cpu-pair",
             Self::Pair => "pair",
             Self::HoldAlloc => "hold-alloc",
             Self::HoldFree => "hold-free",
@@ -45,7 +48,7 @@ impl BenchName {
     pub(super) const fn unit(self) -> &'static str {
         match self {
             Self::Cas => "load + locked compare-exchange",
-            Self::CasPair => "bit cleared + set",
+            Self::CasPair | Self::CpuPair => "bit cleared + set",
             Self::Pair => "alloc + free",
             Self::HoldAlloc => "alloc",
             Self::HoldFree | Self::HoldFreeRandom => "free",
@@ -63,7 +66,7 @@ impl BenchName {
 
     /// Whether it is the processor that is timed, on no machine of ours.
     pub(super) const fn is_limit(self) -> bool {
-        matches!(self, Self::Cas | Self::CasPair)
+        matches!(self, Self::Cas | Self::CasPair | Self::CpuPair)
     }
 
     /// Whether runs of other orders than 0 can be asked for.

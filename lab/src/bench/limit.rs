@@ -4,7 +4,9 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use zonal::Pfn;
+use anyhow::Result;
+use zonal::{Pfn, Platform};
+use zonal_linux::{CpuSource, Machine, Simulation};
 
 use super::workload::{Checked, Timed, Units, Workload};
 use super::wrong::Wrong;
@@ -23,20 +25,8 @@ pub(super) enum Step {
     Cas,
     /// The lowest bit is found, cleared, and set again: two of them, the second of a value that hangs on the first.
     CasPair,
-}
-
-impl Step {
-    /// Does it `steps` times.
-    #[inline]
-    fn repeat(self, word: &AtomicU64, steps: u64) -> Result<(), Wrong> {
-        match self {
-            Self::Cas => (0..steps).try_for_each(|_| change(word, |now| now ^ 1).map(drop)),
-            Self::CasPair => (0..steps).try_for_each(|_| {
-                let taken = change(word, |now| now & now.wrapping_sub(1))?.trailing_zeros();
-                change(word, |now| now | 1u64.wrapping_shl(taken)).map(drop)
-            }),
-        }
-    }
+    /// The same, each of the two finding the word by the number of the CPU it runs on, in a call of its own.
+    CpuPair,
 }
 
 /// Changes a word that this thread alone uses; returns what it held.
@@ -48,15 +38,61 @@ fn change(word: &AtomicU64, new: impl Fn(u64) -> u64) -> Result<u64, Wrong> {
     word.compare_exchange(now, new(now), Ordering::AcqRel, Ordering::Relaxed).map_err(|_| Wrong::WordChanged)
 }
 
+/// Takes the lowest bit of a word and says which it was.
+#[inline]
+fn take(word: &AtomicU64) -> Result<u32, Wrong> {
+    Ok(change(word, |now| now & now.wrapping_sub(1))?.trailing_zeros())
+}
+
+/// Puts a bit back.
+#[inline]
+fn put(word: &AtomicU64, bit: u32) -> Result<(), Wrong> {
+    change(word, |now| now | 1u64.wrapping_shl(bit)).map(drop)
+}
+
 /// Each thread changes its own word.
 pub(super) struct Limit {
     words: Vec<Word>,
     step: Step,
+    /// Where the CPU's number comes from: the allocator's own source, on a machine that is not used otherwise.
+    cpus: Simulation,
 }
 
 impl Limit {
-    pub(super) fn new(step: Step, threads: u16) -> Self {
-        Self { words: (0..threads).map(|_| Word(AtomicU64::new(u64::MAX))).collect(), step }
+    pub(super) fn new(step: Step, threads: u16) -> Result<Self> {
+        // CPUs are numbered from 0 on: a word for each that may run a thread.
+        let words = std::thread::available_parallelism()?.get().max(usize::from(threads));
+        Ok(Self {
+            words: (0..words).map(|_| Word(AtomicU64::new(u64::MAX))).collect(),
+            step,
+            cpus: Simulation::build(&Machine::uniform(1, 1 << 27, 1)?, CpuSource::Thread)?,
+        })
+    }
+
+    /// This CPU's word.
+    #[inline]
+    fn here(&self) -> Result<&AtomicU64, Wrong> {
+        self.words.get(self.cpus.allocator().platform().cpu()).map(|word| &word.0).ok_or(Wrong::Thread)
+    }
+
+    #[inline(never)]
+    fn take_here(&self) -> Result<u32, Wrong> {
+        take(self.here()?)
+    }
+
+    #[inline(never)]
+    fn put_here(&self, bit: u32) -> Result<(), Wrong> {
+        put(self.here()?, bit)
+    }
+
+    /// Does the step `steps` times.
+    #[inline]
+    fn repeat(&self, word: &AtomicU64, steps: u64) -> Result<(), Wrong> {
+        match self.step {
+            Step::Cas => (0..steps).try_for_each(|_| change(word, |now| now ^ 1).map(drop)),
+            Step::CasPair => (0..steps).try_for_each(|_| put(word, take(word)?)),
+            Step::CpuPair => (0..steps).try_for_each(|_| self.put_here(self.take_here()?)),
+        }
     }
 }
 
@@ -65,7 +101,7 @@ impl Workload for Limit {
         let word = &self.words.get(thread).ok_or(Wrong::Thread)?.0;
         let steps = units.0 * STEPS;
         let start = Instant::now();
-        self.step.repeat(word, steps)?;
+        self.repeat(word, steps)?;
         Ok(Timed { elapsed: start.elapsed(), operations: steps })
     }
 

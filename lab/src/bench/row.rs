@@ -40,8 +40,9 @@ impl Row {
         let Case { threads, cpus, order, .. } = case;
         let setup = &Setup { threads, cpus, order };
         let workload: Box<dyn Workload> = match case.bench {
-            BenchName::Cas => Box::new(Limit::new(Step::Cas, threads)),
-            BenchName::CasPair => Box::new(Limit::new(Step::CasPair, threads)),
+            BenchName::Cas => Box::new(Limit::new(Step::Cas, threads)?),
+            BenchName::CasPair => Box::new(Limit::new(Step::CasPair, threads)?),
+            BenchName::CpuPair => Box::new(Limit::new(Step::CpuPair, threads)?),
             BenchName::Pair => Box::new(Pair::<Zonal>::build(setup)?),
             BenchName::HoldAlloc => Box::new(Hold::<Zonal>::build(setup, Phase::Alloc)?),
             BenchName::HoldFree => Box::new(Hold::<Zonal>::build(setup, Phase::Free)?),
@@ -197,7 +198,7 @@ mod tests {
     #[test]
     fn the_median_is_a_sample() {
         let case = crate::bench::plan::UNIT;
-        let mut row = Row::of(case, Box::new(Limit::new(Step::Cas, 1))).unwrap();
+        let mut row = Row::of(case, Box::new(Limit::new(Step::Cas, 1).unwrap())).unwrap();
         assert!(row.figures().is_none());
         row.samples = vec![9.0, 1.0, 5.0];
         let Figures { ns, min, max } = row.figures().unwrap();

@@ -128,3 +128,23 @@ fn loom_hint_clears_meet_at_the_parent() {
         hinted.assert_settled();
     });
 }
+
+/// The same in a tree of one level, where a search has no parent to tell it that a bit was cleared for a moment.
+#[test]
+fn loom_hint_a_settled_search_of_one_level_missed_nothing() {
+    exhaustively(|| {
+        let words: Vec<AtomicU64> = (0..words_for(1)).map(|_| AtomicU64::new(0)).collect();
+        let tree = HintTree::new(words.leak(), 1);
+        tree.set(0);
+        race(
+            tree,
+            |tree| {
+                let stamp = tree.stamp();
+                let found = tree.search(0);
+                assert!(found.is_some() || !tree.settled(stamp), "an empty search was wrong and trusted");
+            },
+            // It saw the index unusable, before.
+            |tree| tree.clear(0, || true),
+        );
+    });
+}
