@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn the_bare_run_has_every_row_of_the_table_once() {
         let rows = printed("");
-        assert_eq!(rows.len(), 4 + 12 + 10);
+        assert_eq!(rows.len(), 6 + 12 + 10);
         for order in [0, 3, 9] {
             for (threads, cpus) in [(1, 2), (2, 2), (1, 128), (2, 128)] {
                 let row = format!("pair zonal order {order} threads {threads} cpus {cpus}");
