@@ -26,7 +26,7 @@ use crate::ledger::Ledger;
 use crate::output::{Format, Verdict, explain, print_json};
 use crate::picture::Scene;
 use crate::plan::Plan;
-use crate::progress::Progress;
+use crate::progress::{Progress, Unit};
 use crate::trace::{self, Fault, Recording};
 use engine::{Engine, Tally};
 use report::Report;
@@ -122,7 +122,7 @@ fn perform<P: Platform + Sync, S: Stamps>(
 ) -> Result<Outcome> {
     let stopwatch = Stopwatch::new();
     let engine = Engine::new(allocator, stamps, plan, setting, &stopwatch);
-    let progress = Progress::new(plan.ops.len());
+    let progress = Progress::new(plan.ops.len(), Unit::Operations);
     let shares = threads::shares(plan, threads);
     let recorded = engine
         .recorded(&shares, &progress)

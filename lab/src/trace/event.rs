@@ -1,6 +1,6 @@
 //! What one line of a recording says.
 
-use zonal::{Gfp, Order, Pfn};
+use zonal::{Gfp, MAX_FRAMES, Order, Pfn};
 
 /// A line, understood.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,6 +58,11 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// The run from frame `pfn`, unless it ends outside the physical space.
+    pub(super) fn new(pfn: u64, order: Order) -> Option<Self> {
+        (pfn <= MAX_FRAMES - order.frames()).then(|| Self { first: Pfn::new(pfn), order })
+    }
+
     /// First frame behind the run.
     pub(crate) fn end(self) -> Pfn {
         self.first.add(self.order.frames())

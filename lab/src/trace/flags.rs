@@ -1,4 +1,4 @@
-//! `gfp_flags=` as tracers print it, to flags our allocator takes.
+//! `gfp_flags` as tracers print and number them, to flags our allocator takes.
 //!
 //! What decides zone, kind and node is kept; flags about the content (zeroing) are dropped, because the replay measures
 //! the allocator and not `memset`. Names and numbers that mean nothing here are passed over. Invariant: the result is
@@ -12,8 +12,12 @@ const CONTENT: Gfp = Gfp::ZERO.union(Gfp::ZEROTAGS);
 const KINDS: Gfp = Gfp::MOVABLE.union(Gfp::RECLAIMABLE);
 
 /// The flags of a recorded request. Its migratetype decides the kind where the names do not.
-pub(crate) fn decode(text: &[u8], migratetype: Option<u64>) -> Gfp {
-    let named = text.split(|&byte| byte == b'|').filter_map(flag).fold(Gfp::empty(), Gfp::union);
+pub(super) fn decode(text: &[u8], migratetype: Option<u64>) -> Gfp {
+    settle(text.split(|&byte| byte == b'|').filter_map(flag).fold(Gfp::empty(), Gfp::union), migratetype)
+}
+
+/// The flags of a request that named these. Its migratetype decides the kind where they do not.
+pub(super) fn settle(named: Gfp, migratetype: Option<u64>) -> Gfp {
     let gfp = named.difference(CONTENT);
     let kind = match migratetype {
         Some(1) => Gfp::MOVABLE,
@@ -30,7 +34,7 @@ pub(crate) fn decode(text: &[u8], migratetype: Option<u64>) -> Gfp {
 }
 
 /// One name, with or without the underscores of newer kernels.
-fn flag(name: &[u8]) -> Option<Gfp> {
+pub(super) fn flag(name: &[u8]) -> Option<Gfp> {
     let name = name.strip_prefix(b"__").unwrap_or(name).strip_prefix(b"GFP_")?;
     Some(match name {
         b"ATOMIC" => Gfp::ATOMIC,

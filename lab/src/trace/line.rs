@@ -5,10 +5,10 @@
 //! entry is known by its time. Reads bytes, for tasks may call themselves anything; never allocates for a good line.
 
 use memchr::memmem;
-use zonal::{MAX_FRAMES, Order, Pfn};
+use zonal::{Order, Pfn};
 
 use super::event::{Entries, Event, Line, Loss, Run};
-use super::fault::LineFault;
+use super::fault::EventFault;
 use super::flags;
 
 /// How the page allocator's events begin.
@@ -32,7 +32,7 @@ const HEADER: &[u8] = b"entries-in-buffer/entries-written:";
 const PERF_RECORD: &[u8] = b"PERF_RECORD_";
 
 /// Understands one line, without its line feed.
-pub(crate) fn parse(line: &[u8]) -> Result<Line, LineFault> {
+pub(crate) fn parse(line: &[u8]) -> Result<Line, EventFault> {
     if line.first() == Some(&b'#') {
         return header(line);
     }
@@ -51,9 +51,9 @@ pub(crate) fn parse(line: &[u8]) -> Result<Line, LineFault> {
     }
 }
 
-fn header(line: &[u8]) -> Result<Line, LineFault> {
+fn header(line: &[u8]) -> Result<Line, EventFault> {
     let Some(at) = memmem::find(line, HEADER) else { return Ok(Line::Nothing) };
-    let wrong = || LineFault::Header(text(line));
+    let wrong = || EventFault::Header(text(line));
     let counts = tokens(&line[at + HEADER.len()..]).next().ok_or_else(wrong)?;
     let slash = memchr::memchr(b'/', counts).ok_or_else(wrong)?;
     let in_buffer = decimal(&counts[..slash]).ok_or_else(wrong)?;
@@ -71,7 +71,7 @@ fn page_event(line: &[u8]) -> Option<(&[u8], &[u8])> {
     })
 }
 
-fn page(name: &[u8], fields: &[u8]) -> Result<Event, LineFault> {
+fn page(name: &[u8], fields: &[u8]) -> Result<Event, EventFault> {
     match name {
         b"mm_page_alloc" => alloc(name, fields),
         b"mm_page_free" => Ok(Event::Free(run(name, &Fields::of(name, fields)?)?)),
@@ -79,7 +79,7 @@ fn page(name: &[u8], fields: &[u8]) -> Result<Event, LineFault> {
     }
 }
 
-fn alloc(name: &[u8], fields: &[u8]) -> Result<Event, LineFault> {
+fn alloc(name: &[u8], fields: &[u8]) -> Result<Event, EventFault> {
     let fields = Fields::of(name, fields)?;
     if fields.page.is_some_and(is_nil) {
         required(name, "order", fields.order)?;
@@ -97,7 +97,7 @@ fn alloc(name: &[u8], fields: &[u8]) -> Result<Event, LineFault> {
 }
 
 /// An entry that is not about a page: `name: ...` or `system:name: ...`, or a function's name.
-fn other(said: &[u8]) -> Result<Event, LineFault> {
+fn other(said: &[u8]) -> Result<Event, EventFault> {
     let word = tokens(said).next().unwrap_or_default();
     let Some(name) = word.strip_suffix(b":") else { return Ok(Event::Foreign) };
     let of_kmem = name.strip_prefix(b"kmem:");
@@ -148,7 +148,7 @@ struct Fields<'l> {
 }
 
 impl<'l> Fields<'l> {
-    fn of(event: &[u8], text: &'l [u8]) -> Result<Self, LineFault> {
+    fn of(event: &[u8], text: &'l [u8]) -> Result<Self, EventFault> {
         let mut fields = Self::default();
         for word in tokens(text) {
             let Some(equals) = memchr::memchr(b'=', word) else { continue };
@@ -167,27 +167,28 @@ impl<'l> Fields<'l> {
     }
 }
 
-fn run(event: &[u8], fields: &Fields<'_>) -> Result<Run, LineFault> {
+fn run(event: &[u8], fields: &Fields<'_>) -> Result<Run, EventFault> {
     let value = required(event, "pfn", fields.pfn)?;
     let order = required(event, "order", fields.order)?;
     let pfn = number(value).ok_or_else(|| not_a_number(event, "pfn", value))?;
-    if pfn > MAX_FRAMES - order.frames() {
-        return Err(LineFault::PfnTooHigh { event: text(event), value: text(value), order: order.get() });
-    }
-    Ok(Run { first: Pfn::new(pfn), order })
+    Run::new(pfn, order).ok_or_else(|| EventFault::PfnTooHigh {
+        event: text(event),
+        value: text(value),
+        order: order.get(),
+    })
 }
 
-fn required<T>(event: &[u8], field: &'static str, value: Option<T>) -> Result<T, LineFault> {
-    value.ok_or_else(|| LineFault::Missing { event: text(event), field })
+fn required<T>(event: &[u8], field: &'static str, value: Option<T>) -> Result<T, EventFault> {
+    value.ok_or_else(|| EventFault::Missing { event: text(event), field })
 }
 
-fn order(event: &[u8], key: &[u8], value: &[u8]) -> Result<Order, LineFault> {
+fn order(event: &[u8], key: &[u8], value: &[u8]) -> Result<Order, EventFault> {
     let order = decimal(value).and_then(|order| u8::try_from(order).ok()).and_then(Order::new);
-    order.ok_or_else(|| LineFault::Order { event: text(event), field: text(key), value: text(value) })
+    order.ok_or_else(|| EventFault::Order { event: text(event), field: text(key), value: text(value) })
 }
 
-fn not_a_number(event: &[u8], field: &'static str, value: &[u8]) -> LineFault {
-    LineFault::NotANumber { event: text(event), field, value: text(value) }
+fn not_a_number(event: &[u8], field: &'static str, value: &[u8]) -> EventFault {
+    EventFault::NotANumber { event: text(event), field, value: text(value) }
 }
 
 /// `(nil)` and `(null)`, or nothing but zeroes.

@@ -1,63 +1,122 @@
-//! The text of a recording, whatever it is packed in. What a file is, its first bytes say, never its name.
+//! What a recording is packed in. What a file is, its first bytes say, never its name.
 //!
-//! The text is streamed: nothing here holds more than one buffer a layer. Invariant: the end of the text is reported
-//! only when every archive around it ended with its own end mark.
+//! A text is streamed: nothing here holds more than one buffer a layer. perf.data keeps the description of its fields
+//! behind its data and is read with seeks; if it is packed, or comes from a pipe, it is unpacked into a temporary file
+//! without a name. Invariant: the end of a text is reported, and perf.data handed on, only when every archive around it
+//! ended with its own end mark.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Chain, Cursor, ErrorKind, Read};
+use std::io::{BufRead, BufReader, Chain, Cursor, ErrorKind, Read, Write};
 use std::path::Path;
 
+use flate2::bufread::MultiGzDecoder;
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
 
 use super::fault::Reason;
+use crate::progress::Watched;
 
 /// Bytes buffered a layer.
 const BUFFER: usize = 256 << 10;
 /// Archives inside each other that are opened.
 const LAYERS: usize = 4;
-/// Memory one decoder may use; `xz -9` needs 65 MiB.
+/// Memory one xz decoder may use; `xz -9` needs 65 MiB.
 const DECODER_MEMORY: u64 = 2 << 30;
+/// The widest window of a zst archive, as a power of two; `zstd --ultra --long=31` needs it.
+const ZST_WINDOW_LOG: u32 = 31;
 /// The longest magic below.
 const MAGIC: usize = 10;
 
 /// Formats known by their first bytes.
-const UNSUPPORTED: [(&[u8], &str); 7] = [
-    (b"PERFILE2", "perf.data"),
+const UNSUPPORTED: [(&[u8], &str); 4] = [
     (b"2ELIFREP", "perf.data of the other byte order"),
-    (b"\x1f\x8b", "a gzip archive (.gz)"),
-    (b"\x28\xb5\x2f\xfd", "a Zstandard archive (.zst)"),
     (b"BZh", "a bzip2 archive (.bz2)"),
     (b"PK\x03\x04", "a zip archive"),
     (b"\x17\x08\x44tracing", "trace-cmd's binary trace.dat"),
 ];
+const PERF_DATA: &[u8] = b"PERFILE2";
+const GZ: &[u8] = b"\x1f\x8b";
 const XZ: &[u8] = b"\xfd7zXZ\x00";
+const ZST: &[u8] = b"\x28\xb5\x2f\xfd";
+/// A frame of zst that says nothing, behind its first byte `0x50..=0x5f`.
+const ZST_SKIPPABLE: &[u8] = b"\x2a\x4d\x18";
 
-/// The text of `path`, unpacked as it is read.
-pub(crate) fn open(path: &Path) -> Result<Box<dyn BufRead>, Reason> {
+/// A recording, unpacked.
+pub(super) enum Source {
+    /// Perhaps text.
+    Text(Box<dyn BufRead>),
+    /// A file that `perf record` wrote.
+    PerfData(File),
+}
+
+/// What is in `path`.
+pub(super) fn open(path: &Path) -> Result<Source, Reason> {
     let file = File::open(path).map_err(Reason::Unreadable)?;
-    unpack(Box::new(BufReader::with_capacity(BUFFER, file)))
+    let metadata = file.metadata().map_err(Reason::Unreadable)?;
+    let length = metadata.is_file().then_some(metadata.len());
+    let same = file.try_clone().map_err(Reason::Unreadable)?;
+    let reader = BufReader::with_capacity(BUFFER, Watched::new(file, length));
+    unpack(Box::new(reader), length.map(|_| same))
 }
 
-/// The text of bytes in memory.
-pub(crate) fn open_bytes(bytes: &'static [u8]) -> Result<Box<dyn BufRead>, Reason> {
-    unpack(Box::new(bytes))
+/// What is in bytes in memory.
+pub(super) fn open_bytes(bytes: &'static [u8]) -> Result<Source, Reason> {
+    unpack(Box::new(bytes), None)
 }
 
-fn unpack(mut layer: Box<dyn BufRead>) -> Result<Box<dyn BufRead>, Reason> {
+/// Opens archives until there is none. `seekable` is the file that the outermost layer reads, if it can be read twice.
+fn unpack(mut layer: Box<dyn BufRead>, mut seekable: Option<File>) -> Result<Source, Reason> {
     for _ in 0..LAYERS {
         let (magic, whole) = peek(layer).map_err(read_fault)?;
         if let Some((_, format)) = UNSUPPORTED.iter().find(|(start, _)| magic.starts_with(start)) {
             return Err(Reason::Unsupported(format));
         }
-        if !magic.starts_with(XZ) {
-            return Ok(Box::new(whole));
+        if magic.starts_with(PERF_DATA) {
+            return Ok(Source::PerfData(seekable.map_or_else(|| spool(whole), Ok)?));
         }
-        let stream = Stream::new_stream_decoder(DECODER_MEMORY, CONCATENATED)
-            .map_err(|error| Reason::CorruptArchive(error.into()))?;
-        layer = Box::new(BufReader::with_capacity(BUFFER, XzDecoder::new_stream(whole, stream)));
+        layer = match Archive::of(&magic) {
+            None => return Ok(Source::Text(Box::new(whole))),
+            Some(archive) => Box::new(BufReader::with_capacity(BUFFER, archive.decoder(whole)?)),
+        };
+        seekable = None;
     }
     Err(Reason::NestedArchives(LAYERS))
+}
+
+/// Archives that are opened. Several of one kind, one after the other, are one, as for the programs that make them.
+enum Archive {
+    Gz,
+    Xz,
+    Zst,
+}
+
+impl Archive {
+    fn of(magic: &[u8]) -> Option<Self> {
+        let skippable = |magic: &[u8]| matches!(magic.split_first(), Some((0x50..=0x5f, rest)) if rest.starts_with(ZST_SKIPPABLE));
+        match magic {
+            _ if magic.starts_with(GZ) => Some(Self::Gz),
+            _ if magic.starts_with(XZ) => Some(Self::Xz),
+            _ if magic.starts_with(ZST) || skippable(magic) => Some(Self::Zst),
+            _ => None,
+        }
+    }
+
+    fn decoder(self, packed: impl BufRead + 'static) -> Result<Box<dyn Read>, Reason> {
+        Ok(match self {
+            Self::Gz => Box::new(MultiGzDecoder::new(packed)),
+            Self::Xz => {
+                let stream = Stream::new_stream_decoder(DECODER_MEMORY, CONCATENATED)
+                    .map_err(|error| Reason::CorruptArchive(error.into()))?;
+                Box::new(XzDecoder::new_stream(packed, stream))
+            }
+            Self::Zst => {
+                let mut decoder =
+                    zstd::stream::read::Decoder::with_buffer(packed).map_err(Reason::CorruptArchive)?;
+                decoder.window_log_max(ZST_WINDOW_LOG).map_err(Reason::CorruptArchive)?;
+                Box::new(decoder)
+            }
+        })
+    }
 }
 
 /// The first bytes of a reader, and a reader of all of it.
@@ -69,11 +128,25 @@ fn peek<R: BufRead>(mut reader: R) -> std::io::Result<Peeked<R>> {
     Ok((magic.clone(), Cursor::new(magic).chain(reader)))
 }
 
-/// What an error while reading means.
-pub(crate) fn read_fault(error: std::io::Error) -> Reason {
+/// Copies perf.data to where it can be read with seeks.
+fn spool(mut packed: impl BufRead) -> Result<File, Reason> {
+    let mut file = tempfile::tempfile().map_err(Reason::NoRoom)?;
+    loop {
+        let bytes = packed.fill_buf().map_err(read_fault)?;
+        let length = bytes.len();
+        if length == 0 {
+            return Ok(file);
+        }
+        file.write_all(bytes).map_err(Reason::NoRoom)?;
+        packed.consume(length);
+    }
+}
+
+/// What an error while reading means. Decoders make their errors themselves, a file's come from the system.
+pub(super) fn read_fault(error: std::io::Error) -> Reason {
     match error.kind() {
         ErrorKind::UnexpectedEof => Reason::CutArchive,
-        ErrorKind::InvalidData | ErrorKind::InvalidInput => Reason::CorruptArchive(error),
-        _ => Reason::Unreadable(error),
+        _ if error.raw_os_error().is_some() => Reason::Unreadable(error),
+        _ => Reason::CorruptArchive(error),
     }
 }

@@ -3,6 +3,7 @@
 
 mod bare;
 mod oracle;
+mod perf_data;
 mod recordings;
 mod refusals;
 mod support;

@@ -127,6 +127,13 @@ fn the_bundled_recording() {
 }
 
 #[test]
+fn the_text_beside_perf_data() {
+    compare(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/data/copy-files-start.perf-script.txt.xz"),
+    );
+}
+
+#[test]
 fn further_recordings() {
     let Some(folder) = std::env::var_os("ZONAL_RECORDINGS") else { return };
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());

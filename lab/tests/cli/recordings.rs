@@ -1,6 +1,6 @@
 //! Each rule of the replay on a recording made for it, with the exact figures.
 
-use crate::support::{file, replay, zonal};
+use crate::support::{file, gz, replay, xz, zonal, zst};
 use serde_json::{Value, json};
 
 /// The figures that depend on the recording alone, after a run that kept every promise.
@@ -10,7 +10,7 @@ fn counted(name: &str, text: &str) -> Value {
     figures(&run.object())
 }
 
-fn figures(object: &Value) -> Value {
+pub(crate) fn figures(object: &Value) -> Value {
     for clean in ["failed", "lost", "double"] {
         assert_eq!(object[clean], 0, "{clean} in {object}");
     }
@@ -183,15 +183,19 @@ fn several_files_are_one_recording() {
 #[test]
 fn formats_are_told_by_content() {
     let text = alloc(8, 1);
-    let mut packed = Vec::new();
-    std::io::Read::read_to_end(&mut liblzma::bufread::XzEncoder::new(text.as_bytes(), 6), &mut packed)
-        .unwrap();
     let expected = json!([1, 1, 0, 0, 0, 0, 0, 0, 2]);
-    assert_eq!(figures(&replay("packed.txt", &packed).object()), expected);
     assert_eq!(figures(&replay("plain.xz", &text).object()), expected);
-    // Two archives one after the other are one, as for xz itself.
-    let both = [packed.clone(), packed].concat();
-    assert_eq!(figures(&replay("both", both).object()), json!([2, 2, 0, 0, 0, 0, 1, 0, 2]));
+    assert_eq!(figures(&replay("nested.txt", gz(zst(xz(&text)))).object()), expected);
+    for (kind, packed) in [("xz", xz(&text)), ("gz", gz(&text)), ("zst", zst(&text))] {
+        assert_eq!(figures(&replay(&format!("packed-{kind}.txt"), &packed).object()), expected);
+        // Two archives one after the other are one, as for the programs themselves.
+        let both = [packed.clone(), packed].concat();
+        let object = replay(&format!("both-{kind}"), both).object();
+        assert_eq!(figures(&object), json!([2, 2, 0, 0, 0, 0, 1, 0, 2]));
+    }
+    // A frame of zst that says nothing, as parallel compressors put first.
+    let skippable = [b"\x50\x2a\x4d\x18\x02\0\0\0ok".as_slice(), &zst(&text)].concat();
+    assert_eq!(figures(&replay("skippable", skippable).object()), expected);
 }
 
 #[test]

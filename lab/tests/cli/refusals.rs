@@ -1,23 +1,9 @@
 //! Bad input and bad arguments: exit 2, and where and why; never a panic.
 
-use crate::support::{Run, replay, zonal};
+use crate::support::{gz, refused, replay, xz, zonal, zst};
 
 const ALLOC: &str =
     "x 1 [0] 5.0: kmem:mm_page_alloc: page=0x8 pfn=0x8 order=0 migratetype=0 gfp_flags=GFP_KERNEL\n";
-
-#[track_caller]
-fn refused(run: &Run, place: &str, reason: &str) {
-    assert_eq!(run.status, Some(2), "{}", run.stderr);
-    assert_eq!(run.stdout, "");
-    assert!(run.stderr.contains(place) && run.stderr.contains(reason), "{}", run.stderr);
-}
-
-fn packed(text: &str) -> Vec<u8> {
-    let mut packed = Vec::new();
-    std::io::Read::read_to_end(&mut liblzma::bufread::XzEncoder::new(text.as_bytes(), 6), &mut packed)
-        .unwrap();
-    packed
-}
 
 #[test]
 fn fewer_entries_than_promised() {
@@ -69,39 +55,41 @@ fn malformed_events() {
 
 #[test]
 fn nothing_to_replay() {
-    let reason = "no kmem event in the text";
+    let reason = "no kmem event in the recording";
     refused(&replay("empty", ""), "empty:1:", reason);
     refused(&replay("comments", "# tracer: nop\n#\n"), "comments:2:", reason);
     refused(&replay("prose", "Four score and seven years ago\n"), "prose:1:", reason);
     refused(&replay("foreign", "k-1 [0] ..... 5.0: sched_switch: a=1\n"), "foreign:1:", reason);
-    refused(&replay("empty.xz", packed("")), "empty.xz:1:", reason);
+    refused(&replay("empty.xz", xz("")), "empty.xz:1:", reason);
     refused(&replay("binary", vec![0xff; 100_000]), "binary:1:", "longer than 65536 bytes");
 }
 
 #[test]
 fn cut_and_corrupt_archives() {
-    let whole = packed(&ALLOC.repeat(5000));
-    for cut in [whole.len() - 1, whole.len() / 2, 40, 8] {
-        refused(&replay("cut", &whole[..cut]), "cut:", "the archive is cut");
+    let text = ALLOC.repeat(5000);
+    for (kind, whole) in [("xz", xz(&text)), ("gz", gz(&text)), ("zst", zst(&text))] {
+        for cut in [whole.len() - 1, whole.len() / 2, 40, 12] {
+            let name = format!("cut-{kind}");
+            refused(&replay(&name, &whole[..cut]), &format!("{name}:"), "the archive is cut");
+        }
+        let mut corrupt = whole;
+        let end = corrupt.len() - 2;
+        corrupt[end] ^= 0x55;
+        let name = format!("corrupt-{kind}");
+        refused(&replay(&name, corrupt), &format!("{name}:"), "the archive is corrupt");
     }
-    let mut corrupt = whole;
-    let middle = corrupt.len() / 2;
-    corrupt[middle] ^= 0x55;
-    refused(&replay("corrupt", corrupt), "corrupt:", "the archive is corrupt");
 }
 
 #[test]
 fn formats_that_are_not_read_are_named() {
     for (name, magic, format) in [
-        ("perf-data", b"PERFILE2\x68\0\0\0".as_slice(), "perf.data"),
-        ("gz", b"\x1f\x8b\x08\0", ".gz"),
-        ("zst", b"\x28\xb5\x2f\xfd\x04", ".zst"),
+        ("perf-data-swapped", b"2ELIFREP\0\0\0\0\0\0\0\x68".as_slice(), "perf.data of the other byte order"),
         ("bz2", b"BZh9", ".bz2"),
         ("trace-dat", b"\x17\x08\x44tracing6\0", "trace.dat"),
     ] {
         refused(&replay(name, magic), name, format);
     }
-    refused(&replay("perf-data-in-xz", packed("PERFILE2....")), "perf-data-in-xz:1:", "perf.data");
+    refused(&replay("swapped-in-xz", xz("2ELIFREP....")), "swapped-in-xz:1:", "perf.data");
 }
 
 #[test]

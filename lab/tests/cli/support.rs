@@ -1,6 +1,7 @@
 //! Runs the program as a user does, on texts written for the occasion.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -44,4 +45,40 @@ pub(crate) fn file(name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
 /// `zonal replay --json` of a text.
 pub(crate) fn replay(name: &str, bytes: impl AsRef<[u8]>) -> Run {
     zonal(&["replay", file(name, bytes).to_str().unwrap(), "--json"])
+}
+
+/// The run ended with exit status 2, said where and why, and printed nothing else.
+#[track_caller]
+pub(crate) fn refused(run: &Run, place: &str, reason: &str) {
+    assert_eq!(run.status, Some(2), "{}", run.stderr);
+    assert_eq!(run.stdout, "");
+    assert!(run.stderr.contains(place) && run.stderr.contains(reason), "{}", run.stderr);
+}
+
+/// An .xz archive of these bytes.
+pub(crate) fn xz(bytes: impl AsRef<[u8]>) -> Vec<u8> {
+    all(liblzma::bufread::XzEncoder::new(bytes.as_ref(), 6))
+}
+
+/// A .gz archive.
+pub(crate) fn gz(bytes: impl AsRef<[u8]>) -> Vec<u8> {
+    all(flate2::bufread::GzEncoder::new(bytes.as_ref(), flate2::Compression::default()))
+}
+
+/// A .zst archive with a checksum.
+pub(crate) fn zst(bytes: impl AsRef<[u8]>) -> Vec<u8> {
+    let mut encoder = zstd::stream::read::Encoder::with_buffer(bytes.as_ref(), 3).unwrap();
+    encoder.include_checksum(true).unwrap();
+    all(encoder)
+}
+
+/// What an .xz archive holds.
+pub(crate) fn unxz(bytes: &[u8]) -> Vec<u8> {
+    all(liblzma::bufread::XzDecoder::new(bytes))
+}
+
+fn all(mut reader: impl Read) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    reader.read_to_end(&mut bytes).unwrap();
+    bytes
 }
