@@ -2,7 +2,7 @@
 //!
 //! A header speaks for the lines up to the next header. Entries that were overwritten before the header was written,
 //! and entries dropped while the text was (a LOST line, which the header still promises), were lost by the tracer and
-//! not by the file: the input is complete. Invariant: a section passes if and only if
+//! not by the file: the input is complete. The same losses are counted twice by `perf record`, but once here. Invariant: a section passes if and only if
 //! `entries + lost in it >= promised`.
 
 use super::event::{Entries, Loss};
@@ -12,6 +12,8 @@ use super::fault::Reason;
 #[derive(Default, Debug)]
 pub(crate) struct Accounts {
     lost: u64,
+    /// The same losses, counted again.
+    recounted: u64,
     section: Option<Section>,
 }
 
@@ -38,6 +40,10 @@ impl Accounts {
         let events = match loss {
             Loss::Counted(events) => events,
             Loss::Unknown => 1,
+            Loss::Recounted(events) => {
+                self.recounted = self.recounted.saturating_add(events);
+                return;
+            }
         };
         self.lost = self.lost.saturating_add(events);
         if let Some(section) = &mut self.section {
@@ -58,7 +64,7 @@ impl Accounts {
     /// The text ends: how many events the tracer lost.
     pub(crate) fn end(mut self) -> Result<u64, Reason> {
         self.close()?;
-        Ok(self.lost)
+        Ok(self.lost.max(self.recounted))
     }
 
     fn close(&mut self) -> Result<(), Reason> {
@@ -96,6 +102,19 @@ mod tests {
         assert_eq!(accounts(3, 3, 1, &[Loss::Counted(2)]), Ok(2));
         assert_eq!(accounts(9, 9, 1, &[Loss::Unknown]), Ok(1));
         assert!(accounts(9, 9, 1, &[Loss::Counted(2)]).is_err());
+    }
+
+    #[test]
+    fn what_is_counted_twice_was_lost_once() {
+        let losses = |sum: [u64; 2], recounted: [u64; 2]| {
+            let mut accounts = Accounts::default();
+            sum.into_iter().for_each(|events| accounts.loss(Loss::Counted(events)));
+            recounted.into_iter().for_each(|events| accounts.loss(Loss::Recounted(events)));
+            accounts.end().unwrap()
+        };
+        assert_eq!(losses([3, 4], [0, 0]), 7);
+        assert_eq!(losses([3, 4], [5, 2]), 7);
+        assert_eq!(losses([3, 4], [5, 6]), 11);
     }
 
     #[test]

@@ -29,6 +29,9 @@ pub(crate) struct Entries {
 pub(crate) enum Loss {
     /// So many.
     Counted(u64),
+    /// So many of one event in the whole recording, as `perf record` adds at the end: it has told of them before, as
+    /// they were noticed, but for the last ones.
+    Recounted(u64),
     /// The tracer did not say: at least one.
     Unknown,
 }

@@ -94,12 +94,10 @@ pub(crate) enum PerfDataFault {
         length: u64,
     },
     /// `perf record` was killed.
-    #[error(
-        "perf record did not end properly: the header of perf.data knows of no data, {after} bytes follow it"
-    )]
+    #[error("perf record did not end properly: by its header, the {length} bytes of perf.data hold no data")]
     Unended {
-        /// Bytes behind the header.
-        after: u64,
+        /// The file's length.
+        length: u64,
     },
     /// A record that is not whole.
     #[error("cut or damaged: no whole record begins here")]

@@ -134,7 +134,8 @@ fn loss(line: &[u8]) -> Option<Loss> {
         (count, b"EVENTS") => decimal(count),
         _ => None,
     });
-    Some(count.map_or(Loss::Unknown, Loss::Counted))
+    let again = memmem::find(line, b"PERF_RECORD_LOST_SAMPLES").is_some();
+    Some(count.map_or(Loss::Unknown, if again { Loss::Recounted } else { Loss::Counted }))
 }
 
 /// The fields read of an event, as they stand there; orders are checked.
@@ -346,7 +347,7 @@ mod tests {
             ("CPU:3 [17 EVENTS DROPPED]", Loss::Counted(17)),
             ("CPU 3: [EVENTS DROPPED]", Loss::Unknown),
             ("  perf 1 [001] 4657.59: PERF_RECORD_LOST lost 5", Loss::Counted(5)),
-            ("PERF_RECORD_LOST_SAMPLES lost 9", Loss::Counted(9)),
+            ("PERF_RECORD_LOST_SAMPLES lost 9", Loss::Recounted(9)),
         ] {
             assert_eq!(said(line), Ok(Line::Lost(loss)), "{line}");
         }

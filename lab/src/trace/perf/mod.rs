@@ -7,7 +7,7 @@
 //! refused: the library does not open them.
 //!
 //! Against `perf script`'s text of the same file: the samples are the same, in the same order. Lost events are always
-//! in perf.data; in the text only if it was made with `--show-lost-events`.
+//! in perf.data; in the text only if it was made with `--show-lost-events`, and before perf 6.2 without the last ones.
 //!
 //! Invariant: `Ok` means that the records fill the data section, and that every sample of a tracepoint was decoded.
 
@@ -21,11 +21,13 @@ use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 
 use tracepoint_decode::{PerfEventAttrType, PerfEventBytes, PerfEventHeaderType};
 use tracepoint_perf::{PerfDataFileError, PerfDataFileEventOrder, PerfDataFileReader};
 
-use super::event::Event;
+use super::accounts::Accounts;
+use super::event::{Event, Loss};
 use super::fault::{PerfDataFault, Place, Reason};
 use super::{End, Misplaced};
 use crate::progress::Progress;
@@ -34,6 +36,8 @@ use rounds::Rounds;
 
 /// `PERF_RECORD_COMPRESSED2`, newer than the library.
 const COMPRESSED2: PerfEventHeaderType = PerfEventHeaderType(83);
+/// Where the size of the data is in the file's header.
+const DATA_SIZE: u64 = 48;
 /// Where the number of events is in a `PERF_RECORD_LOST`, behind header and id.
 const LOST: usize = 16;
 /// Where it is in a `PERF_RECORD_LOST_SAMPLES`.
@@ -46,11 +50,11 @@ pub(super) fn read(file: &File, each: &mut dyn FnMut(Event)) -> Result<End, Misp
     let mut reader = PerfDataFileReader::new();
     // The library opens by name; this one stands for the file that is open, whatever became of its own name.
     let name = format!("/proc/self/fd/{}", file.as_raw_fd());
-    library(|| reader.open_file(&name, PerfDataFileEventOrder::File), PerfDataFault::Sections { length })
+    library(|| reader.open_file(&name, PerfDataFileEventOrder::File), header_fault(file, length))
         .map_err(|reason| at(0, reason))?;
     let mut position = reader.data_begin_file_pos();
     if reader.data_end_file_pos() == position {
-        return Err(at(position, PerfDataFault::Unended { after: length - position }.into()));
+        return Err(at(0, PerfDataFault::Unended { length }.into()));
     }
     let progress = Progress::of_file(length);
     let mut samples = Samples::default();
@@ -67,7 +71,17 @@ pub(super) fn read(file: &File, each: &mut dyn FnMut(Event)) -> Result<End, Misp
         return Err(at(position, PerfDataFault::Record.into()));
     }
     samples.rounds.finish(each);
-    Ok(End { lost: samples.lost, place: Place::Byte(position) })
+    let lost = samples.accounts.end().map_err(|reason| at(position, reason))?;
+    Ok(End { lost, place: Place::Byte(position) })
+}
+
+/// What a header that cannot be opened means. `perf record` writes the size of the data when it ends.
+fn header_fault(file: &File, length: u64) -> PerfDataFault {
+    let mut size = [0; size_of::<u64>()];
+    match file.read_exact_at(&mut size, DATA_SIZE) {
+        Ok(()) if size == [0; size_of::<u64>()] => PerfDataFault::Unended { length },
+        _ => PerfDataFault::Sections { length },
+    }
 }
 
 /// Calls the library. Its errors are the system's own, or else this fault of the file.
@@ -85,7 +99,7 @@ fn library<T>(call: impl FnOnce() -> io::Result<T>, fault: PerfDataFault) -> Res
 struct Samples {
     rounds: Rounds,
     layouts: HashMap<u64, Layout>,
-    lost: u64,
+    accounts: Accounts,
 }
 
 impl Samples {
@@ -98,8 +112,10 @@ impl Samples {
         match record.header.ty {
             PerfEventHeaderType::Sample => self.sample(reader, record)?,
             PerfEventHeaderType::FinishedRound => self.rounds.next(each),
-            PerfEventHeaderType::Lost => self.loss(reader, record, LOST)?,
-            PerfEventHeaderType::LostSamples => self.loss(reader, record, LOST_SAMPLES)?,
+            PerfEventHeaderType::Lost => self.accounts.loss(Loss::Counted(number(reader, record, LOST)?)),
+            PerfEventHeaderType::LostSamples => {
+                self.accounts.loss(Loss::Recounted(number(reader, record, LOST_SAMPLES)?));
+            }
             PerfEventHeaderType::Compressed | COMPRESSED2 => {
                 return Err(Reason::Unsupported("a compressed record (perf record -z)"));
             }
@@ -127,18 +143,16 @@ impl Samples {
         self.rounds.push(sample.time, event);
         Ok(())
     }
+}
 
-    /// The tracer says that it lost events: the number is at this place of the record.
-    fn loss(
-        &mut self,
-        reader: &PerfDataFileReader,
-        record: &PerfEventBytes<'_>,
-        place: usize,
-    ) -> Result<(), PerfDataFault> {
-        let number = record.data.get(place..place + size_of::<u64>()).ok_or(PerfDataFault::Record)?;
-        self.lost = self.lost.saturating_add(reader.byte_reader().read_u64(number));
-        Ok(())
-    }
+/// The number at this place of a record.
+fn number(
+    reader: &PerfDataFileReader,
+    record: &PerfEventBytes<'_>,
+    place: usize,
+) -> Result<u64, PerfDataFault> {
+    let bytes = record.data.get(place..place + size_of::<u64>()).ok_or(PerfDataFault::Record)?;
+    Ok(reader.byte_reader().read_u64(bytes))
 }
 
 fn sample_fault(error: PerfDataFileError) -> PerfDataFault {
