@@ -41,8 +41,9 @@ const MAX_THREADS: u64 = 1024;
 
 /// Replay recordings of a kernel's page allocator.
 ///
-/// Reads perf script, ftrace and trace-cmd text, plain or .xz, told by content. Several FILEs are the parts of one
-/// recording, in this order. Only mm_page_alloc and mm_page_free act; everything else is counted in `other_events`.
+/// Reads perf.data, and perf script, ftrace and trace-cmd text; plain, .gz, .xz or .zst, told by content. Several FILEs
+/// are the parts of one recording, in this order. Only mm_page_alloc and mm_page_free act; everything else is counted in
+/// `other_events`. A packed perf.data is unpacked into a temporary file.
 ///
 /// An allocation over frames that are still held proves missing frees: what is left of each allocation it meets is
 /// freed first, and each is one of `missed_frees`. `free_order9_at_end` counts wholly free blocks after the last event,
