@@ -1,4 +1,5 @@
-//! Why a recording is refused: file, place, reason. Every fault is the input's, never the program's.
+//! Why a recording is refused: file, place, reason. Every fault is the input's or the machine's, never the
+//! program's.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -199,6 +199,15 @@ fn formats_are_told_by_content() {
 }
 
 #[test]
+fn reading_a_long_file_shows_how_far_it_is() {
+    let comments = "# nothing\n".repeat(500_000);
+    let long = replay("long.txt", comments + &alloc(1, 0));
+    let lines: Vec<&str> = long.stderr.lines().filter(|line| line.ends_with(" bytes read")).collect();
+    assert_eq!(lines.len(), 4, "{}", long.stderr);
+    assert!(!replay("short.txt", alloc(1, 0)).stderr.contains("bytes read"));
+}
+
+#[test]
 fn threads_change_no_figure() {
     let text: String = (0..3000u64)
         .map(|i| {

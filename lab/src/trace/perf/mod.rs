@@ -56,7 +56,8 @@ pub(super) fn read(file: &File, each: &mut dyn FnMut(Event)) -> Result<End, Misp
     if reader.data_end_file_pos() == position {
         return Err(at(0, PerfDataFault::Unended { length }.into()));
     }
-    let progress = Progress::of_file(length);
+    let end = reader.data_end_file_pos().min(length);
+    let progress = Progress::of_file(end);
     let mut samples = Samples::default();
     while library(|| reader.move_next_event(), PerfDataFault::Record)
         .map_err(|reason| at(position, reason))?
@@ -66,7 +67,7 @@ pub(super) fn read(file: &File, each: &mut dyn FnMut(Event)) -> Result<End, Misp
         position += record.data.len() as u64;
         progress.iter().for_each(|progress| progress.reach(position as usize));
     }
-    if position < reader.data_end_file_pos().min(length) {
+    if position < end {
         // Only what was written to a pipe ends where it likes: here in the middle of a record's header.
         return Err(at(position, PerfDataFault::Record.into()));
     }
