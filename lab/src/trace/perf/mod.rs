@@ -3,11 +3,12 @@
 //! `tracepoint_perf` reads records and samples, `tracepoint_decode` the fields that the recording itself describes; here
 //! are the rules for what may be wrong (this file), what a sample means to us (`layout`, `gfp`), and the order (`rounds`).
 //! Events stand in the file ring buffer by ring buffer; they are held until their round is over, so memory is bounded by
-//! two rounds of `perf record`, and by the whole file only if it has none. Records that `perf record -z` compressed are
-//! refused: the library does not open them.
+//! two rounds of `perf record`, and by the whole file only if it has none. (The library's order of time sorts each round
+//! alone, and keeps the whole file.) Records that `perf record -z` compressed are refused: the library does not open
+//! them. What `perf record -o -` wrote has no end mark: cut between two records, it looks whole.
 //!
 //! Against `perf script`'s text of the same file: the samples are the same, in the same order. Lost events are always
-//! in perf.data; in the text only if it was made with `--show-lost-events`, and before perf 6.2 without the last ones.
+//! in perf.data; in the text only if it was made with `--show-lost-events`, and from perf 6.1 without the last ones.
 //!
 //! Invariant: `Ok` means that the records fill the data section, and that every sample of a tracepoint was decoded.
 
@@ -126,7 +127,9 @@ impl Samples {
     }
 
     fn sample(&mut self, reader: &PerfDataFileReader, record: &PerfEventBytes<'_>) -> Result<(), Reason> {
-        let sample = reader.get_sample_event_info(record).map_err(sample_fault)?;
+        let sample = contained::call(|| reader.get_sample_event_info(record))
+            .map_err(|contained::Panicked| PerfDataFault::Sample)?
+            .map_err(sample_fault)?;
         let attributes = sample.event_desc.attr();
         if attributes.attr_type != PerfEventAttrType::Tracepoint {
             self.rounds.push(sample.time, Event::Foreign);
