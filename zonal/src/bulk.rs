@@ -92,7 +92,12 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         let Some(first) = groups.peek() else { return Ok(()) };
         let (base, (zone, block)) = (first.base, self.state.block(first.base)?);
         let mut masks = [0; ROWS];
-        let gathered = groups.try_for_each(|group| self.gather(group, &mut masks));
+        // A group that is refused does not keep the others of its block.
+        let mut gathered = Ok(());
+        groups.for_each(|group| {
+            let outcome = self.gather(group, &mut masks);
+            gathered = gathered.and(outcome);
+        });
         let (frames, landed) = zone.land_rows_uncounted(block, &masks);
         counted.add(zone, frames);
         landed.map_err(|cause| match cause {

@@ -24,7 +24,8 @@ pub struct ZoneInfo {
     pub managed: u64,
     /// Its mark.
     pub mark: u64,
-    /// Frames that may be claimed from blocks. In motion low by the claims and frees under way, never high.
+    /// Frames that may be claimed from blocks: the zone's count and the CPUs' credits. Exact at quiescence; in motion low
+    /// by the claims and frees under way, and off by what passes between count and credits while they are read.
     pub free: u64,
     /// Frames in slot words. Each word is read once.
     pub cached: u64,

@@ -98,6 +98,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             match isolate_at(zone, block, entry.count()) {
                 Flagged::Yes => return Ok(entry.count()),
                 Flagged::CountChanged => {}
+                Flagged::ZoneShort if zone.credits() > 0 => {} // filled since they were collected
                 Flagged::ZoneShort => break,
             }
         }
@@ -148,6 +149,8 @@ fn isolate_at(zone: &Zone<'_>, block: Block<'_>, count: u64) -> Flagged {
             Flagged::CountChanged
         }
     };
+    // Credits filled meanwhile by frees that saw the count above the mark.
+    zone.collect_credits();
     zone.count.leave(count);
     flagged
 }

@@ -3,7 +3,7 @@
 //! | bits | field | changed by |
 //! |---|---|---|
 //! | 0..=39 | `frames`: claimed from the zone for this CPU, or freed by it and not counted there yet | [`Credit::spend`] down, [`Credit::add`] up, [`Credit::collect`] to 0 |
-//! | 40..=62 | `epoch`: how often the hint was given up (wraps) | [`Credit::unhint`] |
+//! | 40..=62 | `epoch`: how often the hint was given up (wraps: a sleeper must not miss exactly a multiple of 2^23) | [`Credit::unhint`] |
 //! | 63 | `hinted`: the CPU's bit in the zone's credit hints is set, or a clear is in progress | [`Credit::note_hinted`] up; [`Credit::unhint`] down, where there are no frames |
 //!
 //! Invariant (with the zone's count): `count + sum of credits <= sum of the counts of the zone's blocks that are not
@@ -45,10 +45,11 @@ impl Credit {
         Self(AtomicU64::new(0))
     }
 
-    /// Frames to be claimed here now. Relaxed: whoever acts on them does so by compare-exchange.
+    /// Frames to be claimed here now. SeqCst: after an isolation's debit; partner: `add`, which is before a look at the
+    /// zone's count.
     #[inline]
     pub(crate) fn frames(&self) -> u64 {
-        self.0.load(Ordering::Relaxed) & FRAMES
+        self.0.load(Ordering::SeqCst) & FRAMES
     }
 
     /// Claims `want` frames if there are as many. Retries only after another's step on this word.
@@ -73,7 +74,7 @@ impl Credit {
         let mut now = self.0.load(Ordering::Relaxed); // Relaxed: the exchange decides
         while (now & FRAMES) + frames <= most {
             // Release: the block's count; partner: `spend`, `collect`. SeqCst: before the load of the hint that follows
-            // where the word is not hinted; partner: `unhint`.
+            // where the word is not hinted; partner: `unhint`; and before the load of the zone's count; partner: `frames`.
             match self.0.compare_exchange_weak(now, now + frames, Ordering::SeqCst, Ordering::Relaxed) {
                 Ok(_) if now & HINTED != 0 || planted(Mutant::CreditUnhinted) => return Added::Hinted,
                 Ok(_) => return Added::Unhinted(HintEpoch(now & EPOCH)),

@@ -63,8 +63,9 @@ impl ZoneCount {
                 return Err(above);
             }
             // Release: after the `enter` of the transit word; partner: the barrier of a walk about to fail (`slow.rs`).
-            // Acquire: the block's count that was raised before this one; partner: `raise`.
-            match self.free.compare_exchange_weak(free, free - frames, Ordering::AcqRel, Ordering::Relaxed) {
+            // Acquire: the block's count that was raised before this one; partner: `raise`. SeqCst: an isolation's debit
+            // is before its look at the credits; partner: `Credit::add`.
+            match self.free.compare_exchange_weak(free, free - frames, Ordering::SeqCst, Ordering::Relaxed) {
                 Ok(_) => return Ok(frames),
                 Err(now) => free = now,
             }

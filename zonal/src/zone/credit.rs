@@ -30,6 +30,11 @@ impl Zone<'_> {
     pub(crate) fn raise(&self, cache: Option<&CpuCache>, frames: u64) {
         match cache.filter(|_| self.count.free() > self.mark) {
             Some(cache) => match cache.credit.add(frames, MOST) {
+                // Looked at again: isolation may have taken the count below the mark since, and does not see what is added
+                // after it collected. It looks after its debit, this after the add: one of the two sees the other.
+                Added::Hinted if self.count.free() <= self.mark => {
+                    self.collect(&cache.credit);
+                }
                 Added::Hinted => {}
                 Added::Unhinted(epoch) => self.hint_credit(cache, epoch),
                 Added::Full => self.raise_above(cache, frames),
@@ -43,6 +48,9 @@ impl Zone<'_> {
     fn hint_credit(&self, cache: &CpuCache, epoch: HintEpoch) {
         self.credit_hints.set(cache.rank());
         cache.credit.note_hinted(epoch);
+        if self.count.free() <= self.mark {
+            self.collect(&cache.credit); // as in `raise`
+        }
     }
 
     /// Counts frames that the credit does not hold: half of it makes room, on the move meanwhile.
@@ -114,7 +122,8 @@ impl Zone<'_> {
         self.caches.iter().map(|cache| cache.credit.frames()).sum()
     }
 
-    /// Frames that may be claimed from the zone's blocks: the count and the credits.
+    /// Frames that may be claimed from the zone's blocks: the count and the credits, read one after the other (what passes
+    /// from the one to the other meanwhile is counted twice or not at all).
     pub(crate) fn free(&self) -> u64 {
         self.count.free() + self.credits()
     }

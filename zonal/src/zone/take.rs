@@ -201,9 +201,10 @@ impl<'m> Zone<'m> {
         }
         match block.entry.claim(self.id, want, least, retype) {
             Claim::Got(frames, after) => {
-                // Whether told to retype or not: a block that was wholly free was in no kind's tree.
+                // Whether told to retype or not: a block that was wholly free was in no kind's tree. A retyped block is
+                // hinted even if nothing is left: a free under way may have completed a run for the old kind.
                 let was_free = after.count() + frames == BLOCK_FRAMES;
-                if after.count() > 0 && (retype.is_some() || was_free) {
+                if retype.is_some() || (after.count() > 0 && was_free) {
                     self.hint_retyped(block, after.kind());
                 }
                 Some(frames)
