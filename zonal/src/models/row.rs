@@ -1,6 +1,8 @@
 //! A row, alone: bits are handed out once, with what their last owner wrote.
 
+use crate::block::bitmap::Bitmap;
 use crate::block::row::Row;
+use crate::frame::Order;
 use crate::models::explore::{Content, exhaustively, race};
 
 /// The lowest free bit.
@@ -80,5 +82,19 @@ fn loom_row_a_double_free_shows_in_the_row_before() {
         let put = |row: &Row| row.put(1) & 1 == 1;
         let (_, a, b) = race(Row::new(0), put, put);
         assert!(a != b, "the second put sees the first");
+    });
+}
+
+/// A run of two rows against a frame of the second: who loses leaves nothing taken.
+#[test]
+fn loom_row_a_lost_run_puts_its_rows_back() {
+    exhaustively(|| {
+        let (bitmap, run, frame) = race(
+            Bitmap::new(|_| u64::MAX),
+            |bitmap| bitmap.take_rows(0, Order::from_raw(7)),
+            |bitmap| bitmap.row(1).take_exact(1),
+        );
+        assert!(run != frame, "one of them gets the frame");
+        assert_eq!(bitmap.popcount(), if run { 0 } else { 127 });
     });
 }
