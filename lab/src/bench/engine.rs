@@ -3,27 +3,40 @@
 //! An engine is set up for one order and called from any thread. Engines are compiled into the benches (no dynamic
 //! dispatch on a timed path).
 
+use std::ops::Range;
+
 use anyhow::Result;
-use zonal::{Group, Order, PageAllocator, Pfn, Request};
-use zonal_linux::{LinuxPlatform, Machine, Pages, Pool};
+use zonal::{FRAME_SIZE, Group, Order, Pfn};
 
-use super::wrong::Wrong;
+use super::wrong::{Wrong, check_distinct};
 
-/// Memory for each thread to hold, and as much again that nobody does.
-const BYTES_PER_THREAD: u64 = 1 << 30;
-
-/// What an engine is set up for.
+/// What an engine is set up for: one zone, or one in each of several nodes where the engine knows nodes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Setup {
-    pub(super) threads: u16,
     pub(super) cpus: u16,
     pub(super) order: Order,
+    pub(super) nodes: usize,
+    /// Size of all zones together, a whole number of blocks each.
+    pub(super) bytes: u64,
+}
+
+impl Setup {
+    /// Frames of the zone.
+    pub(super) fn frames(&self) -> u64 {
+        self.bytes / FRAME_SIZE
+    }
+
+    /// All of them, from the first.
+    pub(super) fn zone(&self) -> Range<u64> {
+        0..self.frames()
+    }
 }
 
 /// Allocates and frees runs of one order.
 pub(super) trait Engine: Sync + Sized + 'static {
-    /// Sets the engine up; everything is free.
-    fn build(setup: &Setup) -> Result<Self>;
+    /// Sets the engine up. Of the zone's frames, counted from its first, those of the ranges `free` are free (ascending
+    /// and disjoint), all others taken for good.
+    fn build(setup: &Setup, free: &[Range<u64>]) -> Result<Self>;
 
     /// Takes a run.
     fn alloc(&self) -> Result<Pfn, Wrong>;
@@ -34,11 +47,11 @@ pub(super) trait Engine: Sync + Sized + 'static {
     /// The run came from `alloc` (or, at order 0, in a group), is given back once and not used any more.
     unsafe fn free(&self, pfn: Pfn) -> Result<(), Wrong>;
 
-    /// Frames free, while nobody allocates or frees.
-    fn free_frames(&self) -> u64;
+    /// Frames free, while nobody allocates or frees; `None` if the engine does not know.
+    fn free_frames(&self) -> Option<u64>;
 
-    /// Recounts everything, while nobody allocates or frees and `held` frames are out.
-    fn audit(&self, held: u64) -> Result<(), Wrong>;
+    /// Recounts everything, while nobody allocates or frees, `taken` frames are out and `runs` runs can be had.
+    fn audit(&self, taken: u64, runs: u64) -> Result<(), Wrong>;
 }
 
 /// Allocates and frees scattered frames by the group.
@@ -53,70 +66,20 @@ pub(super) trait BulkEngine: Engine {
     unsafe fn free_groups(&self, groups: &[Group]) -> Result<(), Wrong>;
 }
 
-/// The page allocator on a pool of this process, through its public calls: one node, marks 0, caching as by default.
-pub(super) struct Zonal {
-    pool: Pool,
-    request: Request,
-    order: Order,
-}
-
-impl Zonal {
-    #[inline]
-    fn allocator(&self) -> &PageAllocator<'_, LinuxPlatform> {
-        self.pool.allocator()
-    }
-}
-
-impl Engine for Zonal {
-    fn build(setup: &Setup) -> Result<Self> {
-        let bytes = BYTES_PER_THREAD * (u64::from(setup.threads) + 1);
-        let machine = Machine::uniform(1, bytes, usize::from(setup.cpus))?;
-        Ok(Self {
-            pool: Pool::build(&machine, Pages::Lazy)?,
-            request: Request::order(setup.order),
-            order: setup.order,
-        })
-    }
-
-    #[inline]
-    fn alloc(&self) -> Result<Pfn, Wrong> {
-        Ok(self.allocator().alloc_raw(&self.request)?)
-    }
-
-    #[inline]
-    unsafe fn free(&self, pfn: Pfn) -> Result<(), Wrong> {
-        // SAFETY: the caller vouches for what `free_raw` asks; the order is that of every allocation here.
-        Ok(unsafe { self.allocator().free_raw(pfn, self.order) }?)
-    }
-
-    fn free_frames(&self) -> u64 {
-        self.allocator().zones().map(|zone| zone.free + zone.cached).sum()
-    }
-
-    fn audit(&self, held: u64) -> Result<(), Wrong> {
-        let mut first = None;
-        let summary = self.allocator().audit(&mut |finding| {
-            first.get_or_insert_with(|| finding.to_string());
-        });
-        match first {
-            Some(finding) => Err(Wrong::Audit(finding)),
-            None if summary.allocated != held || summary.in_flight != 0 => {
-                Err(Wrong::Audit(format!("{summary:?} with {held} frames held")))
-            }
-            None => Ok(()),
+/// The audit of an engine that counts nothing: all that is left is taken, must be `runs` distinct runs, and goes back.
+pub(super) fn exhaust(engine: &impl Engine, order: Order, runs: u64) -> Result<(), Wrong> {
+    let mut taken = Vec::new();
+    loop {
+        match engine.alloc() {
+            Ok(pfn) => taken.push(pfn),
+            Err(wrong) if wrong.is_out_of_memory() => break,
+            Err(wrong) => return Err(wrong),
         }
     }
-}
-
-impl BulkEngine for Zonal {
-    #[inline]
-    fn alloc_groups(&self, frames: u64, out: &mut [Group]) -> Result<usize, Wrong> {
-        Ok(self.allocator().alloc_bulk(&self.request, frames, out)?)
+    if taken.len() as u64 != runs {
+        return Err(Wrong::NotRestored { before: runs, after: taken.len() as u64 });
     }
-
-    #[inline]
-    unsafe fn free_groups(&self, groups: &[Group]) -> Result<(), Wrong> {
-        // SAFETY: the caller vouches for what `free_bulk` asks.
-        Ok(unsafe { self.allocator().free_bulk(groups) }?)
-    }
+    check_distinct(taken.clone(), order, order)?;
+    // SAFETY: taken above, distinct, freed once.
+    taken.into_iter().try_for_each(|pfn| unsafe { engine.free(pfn) })
 }

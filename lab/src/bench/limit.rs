@@ -8,7 +8,8 @@ use anyhow::Result;
 use zonal::{Pfn, Platform};
 use zonal_linux::{CpuSource, Machine, Simulation};
 
-use super::workload::{Checked, Timed, Units, Workload};
+use super::ground::{Checked, Nothing};
+use super::workload::{Timed, Units, Workload};
 use super::wrong::Wrong;
 
 /// Steps in a unit.
@@ -109,22 +110,8 @@ impl Workload for Limit {
         Ok(Vec::new())
     }
 
+    /// A word that changed by itself is found while it is timed.
     fn ground(&self) -> &dyn Checked {
-        self
-    }
-}
-
-/// Nothing is taken, so nothing can be lost; a word that changed by itself is found while it is timed.
-impl Checked for Limit {
-    fn release(&self, _held: &[Pfn]) -> Result<(), Wrong> {
-        Ok(())
-    }
-
-    fn rest(&self) -> Result<(), Wrong> {
-        Ok(())
-    }
-
-    fn audit(&self) -> Result<(), Wrong> {
-        Ok(())
+        &Nothing
     }
 }

@@ -5,26 +5,36 @@
 //! is the allocator. Invariant: a row whose answers are wrong (a frame twice, a count not restored, an audit finding)
 //! is never reported as a figure, but ends the run with exit code 1.
 
+mod boot;
 mod case;
+mod churn;
 mod engine;
+mod gaps;
+mod ground;
 mod limit;
+mod name;
+mod peers;
 mod plan;
+mod refuse;
 mod report;
 mod row;
+mod stage;
 mod threads;
+mod verdict;
 mod workload;
 mod wrong;
+mod zonal;
 
 use anyhow::Result;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::output::{Format, Verdict, explain};
-use case::{BenchName, EngineName};
+use name::{BenchName, EngineName};
 use row::Row;
 
 /// Rounds, an odd number: the median is one of them.
-const ROUNDS: usize = 201;
+const ROUNDS: usize = 101;
 /// Every how many rounds the answers of all rows are checked.
 const CHECK_EVERY: usize = 25;
 
@@ -68,7 +78,11 @@ fn measure(rows: &mut [Row]) -> Result<(), (case::Case, wrong::Wrong)> {
     for round in 0..=ROUNDS {
         for row in rows.iter_mut() {
             progress.set_message(row.case().to_string());
-            let mut step = if round == 0 { row.warm_up() } else { row.sample() };
+            let mut step = match round {
+                0 => row.warm_up(),
+                _ if row.takes_part(round) => row.sample(),
+                _ => Ok(()),
+            };
             if round.is_multiple_of(CHECK_EVERY) {
                 step = step.and_then(|()| row.check());
             }

@@ -5,7 +5,8 @@ use clap::ValueEnum;
 use zonal::Order;
 
 use super::BenchArgs;
-use super::case::{BenchName, Case, EngineName};
+use super::case::Case;
+use super::name::{BenchName, EngineKind, EngineName};
 
 /// The rows, in the order they are printed. The first is always the compare-exchange of one thread, which the others are
 /// compared with.
@@ -48,16 +49,18 @@ fn asked(args: &BenchArgs, bench: BenchName) -> bool {
 fn cases(args: &BenchArgs, bench: BenchName, engine: EngineName) -> Result<Vec<Case>> {
     let named = !args.names.is_empty();
     let orders = match args.order {
-        Some(order) if order == 0 || bench.has_orders() => vec![order],
+        Some(order) if order > engine.max_order() => Vec::new(),
+        Some(order) if bench.has_order(order) => vec![order],
         Some(order) if named => bail!("{} has no order {order}: only order 0", bench.name()),
         Some(_) => Vec::new(),
         None => bench.orders().to_vec(),
     };
     let cpus = match args.cpus {
         Some(cpus) if !bench.is_limit() => vec![cpus],
+        _ if engine.kind() == EngineKind::Malloc => vec![UNIT.cpus],
         _ => bench.cpus().to_vec(),
     };
-    let threads = args.threads.map_or_else(|| vec![1, 2], |threads| vec![threads]);
+    let threads = args.threads.map_or_else(|| bench.threads().to_vec(), |threads| vec![threads]);
     let mut cases = Vec::new();
     for order in orders.into_iter().filter_map(Order::new) {
         for &cpus in &cpus {
@@ -95,7 +98,18 @@ mod tests {
     #[test]
     fn the_bare_run_has_every_row_of_the_table_once() {
         let rows = printed("");
-        assert_eq!(rows.len(), 6 + 12 + 10);
+        let of = |engine: EngineName| {
+            let name = engine.name();
+            rows.iter().filter(|row| row.split(' ').nth(1) == Some(name)).count()
+        };
+        for &engine in EngineName::value_variants() {
+            let expected = match engine.kind() {
+                EngineKind::Limit => 7,
+                EngineKind::Frame => 12 + 6 + 4 + 8 + 4 + 12 + 1,
+                EngineKind::Malloc => 6 + 6,
+            };
+            assert_eq!(of(engine), expected, "{}", engine.name());
+        }
         for order in [0, 3, 9] {
             for (threads, cpus) in [(1, 2), (2, 2), (1, 128), (2, 128)] {
                 let row = format!("pair zonal order {order} threads {threads} cpus {cpus}");
@@ -108,9 +122,11 @@ mod tests {
 
     #[test]
     fn options_choose_rows() {
-        assert_eq!(printed("pair --order 4 --threads 3 --cpus 7"), ["pair zonal order 4 threads 3 cpus 7"]);
-        assert_eq!(printed("hold-free --threads 1"), ["hold-free zonal order 0 threads 1 cpus 2"]);
-        assert_eq!(printed("--order 18 --threads 1 --cpus 2").len(), 4);
+        let zonal = |line: &str| printed(&format!("{line} --engine zonal"));
+        assert_eq!(zonal("pair --order 4 --threads 3 --cpus 7"), ["pair zonal order 4 threads 3 cpus 7"]);
+        assert_eq!(zonal("hold-free --threads 1"), ["hold-free zonal order 0 threads 1 cpus 2"]);
+        assert_eq!(zonal("--order 18 --threads 1 --cpus 2").len(), 8 + 2);
+        assert!(printed("pair --order 18").iter().all(|row| !row.contains("frame-alloc")));
         assert_eq!(printed("cas --threads 1"), ["cas limit order 0 threads 1 cpus 2"]);
         assert!(printed("--engine zonal").iter().all(|row| row.contains("zonal")));
         assert!(printed("--engine limit").iter().all(|row| row.contains("limit")));
@@ -123,7 +139,12 @@ mod tests {
         {
             assert_eq!(parse(line).err().map(|error| error.exit_code()), Some(2), "{line}");
         }
-        for line in ["bulk --order 3", "pair --engine limit", "cas --engine zonal"] {
+        for line in [
+            "bulk --order 3",
+            "pair --engine limit",
+            "cas --engine zonal",
+            "pair --order 10 --engine buddy-spin",
+        ] {
             assert!(rows(&parse(line).unwrap()).is_err(), "{line}");
         }
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::case::Case;
 use super::row::{Figures, Row};
-use super::{BenchArgs, plan};
+use super::{BenchArgs, plan, verdict};
 use crate::output::{Format, print_json};
 
 /// A row as programs read it.
@@ -28,9 +28,9 @@ struct Line {
 }
 
 /// A row and its figures.
-struct Measured {
-    case: Case,
-    figures: Figures,
+pub(super) struct Measured {
+    pub(super) case: Case,
+    pub(super) figures: Figures,
 }
 
 /// Prints what was asked for: JSON lines on stdout and the table on stderr, or the table on stdout.
@@ -57,7 +57,7 @@ fn line(row: &Measured, cas_ns: f64) -> Line {
     Line {
         bench: case.bench.name(),
         engine: case.engine.name(),
-        kind: case.engine.kind(),
+        kind: case.engine.kind().name(),
         threads: case.threads,
         cpus: case.cpus,
         order: case.order.get(),
@@ -88,7 +88,7 @@ fn table<'r>(asked: impl Iterator<Item = &'r Measured>, all: &[Measured], cas_ns
     ]);
     for row in asked {
         let Measured { case, figures: Figures { ns, min, max } } = row;
-        let (target, met) = verdict(row, all, cas_ns);
+        let (targets, met): (Vec<_>, Vec<_>) = verdict::verdicts(row, all, cas_ns).into_iter().unzip();
         table.add_row([
             case.bench.name().to_owned(),
             case.engine.name().to_owned(),
@@ -99,8 +99,8 @@ fn table<'r>(asked: impl Iterator<Item = &'r Measured>, all: &[Measured], cas_ns
             format!("{min:.2}"),
             format!("{max:.2}"),
             format!("{:.2}", ns / cas_ns),
-            target,
-            met.to_owned(),
+            targets.join("; "),
+            met.join("; "),
             case.bench.unit().to_owned(),
         ]);
     }
@@ -109,26 +109,7 @@ fn table<'r>(asked: impl Iterator<Item = &'r Measured>, all: &[Measured], cas_ns
     }
     let rounds = super::ROUNDS;
     format!(
-        "{table}\n\nMedians of {rounds} interleaved rounds; marks 0; no frame is touched while the clock runs.\n\
+        "{table}\n\nMedians of {rounds} interleaved rounds, of fewer where a sample is long; marks 0; no frame is touched while the clock runs.\n\
          One load and locked compare-exchange: {cas_ns:.2} ns."
     )
-}
-
-/// What a row should cost, and whether it does.
-fn verdict(row: &Measured, all: &[Measured], cas_ns: f64) -> (String, &'static str) {
-    let met = |met| if met { "met" } else { "missed" };
-    if let Some(target) = row.case.target() {
-        return (format!("<= {target}"), met(row.figures.ns / cas_ns <= target));
-    }
-    let sister = row.case.sister();
-    let compared =
-        sister.and_then(|(case, times)| Some((all.iter().find(|row| row.case == case)?, case, times)));
-    match compared {
-        Some((sister, case, times)) => {
-            let which = if case.cpus == row.case.cpus { "1 thread" } else { "2 cpus" };
-            let ratio = row.figures.ns / sister.figures.ns;
-            (format!("{ratio:.2} <= {times} x {which}"), met(ratio <= times))
-        }
-        None => (String::new(), ""),
-    }
 }

@@ -1,19 +1,24 @@
 //! A row while it is measured: its bench, how much work makes a sample, and the samples so far.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use zonal::Pfn;
+use zonal::{Order, Pfn};
 
-use super::case::{BenchName, Case};
-use super::engine::{Setup, Zonal};
-use super::limit::{Limit, Step};
+use super::ROUNDS;
+use super::case::Case;
+use super::name::EngineKind;
+use super::stage;
 use super::threads::Cpus;
-use super::workload::{Bulk, Hold, Pair, Phase, Timed, Units, Workload};
+use super::workload::{Timed, Units, Workload};
 use super::wrong::{Wrong, check_distinct};
 
 /// What a sample should take: less than a time slice, so that most samples are not interrupted by anybody.
 const SAMPLE: Duration = Duration::from_millis(2);
+/// What all samples of a row should take: a row whose unit of work is long has fewer of them.
+const ALL_SAMPLES: Duration = Duration::from_millis(300);
+/// Samples a row has at least.
+const MIN_SAMPLES: usize = 5;
 /// A warm-up sample at least this long says how fast the row is.
 const TELLING: Duration = Duration::from_micros(500);
 
@@ -31,30 +36,19 @@ pub(super) struct Row {
     workload: Box<dyn Workload>,
     cpus: Cpus,
     units: Units,
+    /// The row is timed in one of so many rounds.
+    stride: usize,
     /// Nanoseconds an operation, the mean of the threads.
     samples: Vec<f64>,
 }
 
 impl Row {
     pub(super) fn build(case: Case) -> Result<Self> {
-        let Case { threads, cpus, order, .. } = case;
-        let setup = &Setup { threads, cpus, order };
-        let workload: Box<dyn Workload> = match case.bench {
-            BenchName::Cas => Box::new(Limit::new(Step::Cas, threads)?),
-            BenchName::CasPair => Box::new(Limit::new(Step::CasPair, threads)?),
-            BenchName::CpuPair => Box::new(Limit::new(Step::CpuPair, threads)?),
-            BenchName::Pair => Box::new(Pair::<Zonal>::build(setup)?),
-            BenchName::HoldAlloc => Box::new(Hold::<Zonal>::build(setup, Phase::Alloc)?),
-            BenchName::HoldFree => Box::new(Hold::<Zonal>::build(setup, Phase::Free)?),
-            BenchName::HoldFreeRandom => Box::new(Hold::<Zonal>::build(setup, Phase::FreeRandom)?),
-            BenchName::Bulk => Box::new(Bulk::<Zonal>::build(setup)?),
-            BenchName::BulkFrag => Box::new(Bulk::<Zonal>::build_half_filled(setup)?),
-        };
-        Self::of(case, workload)
+        Self::of(case, stage::workload(&case)?)
     }
 
     fn of(case: Case, workload: Box<dyn Workload>) -> Result<Self> {
-        Ok(Self { case, workload, cpus: Cpus::allowed()?, units: Units(1), samples: Vec::new() })
+        Ok(Self { case, workload, cpus: Cpus::allowed()?, units: Units(1), stride: 1, samples: Vec::new() })
     }
 
     pub(super) fn case(&self) -> Case {
@@ -64,14 +58,21 @@ impl Row {
     /// Finds out how much work makes a sample.
     pub(super) fn warm_up(&mut self) -> Result<(), Wrong> {
         loop {
+            let (began, worked) = (Instant::now(), self.units.0);
             let longest = self.timed()?.iter().map(|timed| timed.elapsed).max().unwrap_or_default();
             if longest >= TELLING {
                 let per_unit = longest.as_secs_f64() / self.units.0 as f64;
                 self.units = Units((SAMPLE.as_secs_f64() / per_unit).ceil() as u64);
+                self.stride = stride(began.elapsed().as_secs_f64() * self.units.0 as f64 / worked as f64);
                 return Ok(());
             }
             self.units = Units(self.units.0 * 2);
         }
+    }
+
+    /// Whether the row is timed in this round.
+    pub(super) fn takes_part(&self, round: usize) -> bool {
+        round.is_multiple_of(self.stride)
     }
 
     /// Takes a sample; afterwards as many frames are free as at first.
@@ -94,7 +95,9 @@ impl Row {
         let held = self.cpus.run(threads, |_, ()| self.workload.hold());
         let held: Vec<Vec<Pfn>> =
             held.into_iter().map(|held| held.unwrap_or(Err(Wrong::Thread))).collect::<Result<_, _>>()?;
-        check_distinct(held.concat(), self.case.order)?;
+        let alignment =
+            if self.case.engine.kind() == EngineKind::Malloc { Order::ZERO } else { self.case.order };
+        check_distinct(held.concat(), self.case.order, alignment)?;
         let released = self.cpus.run(held, |_, held| self.workload.ground().release(&held));
         released.into_iter().try_for_each(|released| released.unwrap_or(Err(Wrong::Thread)))?;
         self.workload.ground().rest()
@@ -114,15 +117,25 @@ impl Row {
     }
 }
 
+/// Rounds from sample to sample of a row whose sample takes so many seconds, what it does off the clock included.
+fn stride(sample: f64) -> usize {
+    let samples = (ALL_SAMPLES.as_secs_f64() / sample) as usize;
+    ROUNDS / samples.clamp(MIN_SAMPLES, ROUNDS)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    use zonal::{AllocError, FreeError, Order};
+    use zonal::{AllocError, FreeError};
 
     use super::*;
-    use crate::bench::case::EngineName;
-    use crate::bench::engine::Engine;
+    use crate::bench::engine::{Engine, Setup};
+    use crate::bench::ground::Ground;
+    use crate::bench::limit::{Limit, Step};
+    use crate::bench::name::{BenchName, EngineName};
+    use crate::bench::workload::Pair;
 
     /// How an engine goes wrong.
     #[derive(Clone, Copy, PartialEq, Eq)]
@@ -145,7 +158,7 @@ mod tests {
     }
 
     impl Engine for Broken {
-        fn build(_: &Setup) -> Result<Self> {
+        fn build(_: &Setup, _: &[Range<u64>]) -> Result<Self> {
             Ok(Self { fault: Fault::Same, next: AtomicU64::new(0), free: AtomicU64::new(1 << 40) })
         }
 
@@ -164,11 +177,11 @@ mod tests {
             if self.fault == Fault::Keeps { Err(FreeError::Foreign { pfn }.into()) } else { Ok(()) }
         }
 
-        fn free_frames(&self) -> u64 {
-            self.free.load(Ordering::Relaxed)
+        fn free_frames(&self) -> Option<u64> {
+            Some(self.free.load(Ordering::Relaxed))
         }
 
-        fn audit(&self, _: u64) -> Result<(), Wrong> {
+        fn audit(&self, _: u64, _: u64) -> Result<(), Wrong> {
             Ok(())
         }
     }
@@ -181,9 +194,10 @@ mod tests {
             cpus: 2,
             order: Order::ZERO,
         };
-        let setup = Setup { threads: 2, cpus: 2, order: Order::ZERO };
-        let engine = Broken { fault, ..Broken::build(&setup).unwrap() };
-        let mut row = Row::of(case, Box::new(Pair::on(engine, &setup))).unwrap();
+        let setup = Setup { cpus: 2, order: Order::ZERO, nodes: 1, bytes: 1 << 30 };
+        let engine = Broken { fault, ..Broken::build(&setup, &[]).unwrap() };
+        let ground = Ground::of(engine, 0, 1 << 18);
+        let mut row = Row::of(case, Box::new(Pair::on(ground, Order::ZERO))).unwrap();
         row.sample().and_then(|()| row.check())
     }
 
@@ -193,6 +207,13 @@ mod tests {
         assert!(matches!(sample(Fault::Loses), Err(Wrong::NotRestored { .. })));
         assert!(matches!(sample(Fault::Refuses), Err(Wrong::Refused(AllocError::NoZone))));
         assert!(matches!(sample(Fault::Keeps), Err(Wrong::FreeRefused(_))));
+    }
+
+    #[test]
+    fn long_samples_are_few() {
+        assert_eq!(stride(0.002), 1);
+        assert_eq!(stride(0.006), ROUNDS / 50);
+        assert_eq!(stride(10.0), ROUNDS / MIN_SAMPLES);
     }
 
     #[test]

@@ -1,10 +1,22 @@
 //! Threads that start together, each pinned to a CPU.
 
+use std::cell::Cell;
 use std::sync::Barrier;
 use std::thread;
 
 use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+thread_local! {
+    /// Constant at first and without a destructor: reading it is one load.
+    static PLACE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// This thread's place among those that run together; 0 for one that runs alone. No two of them share it.
+#[inline]
+pub(super) fn place() -> usize {
+    PLACE.get()
+}
 
 /// The CPUs this process may use, in ascending order.
 #[derive(Clone, Debug)]
@@ -39,6 +51,7 @@ impl Cpus {
                 .enumerate()
                 .map(|(thread, input)| {
                     scope.spawn(move || {
+                        PLACE.set(thread);
                         self.pin(thread);
                         start.wait();
                         work(thread, input)

@@ -4,18 +4,18 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
 use zonal::{Group, Order, Pfn};
 
-use super::engine::{BulkEngine, Engine, Setup};
+use super::engine::{BulkEngine, Engine};
+use super::ground::{Checked, Ground};
 use super::wrong::Wrong;
 
 /// Frames each thread holds at most.
 const HOLD_FRAMES: u64 = 1 << 16;
 /// Pairs in a unit.
 const PAIRS: u64 = 1024;
-/// Runs of `pair` that are held at once for the check that they are distinct.
-const PAIR_HOLD: u64 = 64;
+/// Runs that a thread of a bench which holds none takes for the check that they are distinct.
+pub(super) const CHECKED_RUNS: u64 = 64;
 /// Frames asked for in one bulk call, and room for the groups they may come in.
 const BULK_FRAMES: u64 = 512;
 /// Groups given back in one bulk call: as many frames where every group is half full.
@@ -48,69 +48,8 @@ pub(super) trait Workload: Sync {
     fn ground(&self) -> &dyn Checked;
 }
 
-/// What must hold whatever the bench.
-pub(super) trait Checked {
-    /// Gives back what `hold` took.
-    fn release(&self, held: &[Pfn]) -> Result<(), Wrong>;
-
-    /// As many frames are free as at first. Called while no thread works.
-    fn rest(&self) -> Result<(), Wrong>;
-
-    /// The engine finds nothing wrong with itself. Called while no thread works.
-    fn audit(&self) -> Result<(), Wrong>;
-}
-
-/// An engine and the number of frames that were free when the bench began.
-struct Ground<E> {
-    engine: E,
-    free: u64,
-    /// Frames taken before the bench began, for good.
-    taken: u64,
-}
-
-impl<E: Engine> Ground<E> {
-    fn empty(engine: E) -> Self {
-        Self { free: engine.free_frames(), engine, taken: 0 }
-    }
-
-    /// Half of all frames taken, by the throw of a coin each.
-    fn half_filled(setup: &Setup, seed: u64) -> Result<Self> {
-        let engine = E::build(setup)?;
-        let frames = engine.free_frames();
-        let mut coins = fastrand::Rng::with_seed(seed);
-        let mut runs = (0..frames).map(|_| engine.alloc()).collect::<Result<Vec<_>, _>>()?;
-        coins.shuffle(&mut runs);
-        for &pfn in runs.iter().take(runs.len() / 2) {
-            // SAFETY: allocated just above and freed once; the rest is never freed.
-            unsafe { engine.free(pfn) }?;
-        }
-        let free = engine.free_frames();
-        Ok(Self { engine, free, taken: frames - free })
-    }
-
-    fn hold(&self, runs: u64) -> Result<Vec<Pfn>, Wrong> {
-        (0..runs).map(|_| self.engine.alloc()).collect()
-    }
-}
-
-impl<E: Engine> Checked for Ground<E> {
-    fn release(&self, held: &[Pfn]) -> Result<(), Wrong> {
-        // SAFETY: `Hold::work` and `Row::check` give what this engine's `alloc` returned to them, once.
-        held.iter().try_for_each(|&pfn| unsafe { self.engine.free(pfn) })
-    }
-
-    fn rest(&self) -> Result<(), Wrong> {
-        let after = self.engine.free_frames();
-        if after == self.free { Ok(()) } else { Err(Wrong::NotRestored { before: self.free, after }) }
-    }
-
-    fn audit(&self) -> Result<(), Wrong> {
-        self.engine.audit(self.taken)
-    }
-}
-
 /// Runs of an order that a thread holds at most.
-fn runs_held(order: Order) -> u64 {
+pub(super) fn runs_held(order: Order) -> u64 {
     (HOLD_FRAMES >> order.get()).max(1)
 }
 
@@ -121,13 +60,8 @@ pub(super) struct Pair<E> {
 }
 
 impl<E: Engine> Pair<E> {
-    pub(super) fn build(setup: &Setup) -> Result<Self> {
-        Ok(Self::on(E::build(setup)?, setup))
-    }
-
-    /// The bench on an engine set up elsewhere.
-    pub(super) fn on(engine: E, setup: &Setup) -> Self {
-        Self { ground: Ground::empty(engine), held: runs_held(setup.order).min(PAIR_HOLD) }
+    pub(super) fn on(ground: Ground<E>, order: Order) -> Self {
+        Self { ground, held: runs_held(order).min(CHECKED_RUNS) }
     }
 }
 
@@ -162,6 +96,8 @@ pub(super) enum Phase {
     Free,
     /// The frees, shuffled.
     FreeRandom,
+    /// The allocations, and the frees, first allocated first.
+    Both,
 }
 
 /// Allocates many runs, then frees all of them.
@@ -172,8 +108,8 @@ pub(super) struct Hold<E> {
 }
 
 impl<E: Engine> Hold<E> {
-    pub(super) fn build(setup: &Setup, phase: Phase) -> Result<Self> {
-        Ok(Self { ground: Ground::empty(E::build(setup)?), runs: runs_held(setup.order), phase })
+    pub(super) fn on(ground: Ground<E>, runs: u64, phase: Phase) -> Self {
+        Self { ground, runs, phase }
     }
 }
 
@@ -195,7 +131,11 @@ impl<E: Engine> Workload for Hold<E> {
             }
             let start = Instant::now();
             self.ground.release(&held)?;
-            elapsed += if self.phase == Phase::Alloc { allocated } else { start.elapsed() };
+            elapsed += match self.phase {
+                Phase::Alloc => allocated,
+                Phase::Free | Phase::FreeRandom => start.elapsed(),
+                Phase::Both => allocated + start.elapsed(),
+            };
         }
         Ok(Timed { elapsed, operations: units.0 * self.runs })
     }
@@ -215,13 +155,8 @@ pub(super) struct Bulk<E> {
 }
 
 impl<E: BulkEngine> Bulk<E> {
-    pub(super) fn build(setup: &Setup) -> Result<Self> {
-        Ok(Self { ground: Ground::empty(E::build(setup)?) })
-    }
-
-    /// The same with half of the frames taken at random.
-    pub(super) fn build_half_filled(setup: &Setup) -> Result<Self> {
-        Ok(Self { ground: Ground::half_filled(setup, 1)? })
+    pub(super) fn on(ground: Ground<E>) -> Self {
+        Self { ground }
     }
 
     /// Takes [`HOLD_FRAMES`] frames into `groups`; returns how many groups that made, and how many frames.

@@ -7,6 +7,14 @@ use zonal::{AllocError, FreeError, Order, Pfn};
 pub(super) enum Wrong {
     #[error("an allocation was refused with memory to spare: {0}")]
     Refused(AllocError),
+    #[error("an allocation was refused with memory to spare")]
+    OutOfMemory,
+    #[error("an allocation was refused: {0:?}")]
+    Peer(frame_alloc::AllocError),
+    #[error("{address:#x} is not aligned to a page")]
+    NoPage { address: u64 },
+    #[error("the run at {pfn} was handed out by a zone that has none")]
+    NoneLeft { pfn: Pfn },
     #[error("a free of what was allocated was refused: {0}")]
     FreeRefused(FreeError),
     #[error("the runs of order {order} at {first} and {second} share frames")]
@@ -17,10 +25,22 @@ pub(super) enum Wrong {
     NotRestored { before: u64, after: u64 },
     #[error("the audit found: {0}")]
     Audit(String),
+    #[error("not set up: {0}")]
+    NotBuilt(String),
     #[error("a word changed under a thread that alone uses it")]
     WordChanged,
     #[error("a thread ended early")]
     Thread,
+}
+
+impl Wrong {
+    /// Whether it says that no run is left: right where none is.
+    pub(super) fn is_out_of_memory(&self) -> bool {
+        matches!(
+            self,
+            Self::OutOfMemory | Self::Refused(AllocError::NoMemory { .. } | AllocError::NoRun { .. })
+        )
+    }
 }
 
 impl From<AllocError> for Wrong {
@@ -36,8 +56,8 @@ impl From<FreeError> for Wrong {
 }
 
 /// Checks that runs of one order are aligned and share no frame.
-pub(super) fn check_distinct(mut runs: Vec<Pfn>, order: Order) -> Result<(), Wrong> {
-    if let Some(&pfn) = runs.iter().find(|pfn| !pfn.is_aligned(order)) {
+pub(super) fn check_distinct(mut runs: Vec<Pfn>, order: Order, alignment: Order) -> Result<(), Wrong> {
+    if let Some(&pfn) = runs.iter().find(|pfn| !pfn.is_aligned(alignment)) {
         return Err(Wrong::Misaligned { pfn, order });
     }
     runs.sort_unstable();
@@ -54,7 +74,8 @@ mod tests {
     #[test]
     fn shared_and_crooked_runs_are_found() {
         let check = |runs: &[u64], order| {
-            check_distinct(runs.iter().copied().map(Pfn::new).collect(), Order::new(order).unwrap())
+            let order = Order::new(order).unwrap();
+            check_distinct(runs.iter().copied().map(Pfn::new).collect(), order, order)
         };
         assert!(check(&[7, 3, 5], 0).is_ok());
         assert!(check(&[16, 0, 8], 3).is_ok());

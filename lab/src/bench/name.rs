@@ -1,0 +1,226 @@
+//! The names of benches and engines, and which engine does which bench.
+
+use clap::ValueEnum;
+
+/// What is timed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum BenchName {
+    /// One load and one locked compare-exchange of a word nobody else uses.
+    Cas,
+    /// Two of them, the second hanging on the first: a bit of a word found, cleared and set again.
+    CasPair,
+    /// The same, each in a call of its own that finds the word by the number of its CPU.
+    CpuPair,
+    /// One allocation and its free, in a loop.
+    Pair,
+    /// 65,536 frames allocated one by one.
+    HoldAlloc,
+    /// 65,536 frames freed one by one, in the order they were allocated.
+    HoldFree,
+    /// 65,536 frames freed one by one, in random order.
+    HoldFreeRandom,
+    /// 65,536 frames allocated and freed in groups, everything else free.
+    Bulk,
+    /// The same with half of the memory taken at random.
+    BulkFrag,
+    /// Random runs of a 16 GiB zone freed, another allocated for each; half of the zone taken.
+    Churn50,
+    /// The same with nine tenths taken.
+    Churn90,
+    /// 100,000 frames allocated, then freed, in a zone of 1 TiB of which one frame in a hundred is free.
+    Full,
+    /// The same in a zone of 16 GiB, for comparison; as many frames as are there for it.
+    FullSmall,
+    /// A run refused by a zone of 256 GiB of which nothing is free.
+    Fail,
+    /// The same in a zone of 16 GiB, for comparison.
+    FailSmall,
+    /// A block refused by a zone of 256 GiB of which one frame in each block is taken.
+    FailFrag,
+    /// The same in a zone of 16 GiB, for comparison.
+    FailFragSmall,
+    /// An allocator set up for 16 TiB in 64 nodes.
+    Boot,
+    /// A fresh mapping filled that is as large as its metadata.
+    BootMemset,
+}
+
+impl BenchName {
+    /// The name as it is given and printed.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Cas => "cas",
+            Self::CasPair => "cas-pair",
+            Self::CpuPair => "cpu-pair",
+            Self::Pair => "pair",
+            Self::HoldAlloc => "hold-alloc",
+            Self::HoldFree => "hold-free",
+            Self::HoldFreeRandom => "hold-free-random",
+            Self::Bulk => "bulk",
+            Self::BulkFrag => "bulk-frag",
+            Self::Churn50 => "churn50",
+            Self::Churn90 => "churn90",
+            Self::Full => "full",
+            Self::FullSmall => "full-small",
+            Self::Fail => "fail",
+            Self::FailSmall => "fail-small",
+            Self::FailFrag => "fail-frag",
+            Self::FailFragSmall => "fail-frag-small",
+            Self::Boot => "boot",
+            Self::BootMemset => "boot-memset",
+        }
+    }
+
+    /// What one `ns` is for.
+    pub(super) const fn unit(self) -> &'static str {
+        match self {
+            Self::Cas => "load + locked compare-exchange",
+            Self::CasPair | Self::CpuPair => "bit cleared + set",
+            Self::Pair => "alloc + free",
+            Self::HoldAlloc => "alloc",
+            Self::HoldFree | Self::HoldFreeRandom => "free",
+            Self::Bulk | Self::BulkFrag => "alloc + free of a frame",
+            Self::Churn50 | Self::Churn90 => "free + alloc",
+            Self::Full | Self::FullSmall => "alloc + free",
+            Self::Fail | Self::FailSmall | Self::FailFrag | Self::FailFragSmall => "refusal",
+            Self::Boot => "boot",
+            Self::BootMemset => "memset",
+        }
+    }
+
+    /// The orders of the bare run.
+    pub(super) const fn orders(self) -> &'static [u8] {
+        match self {
+            Self::Pair => &[0, 3, 9],
+            Self::Churn50 | Self::Churn90 | Self::Fail | Self::FailSmall => &[0, 9],
+            Self::FailFrag | Self::FailFragSmall => &[9],
+            _ => &[0],
+        }
+    }
+
+    /// Whether runs of this order can be asked for.
+    pub(super) const fn has_order(self, order: u8) -> bool {
+        match self {
+            Self::Pair | Self::HoldAlloc | Self::HoldFree | Self::HoldFreeRandom => true,
+            Self::Churn50 | Self::Churn90 | Self::Fail | Self::FailSmall => true,
+            Self::FailFrag | Self::FailFragSmall => order >= 9,
+            _ => order == 0,
+        }
+    }
+
+    /// Whether it is the processor that is timed, on no machine of ours.
+    pub(super) const fn is_limit(self) -> bool {
+        matches!(self, Self::Cas | Self::CasPair | Self::CpuPair | Self::BootMemset)
+    }
+
+    /// The threads of the bare run.
+    pub(super) const fn threads(self) -> &'static [u16] {
+        match self {
+            Self::Boot | Self::BootMemset => &[1],
+            _ => &[1, 2],
+        }
+    }
+
+    /// The CPUs of the machines of the bare run.
+    pub(super) const fn cpus(self) -> &'static [u16] {
+        match self {
+            Self::Pair => &[2, 128],
+            _ => &[2],
+        }
+    }
+}
+
+/// What an engine hands out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum EngineKind {
+    /// Frames of a machine, aligned to their order, by number.
+    Frame,
+    /// Memory of this process, aligned to a page; there is always more.
+    Malloc,
+    /// Nothing.
+    Limit,
+}
+
+/// Who does the work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum EngineName {
+    /// The page allocator, with locked slot words.
+    Zonal,
+    /// The crate frame-alloc: a buddy of bitmaps, by compare-exchange.
+    FrameAlloc,
+    /// The same under its cache of each CPU and the depot they share.
+    FrameAllocDepot,
+    /// The crate buddy_system_allocator: trees under a spin lock.
+    BuddySpin,
+    /// The C library's malloc.
+    #[cfg(target_env = "gnu")]
+    Glibc,
+    /// mimalloc.
+    #[cfg(feature = "c-peers")]
+    Mimalloc,
+    /// jemalloc.
+    #[cfg(feature = "c-peers")]
+    Jemalloc,
+    /// The processor alone: what no allocator of this kind can beat.
+    Limit,
+}
+
+impl EngineName {
+    /// The name as it is given and printed.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Zonal => "zonal",
+            Self::FrameAlloc => "frame-alloc",
+            Self::FrameAllocDepot => "frame-alloc-depot",
+            Self::BuddySpin => "buddy-spin",
+            #[cfg(target_env = "gnu")]
+            Self::Glibc => "glibc",
+            #[cfg(feature = "c-peers")]
+            Self::Mimalloc => "mimalloc",
+            #[cfg(feature = "c-peers")]
+            Self::Jemalloc => "jemalloc",
+            Self::Limit => "limit",
+        }
+    }
+
+    /// What it hands out.
+    pub(super) const fn kind(self) -> EngineKind {
+        match self {
+            Self::Zonal | Self::FrameAlloc | Self::FrameAllocDepot | Self::BuddySpin => EngineKind::Frame,
+            #[cfg(target_env = "gnu")]
+            Self::Glibc => EngineKind::Malloc,
+            #[cfg(feature = "c-peers")]
+            Self::Mimalloc | Self::Jemalloc => EngineKind::Malloc,
+            Self::Limit => EngineKind::Limit,
+        }
+    }
+
+    /// Whether the engine can do the bench. A malloc has no zone that could be full.
+    pub(super) const fn does(self, bench: BenchName) -> bool {
+        use BenchName::{HoldAlloc, HoldFree, HoldFreeRandom, Pair};
+        match self.kind() {
+            EngineKind::Limit => bench.is_limit(),
+            EngineKind::Malloc => matches!(bench, Pair | HoldAlloc | HoldFree | HoldFreeRandom),
+            EngineKind::Frame => !bench.is_limit(),
+        }
+    }
+
+    /// The largest order the engine is set up for.
+    pub(super) const fn max_order(self) -> u8 {
+        match self {
+            Self::FrameAlloc | Self::FrameAllocDepot | Self::BuddySpin => super::peers::ORDERS as u8 - 1,
+            _ => 18,
+        }
+    }
+}
+
+impl EngineKind {
+    /// The kind as it is printed.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Frame => "frame",
+            Self::Malloc => "malloc",
+            Self::Limit => "limit",
+        }
+    }
+}
