@@ -84,7 +84,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         let cacheable = order <= Order::GROUP && pfn.is_aligned(order) && self.state.tags.is_none();
         match if cacheable { cpu.put(pfn, group_mask(pfn, order)) } else { Put::OtherGroup } {
             Put::Kept => Ok(()),
-            Put::OtherGroup | Put::Vacant => self.free_missed(pfn, order, cpu),
+            Put::OtherGroup => self.free_missed(pfn, order, cpu),
             Put::AlreadyHere => Err(FreeError::DoubleFree { pfn, order }),
         }
     }
@@ -107,14 +107,12 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// A request that its first zone did not serve, or whose run is to be tagged or zeroed.
     #[inline(never)]
     fn alloc_slowly(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
-        let pfn = match self.alloc_missed(request, cpu) {
-            Some(pfn) => pfn,
-            None => slow::alloc(&self.state, request, cpu)?,
-        };
-        if self.state.tags.is_some() || request.gfp.contains(Gfp::ZERO) {
-            self.deliver(request, pfn)
-        } else {
-            Ok(pfn)
+        if self.state.tags.is_none() && !request.gfp.contains(Gfp::ZERO) {
+            return slow::alloc(&self.state, request, cpu);
+        }
+        match self.alloc_missed(request, cpu) {
+            Some(pfn) => self.deliver(request, pfn),
+            None => self.deliver(request, slow::alloc(&self.state, request, cpu)?),
         }
     }
 
@@ -167,9 +165,19 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         free_run((zone, block), (cpu, zone.cache_of(cpu)), pfn, order)
     }
 
-    /// A free of more than a group: past the words, by rows or by blocks.
+    /// A free of more than a group, past the words: mostly of a block in the CPU's home.
     #[inline(never)]
     fn free_long(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Result<(), FreeError> {
+        let block = if order == Order::BLOCK && pfn.is_aligned(order) { cpu.block(pfn) } else { None };
+        match block.filter(|_| self.state.tags.is_none()) {
+            Some((home, block)) if home.zone.land_whole(Some(home.cache), block).is_ok() => Ok(()),
+            _ => self.free_longer(pfn, order, cpu),
+        }
+    }
+
+    /// A free of more than a group with all its checks, by rows or by blocks.
+    #[inline(never)]
+    fn free_longer(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Result<(), FreeError> {
         let near = cpu.block(pfn).map(|(home, block)| (home.zone, block));
         let (zone, block) = self.checked(pfn, order, near.map_or_else(|| self.state.block(pfn), Ok))?;
         if order < Order::BLOCK {
@@ -227,9 +235,9 @@ fn free_run<'m>(
     if let Some(cache) = cache {
         let (group, mask) = (zone.group_of(pfn), group_mask(pfn, order));
         match cache.put(group, mask) {
-            (Put::OtherGroup | Put::Vacant, _) => {}
+            (Put::OtherGroup, _) => {}
             (Put::Kept, at) => {
-                cpu.note_taking(cache, at);
+                cpu.note_put(cache, CpuCache::kind_of(at), at);
                 return Ok(());
             }
             (Put::AlreadyHere, _) => return Err(FreeError::DoubleFree { pfn, order }),

@@ -56,7 +56,7 @@ pub enum Finding {
         /// The cache's place in the zone.
         rank: usize,
     },
-    /// A CPU's words hold frames but its hint is clear.
+    /// A CPU's words are of groups but its hint is clear.
     CpuHintLost {
         /// The zone.
         zone: ZoneId,
@@ -235,7 +235,7 @@ impl Audit<'_> {
 
     fn cache(&mut self, zone: &Zone<'_>, rank: usize, cache: &CpuCache) {
         let held = |word: &&SlotWord| word.load().mask() != 0;
-        if cache.frames() > 0 && !zone.cpu_hints.is_set(rank) {
+        if cache.is_owner() && !zone.cpu_hints.is_set(rank) {
             self.find(Finding::CpuHintLost { zone: zone.id, rank });
         }
         if cache.credit.frames() > 0 && !zone.credit_hints.is_set(rank) {

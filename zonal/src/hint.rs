@@ -47,6 +47,8 @@ pub(crate) struct HintTree<'m> {
     /// The words of each level, level 0 first; unused ones are empty.
     words: [&'m [AtomicU64]; MAX_LEVELS],
     levels: usize,
+    /// The one word of the top level.
+    root: Option<&'m AtomicU64>,
     len: usize,
     guard: AtomicU64,
 }
@@ -54,11 +56,13 @@ pub(crate) struct HintTree<'m> {
 impl<'m> HintTree<'m> {
     /// A tree over `len` indices in [`words_for`]`(len)` words, all clear.
     pub(crate) fn new(mut words: &'m [AtomicU64], len: usize) -> Self {
-        let mut tree = Self { words: [&[]; MAX_LEVELS], levels: 0, len, guard: AtomicU64::new(0) };
+        let mut tree =
+            Self { words: [&[]; MAX_LEVELS], levels: 0, root: None, len, guard: AtomicU64::new(0) };
         let mut count = len.div_ceil(FAN);
         for level in &mut tree.words {
             (*level, words) = words.split_at(count.min(words.len()));
             tree.levels += 1;
+            tree.root = level.first();
             if count <= 1 {
                 break;
             }
@@ -77,6 +81,14 @@ impl<'m> HintTree<'m> {
     pub(crate) fn set(&self, index: usize) {
         if planted(Mutant::ParentNotLoaded) || !self.is_set(index) {
             self.set_from(0, index);
+        }
+    }
+
+    /// Marks `first + i` for each bit `i` that is set; all of them lie in one word.
+    pub(crate) fn set_all(&self, first: usize, bits: u64) {
+        if let Some(word) = self.word(0, first / FAN).filter(|_| bits != 0) {
+            word.fetch_or(bits << (first % FAN), Ordering::SeqCst);
+            self.set_from(1, first / FAN);
         }
     }
 
@@ -177,12 +189,23 @@ impl<'m> HintTree<'m> {
         None
     }
 
+    /// Whether no index is usable, by a look at the top alone: no bit is there, and no clear was in progress. An index
+    /// made usable by an operation that has not returned may be missed.
+    #[inline]
+    pub(crate) fn is_clear(&self) -> bool {
+        let stamp = self.stamp();
+        // SeqCst: as in `next`.
+        self.root.is_none_or(|root| root.load(Ordering::SeqCst) == 0) && self.settled(stamp)
+    }
+
     /// The guard before a search.
+    #[inline]
     pub(crate) fn stamp(&self) -> Stamp {
         Stamp(self.guard.load(Ordering::SeqCst))
     }
 
     /// Whether no clear was in progress at any time since `stamp`: a search that found nothing meanwhile was right.
+    #[inline]
     pub(crate) fn settled(&self, stamp: Stamp) -> bool {
         stamp.0 as u32 == 0 && self.guard.load(Ordering::SeqCst) == stamp.0
     }

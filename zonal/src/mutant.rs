@@ -37,6 +37,7 @@ mutants! {
     CreditForgotten: "A request about to fail does not collect other CPUs' credits.",
     CreditUnhinted: "The first free into a credit does not set its CPU's hint.",
     StaleHintNoted: "A credit is noted as hinted although the hint was given up since.",
+    HintClearKeepsGroups: "Clearing a CPU's hint leaves its words their groups.",
     RefreshByRows: "Giving a claim back hints single frames only if a row shows one.",
     MarkIgnored: "A claim on the zone's count does not respect the mark.",
     SplitCountFirst: "A split publishes the entry before it has written the rows.",

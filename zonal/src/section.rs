@@ -81,10 +81,21 @@ impl<'m> SectionMap<'m> {
 
     #[cold]
     fn zone_in(&self, section: &Section, pfn: Pfn) -> ZoneId {
+        self.owner_in(section, block_in_section(pfn))
+    }
+
+    /// The zone of a block of the section with this dense index, or [`NO_ZONE`].
+    #[inline]
+    pub(crate) fn zone_of(&self, section: usize, block: usize) -> ZoneId {
+        self.sections.get(section).map_or(NO_ZONE, |section| self.owner_in(section, block))
+    }
+
+    #[inline]
+    fn owner_in(&self, section: &Section, block: usize) -> ZoneId {
         match section.owner {
             Owner::Zone(zone) => zone,
             Owner::Mixed(row) => {
-                self.mixed.get(row as usize).map_or(NO_ZONE, |row| row[block_in_section(pfn)])
+                self.mixed.get(row as usize).map_or(NO_ZONE, |row| row[block % SECTION_BLOCKS])
             }
         }
     }

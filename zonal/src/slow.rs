@@ -15,7 +15,6 @@ use crate::request::Request;
 use crate::state::State;
 use crate::sync::load_barrier;
 use crate::zone::{Cpu, Zone};
-use crate::zonelist::Fallback;
 
 /// Walks a request makes before it fails, twice as many at most.
 const WALKS: usize = 8;
@@ -24,6 +23,9 @@ const WALKS: usize = 8;
 #[cold]
 pub(crate) fn alloc(state: &State<'_>, request: &Request, cpu: &Cpu<'_>) -> Result<Pfn, AllocError> {
     check(state, request)?;
+    if let Some(error) = glance(state, request, cpu) {
+        return Err(error);
+    }
     let mut walks = 0;
     loop {
         let before = Motion::of(state, request, cpu);
@@ -51,20 +53,47 @@ fn check(state: &State<'_>, request: &Request) -> Result<(), AllocError> {
 }
 
 /// The request's zones, in order.
+#[inline]
 pub(crate) fn zones<'s, 'm>(
     state: &'s State<'m>,
     request: &Request,
     cpu: &Cpu<'_>,
 ) -> impl Iterator<Item = &'m Zone<'m>> + use<'s, 'm> {
+    let node = request.node.unwrap_or(cpu.node);
     let this_node = request.gfp.contains(Gfp::THISNODE);
-    let fallback = if this_node { Fallback::ThisNode } else { Fallback::Nodes };
-    let limit = request.below.unwrap_or(Pfn::new(MAX_FRAMES));
-    state
-        .lists
-        .walk(request.node.unwrap_or(cpu.node), request.highest, fallback)
-        .take(if planted(Mutant::ZonelistStops) { 1 } else { usize::MAX })
-        .filter_map(|id| state.zones.get(usize::from(id.0)))
-        .filter(move |zone| zone.span.start < limit)
+    let (highest, limit) = (request.highest, request.below.unwrap_or(Pfn::new(MAX_FRAMES)));
+    let listed = state.lists.list(node).iter().filter_map(|id| state.zones.get(usize::from(id.0)));
+    let asked = listed.filter(move |zone| zone.kind <= highest && (!this_node || zone.node == node));
+    let asked = asked.enumerate().filter(|&(at, _)| !planted(Mutant::ZonelistStops) || at == 0);
+    asked.map(|(_, zone)| zone).filter(move |zone| zone.span.start < limit)
+}
+
+/// Refuses at once where two looks at the zones show that they have nothing, and that nothing moved between.
+#[inline(never)]
+fn glance(state: &State<'_>, request: &Request, cpu: &Cpu<'_>) -> Option<AllocError> {
+    let order = request.order;
+    if request.is_placed() {
+        return None;
+    }
+    let (mut free, mut most, mut moves) = (0, None, 0u64);
+    for zone in zones(state, request, cpu) {
+        let transit = zone.count.transit();
+        if transit.frames() > 0 || !zone.is_out_of(order) {
+            return None;
+        }
+        let above = zone.count.free().saturating_sub(zone.mark);
+        (free, most, moves) = (free + above, most.max(Some(above)), moves.wrapping_add(transit.moves()));
+    }
+    load_barrier(); // the looks stay before the second reading
+    for zone in zones(state, request, cpu) {
+        let transit = zone.count.transit();
+        if transit.frames() > 0 {
+            return None;
+        }
+        moves = moves.wrapping_sub(transit.moves());
+    }
+    // Each zone's moves only grow, so equal sums mean equal terms.
+    (moves == 0).then(|| without_run(order, free, most, 0))
 }
 
 /// One walk: blocks first, then slot words.
@@ -95,7 +124,7 @@ pub(crate) fn take(
     } else if order < Order::BLOCK {
         zone.take_rows(cache, (order, kind), start()).ok()
     } else if order == Order::BLOCK {
-        zone.take_block(cache, kind, start())
+        zone.take_block(cache, kind)
     } else {
         zone.take_run(order, kind, |_| true).map(|block| block.start).ok()
     }
@@ -148,7 +177,12 @@ fn refusal(state: &State<'_>, request: &Request, cpu: &Cpu<'_>, in_flight: u64) 
     let order = request.order;
     let above = |zone: &Zone<'_>| (zone.free() + zone.cached()).saturating_sub(zone.mark);
     let free = zones(state, request, cpu).map(above).sum();
-    match zones(state, request, cpu).map(above).max() {
+    without_run(order, free, zones(state, request, cpu).map(above).max(), in_flight)
+}
+
+/// Why no zone has such a run, of which the fullest has `most` frames above its mark.
+fn without_run(order: Order, free: u64, most: Option<u64>, in_flight: u64) -> AllocError {
+    match most {
         None => AllocError::NoZone,
         Some(most) if most < order.frames() => AllocError::NoMemory { order, free, in_flight },
         Some(_) => AllocError::NoRun { order, free, in_flight },

@@ -86,6 +86,14 @@ impl<'m> Zonelists<'m> {
         self.heads.get(usize::from(node.0)).map_or(NO_ZONE, |heads| heads[highest as usize])
     }
 
+    /// All zones in the order of the node's list.
+    #[inline]
+    pub(crate) fn list(&self, node: NodeId) -> &'m [ZoneId] {
+        let length = self.listed.len();
+        let list = self.entries.get(usize::from(node.0) * length..).and_then(|rest| rest.get(..length));
+        list.unwrap_or(&[])
+    }
+
     /// The zones of a walk from `node` for requests up to `highest`, in order.
     pub(crate) fn walk(
         &self,
@@ -93,14 +101,10 @@ impl<'m> Zonelists<'m> {
         highest: ZoneKind,
         fallback: Fallback,
     ) -> impl Iterator<Item = ZoneId> + use<'m> {
-        let length = self.listed.len();
-        let list = self.entries.get(usize::from(node.0) * length..).and_then(|rest| rest.get(..length));
         let listed = self.listed;
-        list.unwrap_or(&[]).iter().copied().filter(move |&zone| is_within(listed, zone, highest)).filter(
-            move |&zone| {
-                fallback == Fallback::Nodes || listed.get(usize::from(zone.0)).is_some_and(|z| z.node == node)
-            },
-        )
+        let is_near = move |zone: ZoneId| listed.get(usize::from(zone.0)).is_some_and(|z| z.node == node);
+        let within = self.list(node).iter().copied().filter(move |&zone| is_within(listed, zone, highest));
+        within.filter(move |&zone| fallback == Fallback::Nodes || is_near(zone))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::block::bitmap::Bitmap;
 use crate::block::entry::Entry;
 use crate::build::check::check;
 use crate::build::frames::Frames;
-use crate::build::sections::{build_map, list_zones, name_owners, plan_of, plan_zones, zone_id};
+use crate::build::sections::{build_map, list_zones, name_owners, plan_zones};
 use crate::build::sizes::{sizes, tally};
 use crate::build::zones::{ZonePlan, build_cpus, build_zones};
 use crate::config::{Checking, Config};
@@ -95,9 +95,9 @@ fn build_state<'m>(
     })?;
     let mut frames = Frames::new(memory, reserved);
     let entries = carver.array(blocks, |at| {
-        let block = frames.block(start(at));
-        let zone = plan_of(config, &block, start(at)).and_then(|plan| zone_id(listed, plan));
-        Entry::new(zone.unwrap_or(NO_ZONE), Kind::Movable, block.frames())
+        let managed = frames.block(start(at)).frames;
+        let zone = if managed > 0 { map.zone_of(at / SECTION_BLOCKS, at % SECTION_BLOCKS) } else { NO_ZONE };
+        Entry::new(zone, Kind::Movable, managed)
     })?;
     let tags = match config.checking {
         Checking::Off => None,

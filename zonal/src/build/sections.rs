@@ -65,8 +65,16 @@ pub(in crate::build) fn build_map<'m>(
 
 /// The place of a block's zone among the plans.
 pub(in crate::build) fn plan_of(config: &Config<'_>, block: &BlockPlan<'_>, start: u64) -> Option<usize> {
-    let owner = block.owner.filter(|_| block.frames() > 0)?;
+    let owner = block.owner.filter(|_| block.frames > 0)?;
     Some(usize::from(owner.node.0) * 4 + kind_of(config, owner.placement, start) as usize)
+}
+
+/// The plan of all of a section, if every frame of it is known to be usable and of one zone.
+fn whole_plan(config: &Config<'_>, frames: &Frames<'_>, start: u64) -> Option<usize> {
+    let owner = frames.whole_owner(start, SECTION_FRAMES)?;
+    let kind = kind_of(config, owner.placement, start);
+    let same = kind == kind_of(config, owner.placement, start + SECTION_FRAMES - BLOCK_FRAMES);
+    same.then_some(usize::from(owner.node.0) * 4 + kind as usize)
 }
 
 /// Fills the plans, and says of each section whether one zone owns all its blocks (by its plan's place, for now).
@@ -79,12 +87,20 @@ pub(in crate::build) fn plan_zones(
 ) {
     let mut frames = Frames::new(memory, reserved);
     for (index, section) in sections.iter_mut().enumerate() {
+        if let Some(place) = whole_plan(config, &frames, section.start.get()) {
+            let (start, end) = (section.start.get(), section.start.get() + SECTION_FRAMES);
+            if let Some(plan) = plans.get_mut(place) {
+                plan.add(index as u32, (start, end), SECTION_FRAMES);
+            }
+            section.owner = Owner::Zone(ZoneId(place as u16));
+            continue;
+        }
         let mut owner = None;
         for start in (0..SECTION_BLOCKS as u64).map(|block| section.start.get() + block * BLOCK_FRAMES) {
             let block = frames.block(start);
             let Some(place) = plan_of(config, &block, start) else { continue };
             let Some(plan) = plans.get_mut(place) else { continue };
-            plan.add(index as u32, start, block.frames());
+            plan.add(index as u32, (start, start + BLOCK_FRAMES), block.frames);
             let zone = Owner::Zone(ZoneId(place as u16));
             owner = Some(if owner.is_none_or(|known| known == zone) { zone } else { MIXED });
         }

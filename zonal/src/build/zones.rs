@@ -7,7 +7,7 @@ use crate::build::sections::place_of;
 use crate::cache::CpuCache;
 use crate::config::{Caching, Config};
 use crate::error::ConfigError;
-use crate::frame::{BLOCK_FRAMES, FrameRange, MAX_FRAMES, Pfn, SECTION_BLOCKS, ZoneId};
+use crate::frame::{BLOCK_FRAMES, BlockIndex, FrameRange, MAX_FRAMES, Pfn, SECTION_BLOCKS, ZoneId};
 use crate::hint::{HintTree, words_for};
 use crate::metadata::Carver;
 use crate::section::Section;
@@ -30,12 +30,12 @@ pub(in crate::build) struct ZonePlan {
 }
 
 impl ZonePlan {
-    /// Adds a block; blocks come in ascending order.
-    pub(in crate::build) fn add(&mut self, section: u32, start: u64, frames: u64) {
+    /// Adds blocks of a section, from the first frame of one to the end of another; they come in ascending order.
+    pub(in crate::build) fn add(&mut self, section: u32, (start, end): (u64, u64), frames: u64) {
         if self.managed == 0 {
             (self.first_section, self.start) = (section, start);
         }
-        (self.last_section, self.end) = (section, start + BLOCK_FRAMES);
+        (self.last_section, self.end) = (section, end);
         self.managed += frames;
     }
 
@@ -116,12 +116,28 @@ pub(in crate::build) fn build_zones<'m>(
     })?;
     for zone in zones.iter_mut() {
         zone.alone = zone.is_alone();
-        zone.blocks().for_each(|block| match block.entry.load() {
-            entry if entry.is_free_block() => zone.hint(block, entry, u64::MAX),
-            entry => zone.refresh_hints(block, entry),
-        });
+        hint_free(zone);
     }
     Ok(zones)
+}
+
+/// Sets the hints of what is free, those of wholly free blocks a section at a time.
+fn hint_free(zone: &Zone<'_>) {
+    for (first, section) in (0..).step_by(SECTION_BLOCKS).zip(zone.entries.chunks(SECTION_BLOCKS)) {
+        let mut free = 0;
+        for (at, entry) in section.iter().enumerate() {
+            let entry = entry.load();
+            if entry.zone() != zone.id {
+                continue;
+            }
+            if entry.is_free_block() {
+                free |= 1 << at;
+            } else if let Some(block) = zone.block(BlockIndex((first + at) as u32)) {
+                zone.refresh_hints(block, entry);
+            }
+        }
+        zone.free_tree().set_all(first, free);
+    }
 }
 
 fn build_zone<'m>(

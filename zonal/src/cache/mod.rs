@@ -30,6 +30,8 @@ pub(crate) struct CpuCache {
     groups: AtomicU64,
     /// Hints, a kind: block of the last refill, where the next search starts.
     blocks: [AtomicU32; KINDS],
+    /// Hint: the block that was last freed whole, where the next search for a whole one starts.
+    freed_block: AtomicU32,
     /// Hint: the group that last missed on a free.
     missed: AtomicU32,
     /// Hints, a kind: the word to evict next, from the kind's first.
@@ -45,10 +47,22 @@ pub(crate) struct CpuCache {
 pub(crate) enum Room {
     /// This word holds nothing: fill it.
     Vacant(usize, Slot),
-    /// This word's frames go back to their block to make room.
+    /// This word's frames, if it still has any, go back to their block to make room.
     Evict(usize, Slot),
     /// Past the cache, straight to the row.
     None,
+}
+
+impl Room {
+    /// The word with this number, if it has no frames or its whole group.
+    #[inline]
+    fn at_once(at: usize, slot: Slot) -> Option<Self> {
+        match slot {
+            slot if slot.is_fillable() => Some(Self::Vacant(at, slot)),
+            slot if slot.is_whole() => Some(Self::Evict(at, slot)),
+            _ => None,
+        }
+    }
 }
 
 impl CpuCache {
@@ -58,6 +72,7 @@ impl CpuCache {
             words: core::array::from_fn(|_| SlotWord::new()),
             groups: AtomicU64::new(0),
             blocks: core::array::from_fn(|_| AtomicU32::new(block)),
+            freed_block: AtomicU32::new(block),
             missed: AtomicU32::new(u32::MAX),
             turns: core::array::from_fn(|_| AtomicU8::new(0)),
             rank,
@@ -91,6 +106,15 @@ impl CpuCache {
         kind as usize * SLOTS
     }
 
+    /// The kind of the word with this number.
+    pub(crate) const fn kind_of(at: usize) -> Kind {
+        match at / SLOTS {
+            0 => Kind::Unmovable,
+            1 => Kind::Movable,
+            _ => Kind::Reclaimable,
+        }
+    }
+
     /// Takes an aligned run of `order` of this kind from any word: the word's number, the run's group and first frame.
     pub(crate) fn take_of(&self, kind: Kind, order: Order) -> Option<(usize, (GroupIndex, u32))> {
         self.words_of(kind).find_map(|(at, word)| Some((at, word.take(order)?)))
@@ -111,7 +135,7 @@ impl CpuCache {
     fn put_held(&self, group: GroupIndex, mask: u32) -> (Put, usize) {
         for (at, word) in self.words.iter().enumerate().filter(|(_, word)| word.is_of_now(group)) {
             match word.put(group, mask) {
-                Put::OtherGroup | Put::Vacant => {}
+                Put::OtherGroup => {}
                 done => return (done, at),
             }
         }
@@ -129,20 +153,16 @@ impl CpuCache {
     }
 
     /// Room for a freed group, by the rule: a word without frames; one whose group is whole again; on the second
-    /// miss in a row in the same group a word in turn; else none. Looks at two words, that of the last put and one
-    /// in turn: what it misses now it finds some frees later.
+    /// miss in a row in the same group a word in turn; else none. Looks at two words, that of the last put (its number,
+    /// and what it holds) and one in turn: what it misses now it finds some frees later.
     #[inline(always)]
-    pub(crate) fn room_for_free(&self, kind: Kind, group: GroupIndex, last: usize) -> Room {
+    pub(crate) fn room_for_free(&self, kind: Kind, group: GroupIndex, last: Option<(usize, Slot)>) -> Room {
         let turn = self.next_turn(kind);
-        for at in [last, turn] {
-            let Some(word) = self.words.get(at) else { continue };
-            let slot = word.load();
-            if slot.is_fillable() {
-                return Room::Vacant(at, slot);
-            }
-            if slot.is_whole() {
-                return Room::Evict(at, slot);
-            }
+        if let Some(room) = last.and_then(|(at, slot)| Room::at_once(at, slot)) {
+            return room;
+        }
+        if let Some(room) = self.words.get(turn).and_then(|word| Room::at_once(turn, word.load())) {
+            return room;
         }
         // Relaxed, both: a hint only this CPU is likely to touch.
         if self.missed.load(Ordering::Relaxed) == group.0 {
@@ -179,6 +199,24 @@ impl CpuCache {
         self.groups.store(bits, Ordering::Relaxed); // Relaxed: a hint
     }
 
+    /// The same where a word left the group `from` for the group `to`. Forgets other words whose groups share `from`'s bit
+    /// until the next renewal.
+    #[inline]
+    pub(crate) fn note_group(&self, from: GroupIndex, to: GroupIndex) {
+        let others = self.groups.load(Ordering::Relaxed) & !(1 << (from.0 % 64)); // Relaxed, both: a hint
+        self.groups.store(others | 1 << (to.0 % 64), Ordering::Relaxed);
+    }
+
+    /// Whether the CPU's hint must be set: a word is of a group.
+    pub(crate) fn is_owner(&self) -> bool {
+        self.words().any(|word| word.load().is_owned())
+    }
+
+    /// Gives up the groups of which no frame is here: their CPU's hint may be cleared.
+    pub(crate) fn disown(&self) {
+        self.words().for_each(SlotWord::disown);
+    }
+
     /// Where the next search for a block starts.
     #[inline]
     pub(crate) fn start_block(&self, kind: Kind) -> usize {
@@ -189,6 +227,18 @@ impl CpuCache {
     #[inline]
     pub(crate) fn remember_block(&self, kind: Kind, block: u32) {
         self.blocks[kind as usize].store(block, Ordering::Relaxed); // Relaxed: a hint
+    }
+
+    /// Where the next search for a whole block starts.
+    #[inline]
+    pub(crate) fn freed_block(&self) -> usize {
+        self.freed_block.load(Ordering::Relaxed) as usize // Relaxed: a hint
+    }
+
+    /// Remembers the block that was freed whole.
+    #[inline]
+    pub(crate) fn remember_freed_block(&self, block: u32) {
+        self.freed_block.store(block, Ordering::Relaxed); // Relaxed: a hint
     }
 
     /// Frames cached here now.

@@ -8,6 +8,9 @@
 //! Every transition is one compare-exchange from the value read, but for a drain's, which is unconditional. All are about
 //! state, not history: a word that has left a value and come back to it holds those frames again, so there is no ABA.
 //! A closed word has no bits to take and a group that no frame has, so closing costs the hits nothing.
+//!
+//! A word of a group says more: its CPU's hint is set (see [`crate::zone::cached`]). Who fills an EMPTY word sets the hint,
+//! who clears the hint makes the words EMPTY first; between the two, takes, puts and installs leave the hint alone.
 //! Any CPU may do any of this to any CPU's words.
 
 use crate::block::row::{run_mask, run_starts};
@@ -37,7 +40,7 @@ impl Epoch {
 pub(crate) struct Slot(u64);
 
 impl Slot {
-    /// A slot that caches nothing and may be filled.
+    /// A slot that caches nothing and may be filled by who sets its CPU's hint.
     pub(crate) const EMPTY: Self = Self((MAX_GROUPS as u64) << 32);
 
     /// A slot that holds `mask` of `group`.
@@ -72,10 +75,10 @@ impl Slot {
         self.group().0 >= CLOSED
     }
 
-    /// Of no group: empty or closed.
+    /// Of a group, not EMPTY and not closed: its CPU's hint is set.
     #[inline]
-    pub(crate) const fn is_vacant(self) -> bool {
-        self.group().0 >= MAX_GROUPS
+    pub(crate) const fn is_owned(self) -> bool {
+        self.group().0 < MAX_GROUPS
     }
 
     /// The closing; meaningful only where the slot is closed.
@@ -120,8 +123,6 @@ impl Slot {
 pub(crate) enum Put {
     /// The frames are cached here now.
     Kept,
-    /// The word is of the group but holds no frame of it, so its CPU's hint may be clear: a put here is an install.
-    Vacant,
     /// The word holds another group, or is closed.
     OtherGroup,
     /// At least one of the frames is cached here already: a double free. Nothing changed.
@@ -189,7 +190,7 @@ impl SlotWord {
         }
     }
 
-    /// Puts `mask` back if the word is of `group` and holds frames of it. One locked step on a hit.
+    /// Puts `mask` back if the word is of `group`. One locked step on a hit.
     #[inline]
     pub(crate) fn put(&self, group: GroupIndex, mask: u32) -> Put {
         // Release: what the owner wrote; partner: the Acquire of `take` and `empty`.
@@ -198,9 +199,6 @@ impl SlotWord {
         loop {
             if !slot.is_of(group) {
                 return Put::OtherGroup;
-            }
-            if slot.mask() == 0 {
-                return Put::Vacant;
             }
             if slot.mask() & mask != 0 {
                 return Put::AlreadyHere;
@@ -247,6 +245,16 @@ impl SlotWord {
             }
         }
         Slot::EMPTY
+    }
+
+    /// Gives up a group of which no frame is here: who fills the word next sets its CPU's hint.
+    pub(crate) fn disown(&self) {
+        let slot = self.load();
+        if slot.mask() == 0 && slot.is_owned() {
+            // SeqCst: before the clear of the CPU's hint. A failure means that the word may hold frames: the clearer looks
+            // again after the clear.
+            let _ = self.0.compare_exchange(slot.0, Slot::EMPTY.0, Ordering::SeqCst, Ordering::Relaxed);
+        }
     }
 
     /// Takes everything and lets nothing in before [`SlotWord::reopen`] with the same epoch. A word closed in a later

@@ -26,17 +26,10 @@ impl Cached {
         Self { word: holding(mask), row: Row::new(0), first: Content::new() }
     }
 
-    /// Frees the first frame as the cache does: a put, or an install where the word holds nothing.
+    /// Frees the first frame as the cache does.
     fn free_first(&self) -> Put {
         self.first.touch();
-        match self.word.put(GROUP, 1) {
-            Put::Vacant => {
-                let slot = self.word.load();
-                let installed = slot.is_fillable() && self.word.exchange(slot, Slot::new(GROUP, 1));
-                if installed { Put::Kept } else { Put::Vacant }
-            }
-            put => put,
-        }
+        self.word.put(GROUP, 1)
     }
 
     /// The first frame is out of the word: its content is seen by who took it.

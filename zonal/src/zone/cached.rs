@@ -4,6 +4,9 @@
 //! compare-exchange from the value read and only ever emptied for good by a drain, so a refiller that slept cannot
 //! fill a word that was closed in between.
 //!
+//! Invariant of the CPU hints: a word is of a group => its CPU's hint is set, or who filled the word when it was EMPTY is
+//! on the move still, or a clear of hints is in progress.
+//!
 //! | gate, bits | field | changed by |
 //! |---|---|---|
 //! | 0..=31 | closings in force | [`Zone::close_caches`], [`Zone::reopen_caches`] |
@@ -89,32 +92,39 @@ impl<'m> Zone<'m> {
         if self.count.free() <= self.mark {
             return false; // bypass: others must find the frames
         }
-        match cache.room_for_free(kind, group, cpu.last_put(kind)) {
-            Room::None => false,
-            room => !are_free() && self.keep_in(room, cache, group, mask),
+        let (freed, at) = (Slot::new(group, mask), cpu.last_put(kind));
+        let last = cache.word(at).map(|word| (word, word.load()));
+        // Mostly the word that took the last free has given its frames since.
+        if let Some((word, slot)) = last.filter(|(_, slot)| slot.is_owned() && slot.mask() == 0) {
+            if are_free() || !word.exchange(slot, freed) {
+                return false;
+            }
+            cache.note_group(slot.group(), group);
+            cpu.note_put(cache, kind, at);
+            return true;
         }
-    }
-
-    /// Fills the room with a freed group's frames; false if another was faster.
-    #[inline(never)]
-    fn keep_in(&self, room: Room, cache: &CpuCache, group: GroupIndex, mask: u32) -> bool {
-        // On the move until the CPU's hint is set: later frees find the word filled and set nothing.
-        let frames = u64::from(mask.count_ones());
-        self.count.enter(frames);
-        let kept = self.fill(cache, room, Slot::new(group, mask));
-        self.count.leave(frames);
-        kept.is_some()
+        let room = cache.room_for_free(kind, group, last.map(|(_, slot)| (at, slot)));
+        if matches!(room, Room::None) || are_free() {
+            return false;
+        }
+        // The word gives next: its frame is the warmest, and the word has room again then.
+        self.fill(cache, room, freed).inspect(|&at| cpu.note_put(cache, kind, at)).is_some()
     }
 
     /// Fills the room with `to`; the number of the word, or `None` if another was faster.
-    #[inline(never)]
+    #[inline]
     fn fill(&self, cache: &CpuCache, room: Room, to: Slot) -> Option<usize> {
-        let (at, filled) = match room {
-            Room::Vacant(at, slot) => (at, self.install(cache, at, slot, to)),
-            // Emptied since it was chosen: its CPU's hint may be clear by now.
-            Room::Evict(at, slot) if slot.mask() == 0 => (at, self.install(cache, at, slot, to)),
-            Room::Evict(at, slot) => (at, self.evict(cache.word(at)?, slot, to)),
+        let (at, from) = match room {
+            Room::Vacant(at, slot) | Room::Evict(at, slot) => (at, slot),
             Room::None => return None,
+        };
+        let word = cache.word(at)?;
+        let filled = if from.mask() != 0 {
+            self.evict(word, from, to)
+        } else if from.is_owned() {
+            word.exchange(from, to)
+        } else {
+            self.own(cache, word, from, to)
         };
         filled.then(|| {
             cache.note_groups();
@@ -122,16 +132,22 @@ impl<'m> Zone<'m> {
         })
     }
 
-    /// Fills a vacant word and makes sure the CPU's hint is set.
-    fn install(&self, cache: &CpuCache, at: usize, from: Slot, to: Slot) -> bool {
-        let installed = cache.word(at).is_some_and(|word| word.exchange(from, to));
+    /// Fills an EMPTY word and sets the CPU's hint, on the move meanwhile: others that find the word of a group set
+    /// nothing.
+    #[inline(never)]
+    fn own(&self, cache: &CpuCache, word: &SlotWord, from: Slot, to: Slot) -> bool {
+        let frames = u64::from(to.mask().count_ones());
+        self.count.enter(frames);
+        let installed = word.exchange(from, to);
         if installed {
             self.cpu_hints.set(cache.rank());
         }
+        self.count.leave(frames);
         installed
     }
 
-    /// Exchanges what a word holds for `to` and lands it. (The CPU's hint is set: the word held frames before.)
+    /// Exchanges what a word holds for `to` and lands it.
+    #[inline(never)]
     fn evict(&self, word: &SlotWord, from: Slot, to: Slot) -> bool {
         let frames = u64::from(from.mask().count_ones());
         self.count.enter(frames);
@@ -182,12 +198,21 @@ impl<'m> Zone<'m> {
             if let Some(pfn) = self.steal_from(cache, order) {
                 return Some(pfn);
             }
-            if cache.frames() == 0 {
-                self.cpu_hints.clear(rank, || cache.frames() > 0);
-            }
+            self.clear_hint(rank, cache);
             from = rank + 1;
         }
         None
+    }
+
+    /// Clears the hint of a CPU whose words hold nothing.
+    fn clear_hint(&self, rank: usize, cache: &CpuCache) {
+        if cache.frames() == 0 {
+            if planted(Mutant::HintClearKeepsGroups) {
+                return self.cpu_hints.clear(rank, || cache.frames() > 0);
+            }
+            cache.disown();
+            self.cpu_hints.clear(rank, || cache.is_owner());
+        }
     }
 
     fn steal_from(&self, cache: &CpuCache, order: Order) -> Option<Pfn> {
@@ -232,7 +257,7 @@ impl<'m> Zone<'m> {
             let slot = word.load();
             let start = self.group_start(slot.group());
             let frames = FrameRange::new(start, start.add(GROUP_FRAMES)).intersect(range).frames();
-            (!slot.is_vacant() && frames > 0).then_some((word, slot.group()))
+            (slot.is_owned() && frames > 0).then_some((word, slot.group()))
         });
         inside.map(|(word, group)| self.land_emptied(|| word.forget(group))).sum()
     }
@@ -254,7 +279,12 @@ impl<'m> Zone<'m> {
         let (mut frames, mut from) = (0, 0);
         let stamp = self.cpu_hints.stamp();
         while let Some(rank) = self.cpu_hints.next(from) {
-            frames += self.caches.get(rank).map_or(0, |cache| self.drain_cache(cache));
+            let Some(cache) = self.caches.get(rank) else { break };
+            let drained = self.drain_cache(cache);
+            if drained == 0 {
+                self.clear_hint(rank, cache);
+            }
+            frames += drained;
             from = rank + 1;
         }
         if !self.are_hints_whole(stamp) {

@@ -51,6 +51,12 @@ impl ZoneCount {
         self.free.load(Ordering::SeqCst)
     }
 
+    /// Whether a claim of `frames` would leave `floor` now.
+    #[inline]
+    pub(crate) fn spares(&self, frames: u64, floor: u64) -> bool {
+        self.free() >= if planted(Mutant::MarkIgnored) { frames } else { floor + frames }
+    }
+
     /// Claims `want` frames if that leaves `floor`, else `least` if that does; returns the number, or the frames seen
     /// above the floor.
     #[inline]

@@ -73,7 +73,7 @@ impl Zone<'_> {
     /// Moves all CPUs' credits to the zone's count, on the move meanwhile; the number of frames. Reads the credits that
     /// the hints name if those name all.
     pub(crate) fn collect_credits(&self) -> u64 {
-        if planted(Mutant::CreditForgotten) {
+        if planted(Mutant::CreditForgotten) || self.credit_hints.is_clear() {
             return 0;
         }
         let stamp = self.credit_hints.stamp();
@@ -110,6 +110,9 @@ impl Zone<'_> {
 
     /// Frames in credits now, each read once.
     pub(crate) fn credits(&self) -> u64 {
+        if self.credit_hints.is_clear() {
+            return 0;
+        }
         let stamp = self.credit_hints.stamp();
         let (mut frames, mut from) = (0, 0);
         while let Some(rank) = self.credit_hints.next(from) {

@@ -124,6 +124,9 @@ impl<'m> Zone<'m> {
     #[inline]
     pub(crate) fn land_whole(&self, cache: Option<&CpuCache>, block: Block<'m>) -> Result<(), NotLanded> {
         let Raise::Done(after) = block.entry.put_whole() else { return Err(NotLanded::NotParts) };
+        if let Some(cache) = cache {
+            cache.remember_freed_block(block.index.0);
+        }
         let counted = self.hint_freed(block, after, Class::Row, after.count());
         if counted > 0 {
             self.raise(cache, counted);

@@ -24,7 +24,7 @@ use crate::frame::{
     SECTION_FRAMES, ZoneId,
 };
 use crate::hint::HintTree;
-use crate::section::{Section, block_in_section};
+use crate::section::{Owner, Section, block_in_section};
 use crate::sync::AtomicU64;
 use crate::topology::{Kind, ZoneKind};
 use crate::zone::count::ZoneCount;
@@ -136,9 +136,16 @@ impl<'m> Zone<'m> {
 
     /// Whether no block between the zone's first and last belongs to another zone.
     pub(crate) fn is_alone(&self) -> bool {
-        let blocks = (0..self.entries.len()).filter_map(|at| self.block(BlockIndex(at as u32)));
-        let mut inside = blocks.filter(|block| self.span.contains(block.start));
-        inside.all(|block| block.entry.load().managed() == 0 || block.entry.load().zone() == self.id)
+        let own = |entry: &Entry| entry.load().managed() == 0 || entry.load().zone() == self.id;
+        let blocks = |at: usize| {
+            self.entries.get(at * SECTION_BLOCKS..).unwrap_or(&[]).iter().zip(at * SECTION_BLOCKS..)
+        };
+        let inside =
+            |at: usize| self.block(BlockIndex(at as u32)).is_some_and(|b| self.span.contains(b.start));
+        self.sections.iter().enumerate().all(|(at, section)| match section.owner {
+            Owner::Zone(zone) => zone == self.id,
+            Owner::Mixed(_) => blocks(at).take(SECTION_BLOCKS).all(|(entry, at)| own(entry) || !inside(at)),
+        })
     }
 
     /// The frame that is `first` of the group.

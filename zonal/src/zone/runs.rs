@@ -40,7 +40,7 @@ impl<'m> Zone<'m> {
             }
             at += if step == length { length.min(self.to_section_end(at)) } else { 1 };
         }
-        if self.count.free() < self.mark + order.frames() { Err(Miss::AtMark) } else { Err(Miss::NoRun) }
+        if self.count.spares(order.frames(), self.mark) { Err(Miss::NoRun) } else { Err(Miss::AtMark) }
     }
 
     /// Blocks from this one to the end of its section: runs longer than that continue only in an adjacent section.

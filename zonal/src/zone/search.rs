@@ -74,6 +74,16 @@ impl<'m> Zone<'m> {
         self.is_partly_used(block, kind, Class::Frame).then_some(block)
     }
 
+    /// Whether a look shows that the zone has no run of `order` above its mark, in blocks or in words. It says so of orders 0
+    /// and 9 alone, and only where nothing is cached and no credit is left.
+    #[inline]
+    pub(crate) fn is_out_of(&self, order: Order) -> bool {
+        let short = !self.count.spares(order.frames(), self.mark);
+        (short || order == Order::BLOCK && self.free_tree().is_clear())
+            && self.credit_hints.is_clear()
+            && self.cpu_hints.is_clear()
+    }
+
     /// Offers blocks that may hold a run of `order` (below a block), best first, with the kind to retype them to.
     pub(crate) fn search<T>(
         &self,
@@ -98,6 +108,9 @@ impl<'m> Zone<'m> {
         mut offer: impl FnMut(Block<'m>) -> Offer<T>,
     ) -> Result<T, Missed> {
         let tree = self.free_tree();
+        if tree.is_clear() {
+            return Err(Missed::NotFound);
+        }
         let stamp = tree.stamp();
         let mut lost = false;
         let found = self.offer_tree(tree, start, is_free, |b| {
@@ -173,7 +186,7 @@ impl<'m> Zone<'m> {
         mut offer: impl FnMut(Block<'m>, Option<Kind>) -> Offer<T>,
     ) -> Result<T, Missed> {
         let least = order.frames();
-        if self.count.free() < self.mark + least {
+        if !self.count.spares(least, self.mark) {
             // At the mark no claim can succeed: the offers would only say so one by one.
             return Err(Missed::Stopped);
         }

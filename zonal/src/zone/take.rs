@@ -60,6 +60,10 @@ impl<'m> Zone<'m> {
         start: usize,
         most: u64,
     ) -> Result<TakenGroup, Miss> {
+        let uncredited = cache.is_none_or(|cache| cache.credit.frames() == 0);
+        if uncredited && !self.count.spares(order.frames(), self.mark) {
+            return Err(Miss::AtMark); // no claim can succeed
+        }
         // Mostly the block of the last refill, or one hinted beside it, has more. If not, nothing was claimed.
         if let Some(block) = self.near(kind, order, start) {
             if let Offer::Taken(taken) = self.offer_group(cache, block, None, (order, most)) {
@@ -272,8 +276,9 @@ impl<'m> Zone<'m> {
     /// may hold one that it must give back, and the zone's count is above the mark all the same. One that sleeps
     /// until others have used up the rest hides its 512 frames; they count as what it was asked for.
     #[inline(never)]
-    pub(crate) fn take_block(&self, cache: Option<&CpuCache>, kind: Kind, start: usize) -> Option<Pfn> {
-        // Mostly a hint beside the last one leads to a free block. If it does not, nothing was claimed.
+    pub(crate) fn take_block(&self, cache: Option<&CpuCache>, kind: Kind) -> Option<Pfn> {
+        let start = cache.map_or(0, CpuCache::freed_block);
+        // Mostly the block that this CPU freed last, or one hinted beside it, is free. If not, nothing was claimed.
         let near = self.free_tree().peek(start).and_then(|at| self.block(BlockIndex(at as u32)));
         if let Some(block) = near.filter(|block| block.entry.load().is_free_block()) {
             if let Offer::Taken(start) = self.claim_free_block(cache, block, kind) {
