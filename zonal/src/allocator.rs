@@ -10,14 +10,18 @@ use core::ops::Range;
 
 use crate::block::bitmap::row_and_mask;
 use crate::build::build;
+#[cfg(not(any(zonal_loom, zonal_shuttle)))]
+use crate::build::rebuild;
 use crate::cache::CpuCache;
 use crate::cache::word::Put;
 use crate::config::Config;
 use crate::error::{AllocError, ConfigError, FreeError};
-use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, Order, Pfn, ROW_FRAMES, ROWS};
+use crate::frame::{BLOCK_FRAMES, FrameRange, GROUP_FRAMES, Order, Pfn, ROW_FRAMES, ROWS};
 use crate::gfp::Gfp;
 use crate::mutant::{Mutant, planted};
 use crate::platform::Platform;
+#[cfg(not(any(zonal_loom, zonal_shuttle)))]
+use crate::recovery::{Recovery, RecoveryError};
 use crate::request::Request;
 use crate::slow;
 use crate::state::State;
@@ -43,6 +47,35 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         metadata: &'m mut [MaybeUninit<u8>],
     ) -> Result<Self, ConfigError> {
         Ok(Self { state: build(config, metadata)?, platform })
+    }
+
+    #[cfg(not(any(zonal_loom, zonal_shuttle)))]
+    /// Builds an allocator over what an earlier one left in `metadata` when its process died, at whatever step.
+    ///
+    /// Bits are the truth; counts and hints are made anew. What an operation had taken out of one place and not brought
+    /// to another looks allocated: so `owned` is asked about every run that does, a frame or a whole block (in checked
+    /// mode a run as it was allocated), and what it disowns is free afterwards. Marks may differ from the earlier ones;
+    /// isolations and closings have ended. Linear in memory. A recovery that died is begun again.
+    ///
+    /// Memory that survives a power failure may hold stores out of order: that is not covered.
+    ///
+    /// # Errors
+    /// A [`RecoveryError`] that says what the metadata is instead.
+    ///
+    /// # Safety
+    /// (1) Every byte of `metadata` is initialised. (2) It is what an allocator that [`PageAllocator::new`] or this built
+    /// in the same bytes left there (a copy, or a mapping at another address, counts as the same), or anything whose
+    /// first 64 bytes it did not write: those are checked. (3) Nobody uses the earlier allocator any more, and who owns
+    /// frames of it goes on to own only what `owned` says.
+    pub unsafe fn recover(
+        config: &Config<'_>,
+        platform: P,
+        metadata: &'m mut [MaybeUninit<u8>],
+        mut owned: impl FnMut(FrameRange) -> bool,
+    ) -> Result<(Self, Recovery), RecoveryError> {
+        // SAFETY: the caller vouches for what `rebuild` asks.
+        let (state, recovery) = unsafe { rebuild(config, metadata, &mut owned) }?;
+        Ok((Self { state, platform }, recovery))
     }
 
     /// Allocates a run of the request's order. Its content is whatever was left there unless [`Gfp::ZERO`] is set.

@@ -45,6 +45,49 @@ impl<'m> Carver<'m> {
         len: usize,
         mut element: impl FnMut(usize) -> T,
     ) -> Result<&'m mut [T], ConfigError> {
+        let start = self.place::<T>(len)?;
+        for i in 0..len {
+            // SAFETY: `start` is aligned for T and has room for `len` of them (by `place`), and is borrowed exclusively
+            // for 'm; writing does not read or drop what was there.
+            unsafe { start.add(i).write(element(i)) };
+        }
+        // SAFETY: the `len` elements were initialised just above, lie in one allocation that is borrowed exclusively
+        // for 'm, and `place` split their bytes off, so that nobody else will be handed them.
+        Ok(unsafe { slice::from_raw_parts_mut(start, len) })
+    }
+
+    /// The array of `len` elements that an earlier carver of the same loan, after the same calls, built here.
+    ///
+    /// # Safety
+    /// The bytes are initialised, and `T` is one of the types whose every byte pattern is a value: integers, atomics,
+    /// and structures of them in an order that the language fixes (`repr(C)` or a single field).
+    #[cfg(not(any(zonal_loom, zonal_shuttle)))]
+    pub(crate) unsafe fn survivor<T>(&mut self, len: usize) -> Result<&'m mut [T], ConfigError> {
+        let start = self.place::<T>(len)?;
+        // SAFETY: as in `array`; that there are values the caller vouches for.
+        Ok(unsafe { slice::from_raw_parts_mut(start, len) })
+    }
+
+    /// A word of each element of the array that comes next, at `offset` in the element, without taking the array.
+    ///
+    /// # Safety
+    /// The bytes are initialised.
+    #[cfg(not(any(zonal_loom, zonal_shuttle)))]
+    pub(crate) unsafe fn peek<T>(
+        &self,
+        len: usize,
+        offset: usize,
+    ) -> impl Iterator<Item = u64> + use<'_, 'm, T> {
+        let first = self.rest.as_ptr().align_offset(align_of::<T>()) + offset;
+        (0..len).filter_map(move |at| {
+            let bytes = self.rest.get(first + at * size_of::<T>()..)?.first_chunk::<8>()?;
+            // SAFETY: the caller vouches that the bytes are initialised.
+            Some(u64::from_ne_bytes(bytes.map(|byte| unsafe { byte.assume_init() })))
+        })
+    }
+
+    /// Splits the place of an array off.
+    fn place<T>(&mut self, len: usize) -> Result<*mut T, ConfigError> {
         let skip = self.rest.as_ptr().align_offset(align_of::<T>());
         let short = ConfigError::Metadata { lent: self.used + self.rest.len(), needed: self.needed };
         let bytes = len.checked_mul(size_of::<T>()).ok_or(short)?;
@@ -52,14 +95,6 @@ impl<'m> Carver<'m> {
         let (taken, rest) = core::mem::take(&mut self.rest).split_at_mut(total);
         self.rest = rest;
         self.used += total;
-        let start = taken.as_mut_ptr().wrapping_add(skip).cast::<T>();
-        for i in 0..len {
-            // SAFETY: `start` is aligned for T (by `align_offset`), `taken` has room for `len` of them behind `skip`,
-            // and it is borrowed exclusively for 'm; writing does not read or drop what was there.
-            unsafe { start.add(i).write(element(i)) };
-        }
-        // SAFETY: the `len` elements were initialised just above, lie in one allocation that is borrowed exclusively
-        // for 'm, and `taken` was split off, so that nobody else will be handed these bytes.
-        Ok(unsafe { slice::from_raw_parts_mut(start, len) })
+        Ok(taken.as_mut_ptr().wrapping_add(skip).cast::<T>())
     }
 }

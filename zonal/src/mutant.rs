@@ -52,6 +52,8 @@ mutants! {
     ZonelistStops: "A walk of a zonelist ends at the first zone that cannot serve.",
     EvictionDropsFrame: "Eviction lands one frame fewer than it took out.",
     PanicOnForeign: "A free of a foreign frame panics.",
+    RecoveryTrustsCount: "Recovery keeps the counts it finds.",
+    RecoveryForgetsWords: "Recovery does not land what slot words hold.",
     RolledBackRowsKept: "A lost multi-row run does not put back the rows it took.",
 }
 

@@ -29,13 +29,13 @@ impl<'m> Tags<'m> {
         Self { bytes }
     }
 
-    fn byte(&self, map: &SectionMap<'m>, pfn: Pfn) -> Option<&'m AtomicU8> {
+    fn byte(&self, map: &SectionMap<'_>, pfn: Pfn) -> Option<&'m AtomicU8> {
         let section = map.find(pfn)?;
         self.bytes.get(section * SECTION_FRAMES as usize + offset_in_section(pfn) as usize)
     }
 
     /// Notes an allocated run. One store.
-    pub(crate) fn set(&self, map: &SectionMap<'m>, pfn: Pfn, order: Order) {
+    pub(crate) fn set(&self, map: &SectionMap<'_>, pfn: Pfn, order: Order) {
         if let Some(byte) = self.byte(map, pfn) {
             // Relaxed: the run reaches whoever frees it through its owner, who orders this before.
             byte.store(order.get() + 1, Ordering::Relaxed);
@@ -43,7 +43,7 @@ impl<'m> Tags<'m> {
     }
 
     /// Takes back the note of a run about to be freed, or says why it must not be. One compare-exchange.
-    pub(crate) fn clear(&self, map: &SectionMap<'m>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+    pub(crate) fn clear(&self, map: &SectionMap<'_>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let byte = self.byte(map, pfn).ok_or(FreeError::Foreign { pfn })?;
         // Relaxed: a check; what orders the frames are the words they go to.
         match byte.compare_exchange(order.get() + 1, FREED, Ordering::Relaxed, Ordering::Relaxed) {
@@ -52,6 +52,21 @@ impl<'m> Tags<'m> {
             Err(FREED) => Err(FreeError::DoubleFree { pfn, order }),
             Err(0) => Err(FreeError::NotAllocated { pfn }),
             Err(tag) => Err(FreeError::WrongOrder { pfn, allocated: Order::from_raw(tag - 1), freed: order }),
+        }
+    }
+
+    /// The order noted, if there is one.
+    #[cfg(not(any(zonal_loom, zonal_shuttle)))]
+    pub(crate) fn order(&self, map: &SectionMap<'_>, pfn: Pfn) -> Option<Order> {
+        // Relaxed, here and in `forget`: nobody else is at work.
+        Order::new(self.byte(map, pfn)?.load(Ordering::Relaxed).checked_sub(1)?)
+    }
+
+    /// Takes back whatever is noted.
+    #[cfg(not(any(zonal_loom, zonal_shuttle)))]
+    pub(crate) fn forget(&self, map: &SectionMap<'_>, pfn: Pfn) {
+        if self.order(map, pfn).is_some() {
+            self.byte(map, pfn).into_iter().for_each(|byte| byte.store(FREED, Ordering::Relaxed));
         }
     }
 

@@ -17,7 +17,7 @@ pub(crate) struct GroupSpot {
 }
 
 /// 512 frames, bit set = free.
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub(crate) struct Bitmap {
     rows: [Row; ROWS],
 }

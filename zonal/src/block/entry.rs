@@ -99,17 +99,28 @@ pub(crate) enum Raise {
 }
 
 /// The word.
+#[repr(transparent)]
 pub(crate) struct Entry(AtomicU64);
 
 impl Entry {
     /// An entry of a block with `managed` frames, all free.
     pub(crate) fn new(zone: ZoneId, kind: Kind, managed: u64) -> Self {
-        Self(AtomicU64::new(
-            managed
-                | managed << MANAGED_SHIFT
-                | (kind as u64) << KIND_SHIFT
-                | u64::from(zone.0) << ZONE_SHIFT,
-        ))
+        Self::with_free(zone, kind, managed, managed)
+    }
+
+    /// The same with only `free` of them free.
+    pub(crate) fn with_free(zone: ZoneId, kind: Kind, managed: u64, free: u64) -> Self {
+        Self(AtomicU64::new(free & COUNT | Self::fixed(zone, kind, managed)))
+    }
+
+    /// An entry of a block allocated whole.
+    #[cfg(not(any(zonal_loom, zonal_shuttle)))]
+    pub(crate) fn whole(zone: ZoneId, kind: Kind) -> Self {
+        Self(AtomicU64::new(WHOLE | Self::fixed(zone, kind, BLOCK_FRAMES)))
+    }
+
+    const fn fixed(zone: ZoneId, kind: Kind, managed: u64) -> u64 {
+        managed << MANAGED_SHIFT | (kind as u64) << KIND_SHIFT | (zone.0 as u64) << ZONE_SHIFT
     }
 
     /// The entry now. SeqCst: a searcher that has cleared a hint re-reads the entry after the clear; partner: the

@@ -63,6 +63,7 @@ pub(crate) const fn group_mask(half: u32) -> u64 {
 }
 
 /// The word of 64 frames.
+#[repr(transparent)]
 pub(crate) struct Row(AtomicU64);
 
 impl Row {

@@ -2,6 +2,7 @@
 
 use crate::block::bitmap::Bitmap;
 use crate::block::entry::Entry;
+use crate::build::header::Header;
 use crate::build::rules::{cached_cpus, part};
 use crate::build::zones::ZonePlan;
 use crate::cache::CpuCache;
@@ -68,6 +69,7 @@ pub(in crate::build) fn tally(config: &Config<'_>, sizes: &Sizes) -> Tally {
     let nodes = topology.nodes as u64;
     let blocks = sizes.sections * SECTION_BLOCKS as u64;
     let mut tally = Tally::default();
+    tally.add::<Header>(1);
     tally.add::<MemoryRange>(topology.memory.len() as u64);
     tally.add::<FrameRange>(topology.reserved.len() as u64);
     tally.add::<ZonePlan>(nodes * 4);

@@ -23,6 +23,8 @@ const CONTEXTS: u64 = 4;
 #[derive(Clone, Copy, Default)]
 pub(in crate::build) struct ZonePlan {
     pub(in crate::build) managed: u64,
+    /// Of those, free when the zone is built.
+    pub(in crate::build) free: u64,
     pub(in crate::build) first_section: u32,
     pub(in crate::build) last_section: u32,
     pub(in crate::build) start: u64,
@@ -37,6 +39,7 @@ impl ZonePlan {
         }
         (self.last_section, self.end) = (section, end);
         self.managed += frames;
+        self.free += frames;
     }
 
     /// Blocks from the first section to the last, other zones' among them.
@@ -69,21 +72,53 @@ pub(in crate::build) fn build_cpus<'m>(
 }
 
 /// What all zones are built from.
-struct ZoneParts<'m> {
-    sections: &'m [Section],
-    entries: &'m [Entry],
-    bitmaps: &'m [Bitmap],
-    words: &'m [AtomicU64],
-    caches: &'m [CpuCache],
+pub(in crate::build) struct ZoneParts<'m> {
+    pub(in crate::build) sections: &'m [Section],
+    pub(in crate::build) entries: &'m [Entry],
+    pub(in crate::build) bitmaps: &'m [Bitmap],
+    pub(in crate::build) hints: &'m [AtomicU64],
+    pub(in crate::build) caches: &'m [CpuCache],
 }
 
 impl<'m> ZoneParts<'m> {
     /// A tree over `len` indices in the next words.
     fn tree(&mut self, len: usize) -> HintTree<'m> {
-        let (words, rest) = self.words.split_at(words_for(len).min(self.words.len()));
-        self.words = rest;
+        let (words, rest) = self.hints.split_at(words_for(len).min(self.hints.len()));
+        self.hints = rest;
         HintTree::new(words, len)
     }
+}
+
+/// Words of all zones' hint trees.
+pub(in crate::build) fn count_hint_words(
+    config: &Config<'_>,
+    plans: &[ZonePlan],
+    listed: &[ListedZone],
+) -> usize {
+    let words = |(zone, plan): (&ListedZone, &ZonePlan)| {
+        words_for(plan.blocks()) * TREES + 2 * words_for(cached_cpus(config, zone.node))
+    };
+    planned(plans, listed).map(words).sum()
+}
+
+/// Each cache's rank in its zone, and the block it starts to search at: each its own stretch of the zone.
+pub(in crate::build) fn places_of_caches<'p>(
+    config: &'p Config<'_>,
+    plans: &'p [ZonePlan],
+    listed: &'p [ListedZone],
+) -> impl Iterator<Item = (u32, u32)> + 'p {
+    planned(plans, listed).flat_map(|(zone, plan)| {
+        let cpus = cached_cpus(config, zone.node);
+        (0..cpus).map(move |rank| (rank as u32, (plan.blocks() as u64 * rank as u64 / cpus as u64) as u32))
+    })
+}
+
+/// The zones and their plans.
+fn planned<'p>(
+    plans: &'p [ZonePlan],
+    listed: &'p [ListedZone],
+) -> impl Iterator<Item = (&'p ListedZone, &'p ZonePlan)> {
+    listed.iter().filter_map(|zone| Some((zone, plans.get(place_of(zone))?)))
 }
 
 /// Builds the zones and sets the hints of what is free.
@@ -92,23 +127,8 @@ pub(in crate::build) fn build_zones<'m>(
     carver: &mut Carver<'m>,
     plans: &[ZonePlan],
     listed: &[ListedZone],
-    (sections, entries, bitmaps): (&'m [Section], &'m [Entry], &'m [Bitmap]),
+    mut parts: ZoneParts<'m>,
 ) -> Result<&'m [Zone<'m>], ConfigError> {
-    let each = || listed.iter().filter_map(|zone| Some((zone, plans.get(place_of(zone))?)));
-    let words = each()
-        .map(|(zone, plan)| words_for(plan.blocks()) * TREES + 2 * words_for(cached_cpus(config, zone.node)));
-    let words = carver.array(words.sum(), |_| AtomicU64::new(0))?;
-    // Each cache starts to search at its own stretch of its zone.
-    let mut starts = each().flat_map(|(zone, plan)| {
-        let cpus = cached_cpus(config, zone.node);
-        (0..cpus).map(move |rank| (rank as u32, (plan.blocks() as u64 * rank as u64 / cpus as u64) as u32))
-    });
-    let caches = each().map(|(zone, _)| cached_cpus(config, zone.node)).sum();
-    let caches = carver.array(caches, |_| {
-        let (rank, start) = starts.next().unwrap_or_default();
-        CpuCache::new(rank, start)
-    })?;
-    let mut parts = ZoneParts { sections, entries, bitmaps, words, caches };
     let zones = carver.array(listed.len(), |id| {
         let zone = listed[id];
         let plan = plans.get(place_of(&zone)).copied().unwrap_or_default();
@@ -168,7 +188,7 @@ fn build_zone<'m>(
         sections,
         entries: parts.entries.get(blocks.clone()).unwrap_or(&[]),
         bitmaps: parts.bitmaps.get(blocks).unwrap_or(&[]),
-        count: ZoneCount::new(plan.managed),
+        count: ZoneCount::new(plan.free),
         trees: core::array::from_fn(|_| parts.tree(plan.blocks())),
         caches,
         first_rank: first_rank(config, node),

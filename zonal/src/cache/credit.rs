@@ -38,6 +38,7 @@ pub(crate) enum Added {
 }
 
 /// The word.
+#[repr(transparent)]
 pub(crate) struct Credit(AtomicU64);
 
 impl Credit {

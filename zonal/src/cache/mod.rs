@@ -22,7 +22,7 @@ const KINDS: usize = 3;
 pub(crate) const WORDS: usize = SLOTS * KINDS;
 
 /// One CPU's words for one zone and the hints beside them, three cache lines.
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub(crate) struct CpuCache {
     /// Unmovable's, then Movable's, then Reclaimable's.
     words: [SlotWord; WORDS],

@@ -130,6 +130,7 @@ pub(crate) enum Put {
 }
 
 /// The word.
+#[repr(transparent)]
 pub(crate) struct SlotWord(AtomicU64);
 
 impl SlotWord {

@@ -22,6 +22,16 @@ const MOVED: u64 = 1 << 40;
 pub(crate) struct Transit(u64);
 
 impl Transit {
+    /// Where the word lies in a [`ZoneCount`].
+    #[cfg(not(any(zonal_loom, zonal_shuttle)))]
+    pub(crate) const OFFSET: usize = core::mem::offset_of!(ZoneCount, transit);
+
+    /// What a word read by other means says.
+    #[cfg(not(any(zonal_loom, zonal_shuttle)))]
+    pub(crate) const fn of_word(word: u64) -> Self {
+        Self(word)
+    }
+
     /// Frames on the move.
     pub(crate) const fn frames(self) -> u64 {
         self.0 & FRAMES

@@ -1,0 +1,147 @@
+//! What is carved, in its order: what follows from the configuration, the arrays whose words survive their owner, and the
+//! zones, lists and CPUs over them.
+
+use crate::block::bitmap::Bitmap;
+use crate::block::entry::Entry;
+use crate::build::frames::Frames;
+use crate::build::sections::{build_map, list_zones, name_owners, plan_zones};
+use crate::build::sizes::Sizes;
+use crate::build::zones::{ZoneParts, ZonePlan, build_cpus, build_zones, count_hint_words, places_of_caches};
+use crate::cache::CpuCache;
+use crate::config::{Checking, Config};
+use crate::error::ConfigError;
+use crate::frame::{BLOCK_FRAMES, FrameRange, ROWS, SECTION_BLOCKS, SECTION_FRAMES};
+use crate::metadata::Carver;
+use crate::mutant::{Mutant, planted};
+use crate::section::{NO_ZONE, Owner, SectionMap, section_number, table_place};
+use crate::state::State;
+use crate::sync::{AtomicU8, AtomicU64};
+use crate::tag::Tags;
+use crate::topology::{Kind, MemoryRange};
+use crate::zonelist::{ListedZone, NodeLoad, Zonelists};
+
+/// What follows from the configuration alone.
+pub(in crate::build) struct Ground<'m> {
+    memory: &'m [MemoryRange],
+    reserved: &'m [FrameRange],
+    pub(in crate::build) map: SectionMap<'m>,
+    pub(in crate::build) plans: &'m mut [ZonePlan],
+    pub(in crate::build) listed: &'m [ListedZone],
+}
+
+/// The arrays whose words survive their owner.
+pub(in crate::build) struct Arrays<'m> {
+    pub(in crate::build) bitmaps: &'m mut [Bitmap],
+    pub(in crate::build) entries: &'m mut [Entry],
+    /// The notes; none in unchecked mode.
+    pub(in crate::build) tags: &'m mut [AtomicU8],
+    pub(in crate::build) caches: &'m mut [CpuCache],
+    /// The hints' words. They do not survive, but lie before what was not an array of words.
+    pub(in crate::build) hints: &'m [AtomicU64],
+}
+
+impl<'m> Ground<'m> {
+    pub(in crate::build) fn lay(
+        config: &Config<'_>,
+        carver: &mut Carver<'m>,
+        sizes: &Sizes,
+    ) -> Result<Self, ConfigError> {
+        let topology = &config.topology;
+        let memory = carver.array(topology.memory.len(), |i| topology.memory[i])?;
+        memory.sort_unstable_by_key(|range| range.range.start);
+        let reserved = carver.array(topology.reserved.len(), |i| topology.reserved[i])?;
+        reserved.sort_unstable_by_key(|range| range.start);
+        let overlap = memory.windows(2).find(|pair| pair[1].range.start < pair[0].range.end);
+        if let Some(pair) = overlap.filter(|_| !planted(Mutant::OverlapAccepted)) {
+            return Err(ConfigError::Overlap { pfn: pair[1].range.start });
+        }
+        let map = build_map(carver, memory, sizes)?;
+        let plans = carver.array(topology.nodes * 4, |_| ZonePlan::default())?;
+        plan_zones(config, memory, reserved, map.sections, plans);
+        let listed = list_zones(carver, plans)?;
+        let mixed = name_owners(config, carver, (memory, reserved), map.sections, listed)?;
+        for section in map.sections.iter() {
+            let (slot, place) = table_place(section_number(section.start));
+            if let Owner::Zone(zone) = section.owner {
+                map.leaves[map.root[slot] as usize].zones[place] = zone;
+            }
+        }
+        let map = SectionMap { root: map.root, leaves: map.leaves, sections: map.sections, mixed };
+        Ok(Self { memory, reserved, map, plans, listed })
+    }
+
+    pub(in crate::build) fn frames(&self) -> Frames<'m> {
+        Frames::new(self.memory, self.reserved)
+    }
+
+    pub(in crate::build) fn blocks(&self) -> usize {
+        self.map.sections.len() * SECTION_BLOCKS
+    }
+
+    /// Frames with a note: all in checked mode, else none.
+    pub(in crate::build) fn noted(&self, config: &Config<'_>) -> usize {
+        match config.checking {
+            Checking::Off => 0,
+            Checking::On => self.map.sections.len() * SECTION_FRAMES as usize,
+        }
+    }
+
+    /// The arrays of a machine of which everything is free.
+    pub(in crate::build) fn new_arrays(
+        &self,
+        config: &Config<'_>,
+        carver: &mut Carver<'m>,
+    ) -> Result<Arrays<'m>, ConfigError> {
+        let start = |at: usize| {
+            let section = self.map.sections.get(at / SECTION_BLOCKS).map_or(0, |section| section.start.get());
+            section + (at % SECTION_BLOCKS) as u64 * BLOCK_FRAMES
+        };
+        let mut frames = self.frames();
+        let bitmaps = carver.array(self.blocks(), |at| {
+            let rows = frames.block(start(at)).rows;
+            Bitmap::new(|row| rows[row % ROWS])
+        })?;
+        let mut frames = self.frames();
+        let entries = carver.array(self.blocks(), |at| {
+            let managed = frames.block(start(at)).frames;
+            let zone = self.map.zone_of(at / SECTION_BLOCKS, at % SECTION_BLOCKS);
+            Entry::new(if managed > 0 { zone } else { NO_ZONE }, Kind::Movable, managed)
+        })?;
+        let tags = carver.array(self.noted(config), |_| AtomicU8::new(0))?;
+        let mut places = places_of_caches(config, self.plans, self.listed);
+        let count = places_of_caches(config, self.plans, self.listed).count();
+        let caches = carver.array(count, |_| {
+            let (rank, start) = places.next().unwrap_or_default();
+            CpuCache::new(rank, start)
+        })?;
+        let hints = carver.array(count_hint_words(config, self.plans, self.listed), |_| AtomicU64::new(0))?;
+        Ok(Arrays { bitmaps, entries, tags, caches, hints })
+    }
+
+    /// The state over arrays that say what is free.
+    pub(in crate::build) fn raise(
+        self,
+        config: &Config<'_>,
+        carver: &mut Carver<'m>,
+        Arrays { bitmaps, entries, tags, caches, hints }: Arrays<'m>,
+    ) -> Result<State<'m>, ConfigError> {
+        let Self { map, plans, listed, .. } = self;
+        let tags = (config.checking == Checking::On).then(|| Tags::new(tags));
+        let parts = ZoneParts { sections: map.sections, entries, bitmaps, hints, caches };
+        let zones = build_zones(config, carver, plans, listed, parts)?;
+        for mark in config.marks {
+            if !listed.iter().any(|zone| zone.node == mark.node && zone.kind == mark.zone) {
+                return Err(ConfigError::MarkWithoutZone { node: mark.node });
+            }
+        }
+        let nodes = config.topology.nodes;
+        let list_entries = carver.array(nodes * listed.len(), |_| NO_ZONE)?;
+        let heads = carver.array(nodes, |_| [NO_ZONE; 4])?;
+        let order = carver.array(nodes, |_| 0u16)?;
+        let load = carver.array(nodes, |_| NodeLoad::default())?;
+        let lists = Zonelists::build(&config.topology, listed, list_entries, heads, order, load);
+        let cpus = build_cpus(config, carver, zones, &lists)?;
+        let boot_cpu = cpus.first().ok_or(ConfigError::Cpus { cpus: 0 })?;
+        Ok(State { cpus, boot_cpu, zones, map, lists, tags })
+    }
+}
