@@ -302,6 +302,15 @@ impl Model {
         Ok(())
     }
 
+    /// Two runs of `half` frames (or parts of runs), the lower one at this frame, became one.
+    pub fn merged(&mut self, pfn: u64, half: u64) -> Result<(), Violation> {
+        self.covering(pfn + half, half)?;
+        self.cut(pfn, half)?;
+        self.cut(pfn + half, half)?;
+        self.runs.insert(pfn, 2 * half);
+        Ok(())
+    }
+
     /// Takes frames out of the run that covers them.
     fn cut(&mut self, pfn: u64, frames: u64) -> Result<(), Violation> {
         let (start, length) = self.covering(pfn, frames)?;

@@ -1,21 +1,26 @@
 //! Lists of random operations on small, awkward machines, each compared with the naive model after every operation.
 
+#[path = "support/draw.rs"]
+mod draw;
 #[path = "support/op.rs"]
 mod op;
 mod support;
 #[path = "support/world.rs"]
 mod world;
 
-use op::{Near, Op, Place, Purpose, Want, op};
+use draw::op;
+use op::{Near, Op, Place, Purpose, Want};
 use proptest::prelude::*;
-use support::{Setup, order};
+use support::{FakeCpu, Setup, order};
 use world::World;
 use zonal::Caching;
 use zonal_testkit::{BLOCK, Machine};
 
 /// Runs the list, then gives everything back.
 fn compare(machine: &Machine, setup: Setup, ops: Vec<Op>) {
-    let mut world = World::new(machine, setup);
+    let cpu = FakeCpu::default();
+    let mut memory = setup.lend().expect("the machine is a good one");
+    let mut world = World::new(machine, setup, &cpu, &mut memory);
     for op in ops {
         world.step(op);
     }
@@ -100,7 +105,9 @@ fn frames_cached_elsewhere_are_had_before_a_request_fails() {
 #[test]
 fn the_largest_orders_are_served_split_and_freed_in_parts() {
     let machine = Machine::gibibyte();
-    let mut world = World::new(&machine, Setup::of(&machine));
+    let (setup, cpu) = (Setup::of(&machine), FakeCpu::default());
+    let mut memory = setup.lend().expect("the machine is a good one");
+    let mut world = World::new(&machine, setup, &cpu, &mut memory);
     for by in (9..=18).rev() {
         world.step(Op::Alloc { order: by, want: USER });
         world.step(Op::Alloc { order: by, want: USER });

@@ -91,6 +91,18 @@ fn only_what_is_held_is_freed() {
 }
 
 #[test]
+fn only_held_halves_are_merged() {
+    let (mut model, ask) = model();
+    let two = Ask::run(1, ask.zones);
+    assert_eq!(model.granted(&two, 8), Ok(()));
+    assert_eq!(model.merged(8, 2), Err(Violation::NotHeld { pfn: 10, frames: 2 }));
+    assert_eq!(model.granted(&two, 10), Ok(()));
+    assert_eq!(model.merged(8, 2), Ok(()));
+    assert_eq!(model.runs().collect::<Vec<_>>(), [(8, 4)]);
+    assert_eq!(model.freed(9, 3), Ok(()));
+}
+
+#[test]
 fn isolated_frames_are_not_free() {
     let mut model = Model::new(&Machine::one_block());
     let ask = Ask::run(0, vec![0]);

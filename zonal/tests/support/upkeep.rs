@@ -7,7 +7,7 @@ use super::World;
 use crate::op::Scope;
 use crate::support::{audited, range};
 
-impl World {
+impl World<'_> {
     fn zone(&self, pick: usize) -> ZoneId {
         ZoneId((pick % self.model.zones().len()) as u16)
     }

@@ -5,15 +5,17 @@
 //! Invariant after each operation: the audit is clean, and for every zone `managed`, `free + cached`, `allocated` and
 //! `isolated` are the model's figures, and nothing is in flight.
 
+mod given;
 mod upkeep;
 
 use std::collections::BTreeSet;
+use std::mem::MaybeUninit;
 
-use zonal::{AllocError, Caching, Checking, FreeError, Gfp, Group, NodeId, Order, Pfn, Request};
+use zonal::{AllocError, Caching, Gfp, Group, NodeId, Order, PageAllocator, Pfn, Request};
 use zonal_testkit::{Ask, BLOCK, Class, Machine, Model};
 
 use crate::op::{Near, Op, Place, Purpose, Want};
-use crate::support::{FakeCpu, Leaked, Setup, audited, built, order, zone_kind};
+use crate::support::{FakeCpu, Setup, audited, order, zone_kind};
 
 /// How a run may be freed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,20 +40,27 @@ impl Held {
 }
 
 /// The two of them.
-pub(crate) struct World {
-    allocator: Leaked,
-    cpu: &'static FakeCpu,
+pub(crate) struct World<'m> {
+    allocator: PageAllocator<'m, &'m FakeCpu>,
+    cpu: &'m FakeCpu,
     at: usize,
     machine: Machine,
     setup: Setup,
     model: Model,
     held: Vec<Held>,
+    freed: Option<Held>,
     closed: BTreeSet<u16>,
 }
 
-impl World {
-    pub(crate) fn new(machine: &Machine, setup: Setup) -> Self {
-        let (allocator, cpu) = built(&setup);
+impl<'m> World<'m> {
+    /// The machine, built in this memory.
+    pub(crate) fn new(
+        machine: &Machine,
+        setup: Setup,
+        cpu: &'m FakeCpu,
+        memory: &'m mut [MaybeUninit<u8>],
+    ) -> Self {
+        let allocator = PageAllocator::new(&setup.config(), cpu, memory).expect("the machine is a good one");
         let world = Self {
             allocator,
             cpu,
@@ -60,6 +69,7 @@ impl World {
             setup,
             model: Model::new(machine),
             held: Vec::new(),
+            freed: None,
             closed: BTreeSet::new(),
         };
         world.compare();
@@ -80,6 +90,8 @@ impl World {
             Op::Split { pick, to } => self.split(pick, to),
             Op::FreePart { pick, order, part } => self.free_part(pick, order, part),
             Op::FreeAll => self.free_all(),
+            Op::Merge { pick } => self.merge(pick),
+            Op::Misuse { wrong, order } => self.misuse(wrong, order),
             Op::MoveTo { cpu } => self.move_to(cpu),
             Op::Drain(scope) => self.drain(scope),
             Op::Close { zone } => self.close(zone),
@@ -295,87 +307,6 @@ impl World {
                 Err(error) => return self.refused(&ask, error),
             }
         }
-    }
-
-    fn give_back(&mut self, held: Held) {
-        let pfn = Pfn::new(held.start());
-        // SAFETY: the test holds the run and touches no frame.
-        let outcome = unsafe {
-            match held {
-                Held::Run(_, by) => self.allocator.free_raw(pfn, order(by)),
-                Held::Exact(_, frames) => self.allocator.free_exact(pfn, frames),
-            }
-        };
-        assert_eq!(outcome, Ok(()), "freeing {held:?}");
-        assert_eq!(self.model.freed(held.start(), held.frames()), Ok(()));
-    }
-
-    fn free(&mut self, pick: usize) {
-        if !self.held.is_empty() {
-            let held = self.held.swap_remove(pick % self.held.len());
-            self.give_back(held);
-        }
-    }
-
-    fn free_all(&mut self) {
-        while let Some(held) = self.held.pop() {
-            self.give_back(held);
-        }
-    }
-
-    fn free_bulk(&mut self, picks: usize) {
-        let single = |held: &Held| matches!(held, Held::Run(_, 0));
-        let mut groups: Vec<Group> = Vec::new();
-        for _ in 0..picks {
-            let Some(at) = self.held.iter().rposition(single) else { break };
-            let pfn = self.held.swap_remove(at).start();
-            let (base, bit) = (Pfn::new(pfn / 32 * 32), 1 << (pfn % 32));
-            match groups.iter_mut().find(|group| group.base == base) {
-                Some(group) => group.mask |= bit,
-                None => groups.push(Group { base, mask: bit }),
-            }
-            assert_eq!(self.model.freed(pfn, 1), Ok(()));
-        }
-        // SAFETY: the test held each of the frames and touches none.
-        assert_eq!(unsafe { self.allocator.free_bulk(&groups) }, Ok(()), "freeing {groups:?}");
-    }
-
-    /// Picks a run of a power of two and splits it; the parts are held from then on.
-    fn split(&mut self, pick: usize, to: u8) {
-        if self.held.is_empty() {
-            return;
-        }
-        let at = pick % self.held.len();
-        let Held::Run(pfn, from) = self.held[at] else { return };
-        // SAFETY: the test holds the run and touches no frame.
-        let outcome = unsafe { self.allocator.split_raw(Pfn::new(pfn), order(from), order(to)) };
-        if to > from {
-            assert_eq!(outcome, Err(FreeError::BadSplit { from: order(from), to: order(to) }));
-            return;
-        }
-        assert_eq!(outcome, Ok(()), "splitting order {from} at {pfn:#x} into {to}");
-        assert_eq!(self.model.split(pfn, 1 << from, 1 << to), Ok(()));
-        self.held.swap_remove(at);
-        self.held.extend((0..1 << (from - to)).map(|part| Held::Run(pfn + (part << to), to)));
-    }
-
-    /// Frees part of a run as it is: allowed for runs within a block where frees are not checked, and for whole blocks.
-    fn free_part(&mut self, pick: usize, by: u8, part: u64) {
-        if self.held.is_empty() {
-            return;
-        }
-        let at = pick % self.held.len();
-        let Held::Run(pfn, from) = self.held[at] else { return };
-        let unchecked = self.setup.checking == Checking::Off;
-        if by >= from || !unchecked || (from > 8 && by < 9) {
-            return;
-        }
-        let freed = pfn + ((part % (1 << (from - by))) << by);
-        self.held.swap_remove(at);
-        // The rest of the run, as the halves that a buddy allocator would keep.
-        let halves = (by..from).map(|half| Held::Run((freed ^ 1 << half) >> half << half, half));
-        self.held.extend(halves);
-        self.give_back(Held::Run(freed, by));
     }
 
     fn move_to(&mut self, cpu: usize) {
