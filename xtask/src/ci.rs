@@ -10,7 +10,7 @@ use clap::Args;
 use crate::command::{finish, succeeds, tests_pass};
 use crate::outcome::Outcome;
 use crate::workspace::Workspace;
-use crate::{bare_metal, crates, golden, layers, lengths, models, mutants};
+use crate::{bare_metal, crates, fuzz, golden, layers, lengths, models, mutants};
 
 /// How much is checked.
 #[derive(Args)]
@@ -62,6 +62,8 @@ const FULL: &[Step] = &[
     step("models", models::run),
     step("mutants", |workspace| mutants::run(workspace, &mutants::Options::default())),
     step("canary of mutants", canary),
+    step("corpus of the fuzz targets", fuzz::corpus),
+    step("fuzzing", |workspace| fuzz::run(workspace, &fuzz::Options::default())),
 ];
 
 /// Runs the steps of a round and prints as it goes.

@@ -7,6 +7,7 @@ mod ci;
 mod command;
 mod crates;
 mod flavour;
+mod fuzz;
 mod golden;
 mod layers;
 mod lengths;
@@ -46,6 +47,8 @@ enum Check {
     BareMetal,
     /// The planted faults of zonal/mutants.toml: each must be caught by its check.
     Mutants(mutants::Options),
+    /// The fuzz targets of fuzz/ for some seconds each, from the committed corpus.
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -69,6 +72,7 @@ fn run(check: &Check) -> Result<Outcome> {
         Check::Loom => models::run(&workspace)?,
         Check::BareMetal => bare_metal::run(&workspace)?,
         Check::Mutants(options) => mutants::run(&workspace, options)?,
+        Check::Fuzz(options) => fuzz::run(&workspace, options)?,
     };
     outcome.report_findings();
     eprintln!("{outcome}");
