@@ -21,6 +21,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod conformance;
 mod machine;
 mod model;
 mod seeded;
