@@ -88,7 +88,7 @@ fn foreign_frame(build: &Build) -> Result<(), Fault> {
     for pfn in [4 * BLOCK, 1 << 20, 1 << 39] {
         let mut stand = Stand::of_blocks(build, 4)?;
         let held = stand.take(0)?;
-        misused(&mut stand, Run { pfn, order: 0 }, &format!("a free of frame {pfn:#x}, none of memory,"))?;
+        misused(&mut stand, Run { pfn, order: 0 }, &format!("a free of frame {pfn:#x}, none of memory"))?;
         stand.give(held)?;
         stand.fill()?;
     }
