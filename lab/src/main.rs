@@ -4,6 +4,7 @@
 //! what was asked for holds, 1 if a promise or an oracle was violated, 2 for bad input or arguments; never a panic.
 
 mod bench;
+mod conform;
 mod ledger;
 mod output;
 mod picture;
@@ -37,6 +38,7 @@ struct Cli {
 enum Command {
     Replay(replay::ReplayArgs),
     Bench(bench::BenchArgs),
+    Conform(conform::ConformArgs),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         None => replay::run_bundled(format),
         Some(Command::Replay(args)) => replay::run(args, format),
         Some(Command::Bench(args)) => bench::run(args, format),
+        Some(Command::Conform(args)) => conform::run(args, format),
     };
     match result {
         Ok(verdict) => verdict.into(),
