@@ -69,13 +69,15 @@ fn table(rows: &[Row], engines: &[Engine]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
     let names = engines.iter().map(|engine| engine.name().to_owned());
-    table.set_header(["check", "what must be so"].map(str::to_owned).into_iter().chain(names));
+    table.set_header(
+        ["check", "promise, found in", "what must be so"].map(str::to_owned).into_iter().chain(names),
+    );
     for checked in rows.chunk_by(|one, next| one.check.name == next.check.name) {
         let Some(Row { check, .. }) = checked.first() else { continue };
         let mark = if check.repeats == Repeats::Always { "" } else { " *" };
         let verdicts = checked.iter().map(|row| cell(&row.finding).to_owned());
         let name = format!("{}{mark}", check.name);
-        table.add_row([name, check.says.to_owned()].into_iter().chain(verdicts));
+        table.add_row([name, check.origin.to_owned(), check.says.to_owned()].into_iter().chain(verdicts));
     }
     table
 }

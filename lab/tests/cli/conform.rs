@@ -1,12 +1,13 @@
 //! `zonal conform`: what it prints, and that README shows what it finds.
 
 use serde_json::Value;
-use zonal_testkit::conformance::{Repeats, checks};
+use zonal_testkit::conformance::{Check, Repeats, checks};
 
 use crate::support::{refused, zonal};
 
 const README: &str = include_str!("../../../README.md");
-const HEADER: &str = "| check | what must be so | zonal | frame-alloc | frame-alloc-depot | buddy-spin |";
+const HEADER: &str =
+    "| check | promise, found in | what must be so | zonal | frame-alloc | frame-alloc-depot | buddy-spin |";
 
 /// A row of README's table.
 fn row(objects: &[Value]) -> String {
@@ -16,7 +17,7 @@ fn row(objects: &[Value]) -> String {
         "unsupported" => "-".to_owned(),
         other => format!("**{other}**"),
     };
-    let head = [text(&objects[0], "check"), text(&objects[0], "says")];
+    let head = ["check", "origin", "says"].map(|key| text(&objects[0], key));
     let cells: Vec<String> = head.into_iter().chain(objects.iter().map(word)).collect();
     format!("| {} |", cells.join(" | "))
 }
@@ -36,7 +37,9 @@ fn readme_shows_what_the_checks_find() {
     assert_eq!(shown, found, "the table in README is not what `zonal conform` finds");
     let races = |line: &str| {
         let mut racing = checks().filter(|check| check.repeats != Repeats::Always);
-        racing.any(|check| line.starts_with(&format!("| {} * | {} | holds |", check.name, check.says)))
+        racing.any(|Check { name, origin, says, .. }| {
+            line.starts_with(&format!("| {name} * | {origin} | {says} | holds |"))
+        })
     };
     assert!(racing.iter().all(|line| races(line)), "{racing:?}");
 }

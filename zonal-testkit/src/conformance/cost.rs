@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use super::check::{Check, Fault, Repeats};
-use super::stand::{Stand, machine};
+use super::stand::{Stand, granted, machine};
 use super::subject::Build;
 
 pub(super) static CHECKS: [Check; 1] = [Check {
@@ -62,7 +62,7 @@ fn refusal(stand: &Stand, order: u32) -> Result<u64, Fault> {
     for _ in 0..BATCHES {
         let start = Instant::now();
         for _ in 0..BATCH {
-            if let Some(pfn) = super::stand::granted(stand.allocator().alloc(order))? {
+            if let Some(pfn) = granted(stand.allocator().alloc(order))? {
                 return Err(Fault::Broken(format!("order {order} was served, at {pfn:#x}")));
             }
         }

@@ -1,8 +1,8 @@
 //! Checks of memory out of service, and of an allocator's own books.
 
 use super::check::{Check, Fault, Repeats};
-use super::stand::{Run, Stand, granted};
-use super::subject::{Build, No};
+use super::stand::{Run, Stand, machine, offered};
+use super::subject::Build;
 use crate::machine::BLOCK;
 use crate::seeded::Seeded;
 
@@ -39,6 +39,9 @@ fn offline(build: &Build) -> Result<(), Fault> {
     let (before, later) = inside.split_at(200);
     stand.give_all(before.iter().copied())?;
     stand.allocator().isolate(block.clone())?;
+    if let Some(counted) = offered(stand.allocator().free_frames())?.filter(|&counted| counted > 0) {
+        return Err(Fault::Broken(format!("{counted} frames count as free, all in service are held")));
+    }
     stand.give_all(later.iter().copied())?;
     if let Some(run) = stand.try_take(0)? {
         return Err(Fault::Broken(format!("frame {:#x} was handed out though out of service", run.pfn)));
@@ -71,7 +74,7 @@ fn audit(build: &Build) -> Result<(), Fault> {
 
 /// Looks every now and then while runs are taken and freed at random, on random CPUs where there are any.
 fn at_random(build: &Build, look: impl Fn(&Stand) -> Result<(), Fault>) -> Result<(), Fault> {
-    let mut stand = Stand::of(build, &super::stand::machine(16 * BLOCK, 4))?;
+    let mut stand = Stand::of(build, &machine(16 * BLOCK, 4))?;
     let (mut numbers, mut held) = (Seeded::new(23), Vec::new());
     for step in 0..4000 {
         if numbers.below(40) >= held.len() as u64 {
@@ -81,18 +84,12 @@ fn at_random(build: &Build, look: impl Fn(&Stand) -> Result<(), Fault>) -> Resul
             stand.give(run)?;
         }
         if step % 40 == 0 {
-            match stand.allocator().on_cpu(numbers.below(4) as usize) {
-                Ok(()) | Err(No::Unsupported(_)) => {}
-                Err(no) => return Err(no.into()),
-            }
+            offered(stand.allocator().on_cpu(numbers.below(4) as usize))?;
             look(&stand)?;
         }
     }
     stand.give_all(held)?;
     look(&stand)?;
-    granted(stand.allocator().drain()).or_else(|fault| match fault {
-        Fault::Unsupported(_) => Ok(None),
-        broken => Err(broken),
-    })?;
+    offered(stand.allocator().drain())?;
     look(&stand)
 }

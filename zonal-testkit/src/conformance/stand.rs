@@ -165,6 +165,14 @@ pub(super) fn granted<T>(answer: Answer<T>) -> Result<Option<T>, Fault> {
     }
 }
 
+/// What a call came to; none where there is no such call.
+pub(super) fn offered<T>(answer: Answer<T>) -> Result<Option<T>, Fault> {
+    match answer {
+        Err(No::Unsupported(_)) => Ok(None),
+        answer => Ok(Some(answer?)),
+    }
+}
+
 fn index(range: &Range<u64>) -> Range<usize> {
     range.start as usize..range.end as usize
 }

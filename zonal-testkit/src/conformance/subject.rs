@@ -157,7 +157,7 @@ pub trait FrameAllocator: Send + Sync {
         Err(No::Unsupported("a run is freed as it was taken"))
     }
 
-    /// How many frames are free, cached ones included.
+    /// How many frames can be handed out, cached ones included.
     ///
     /// # Errors
     /// [`No::Unsupported`] where nobody counts.

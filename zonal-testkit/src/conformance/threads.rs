@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use super::check::{Check, Fault, Repeats};
-use super::stand::{Run, Stand, granted, machine};
-use super::subject::{Build, FrameAllocator, No};
+use super::stand::{Run, Stand, granted, machine, offered};
+use super::subject::{Build, FrameAllocator};
 use crate::machine::BLOCK;
 use crate::seeded::Seeded;
 
@@ -93,7 +93,7 @@ struct Worker<'c> {
 
 impl Worker<'_> {
     fn run(&self) -> Result<(), Fault> {
-        settle(self.allocator, self.thread)?;
+        offered(self.allocator.on_cpu(self.thread as usize - 1))?;
         let (mut numbers, mut held) = (Seeded::new(u64::from(self.thread)), Vec::new());
         for _ in 0..self.how.operations {
             if numbers.below(2 * self.how.runs) >= held.len() as u64 {
@@ -136,14 +136,6 @@ impl Worker<'_> {
     }
 }
 
-/// Puts the thread on a CPU of its own, where there are CPUs.
-fn settle(allocator: &dyn FrameAllocator, thread: u32) -> Result<(), Fault> {
-    match allocator.on_cpu(thread as usize - 1) {
-        Ok(()) | Err(No::Unsupported(_)) => Ok(()),
-        Err(no) => Err(no.into()),
-    }
-}
-
 /// More threads than a small machine has processors, so that some sleep in the middle of a step. There are sixteen runs
 /// for each.
 fn busy_others(build: &Build) -> Result<(), Fault> {
@@ -154,7 +146,7 @@ fn busy_others(build: &Build) -> Result<(), Fault> {
         let mut stand = Stand::of(build, &machine(frames, THREADS as usize))?;
         let allocator = stand.allocator();
         on_threads(THREADS, |thread| {
-            settle(allocator, thread)?;
+            offered(allocator.on_cpu(thread as usize - 1))?;
             (0..PAIRS).try_for_each(|_| {
                 let Some(pfn) = granted(allocator.alloc(order))? else {
                     let (others, runs) = (THREADS - 1, frames >> order);
