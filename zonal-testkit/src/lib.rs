@@ -1,4 +1,5 @@
-//! What the page allocator is tested against: a naive model of it, an independent zonelist order, and machines.
+//! What the page allocator is tested against: a naive model of it, an independent zonelist order, machines, and a suite
+//! of checks that any frame allocator can be run through ([`conformance`]).
 //!
 //! The crate uses the standard library only and names nothing of `zonal`: frames are plain `u64` numbers, zones plain
 //! indices. It never predicts which frame an allocator chooses; it judges the choice afterwards. Whatever is slow but
