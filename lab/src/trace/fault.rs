@@ -56,6 +56,9 @@ pub(crate) enum Reason {
     /// Archives in archives, deeper than anybody means.
     #[error("more than {0} archives inside each other")]
     NestedArchives(usize),
+    /// An archive that unpacks to far more than any recording does.
+    #[error("it unpacks to more than {0} bytes, which no recording of its length does")]
+    UnpacksTooFar(u64),
     /// A format this program knows by its mark but does not read.
     #[error(
         "this is {0}, which is not read; give perf.data, perf script, ftrace or trace-cmd text, plain, .gz, .xz or .zst"

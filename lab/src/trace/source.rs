@@ -20,6 +20,10 @@ use crate::progress::Watched;
 const BUFFER: usize = 256 << 10;
 /// Archives inside each other that are opened.
 const LAYERS: usize = 4;
+/// Bytes that any archive may unpack to, and how many more for each byte of the file. (Recordings pack 10 to 100 times
+/// denser, the same line again and again some thousand times.)
+const UNPACKED: u64 = 64 << 20;
+const UNPACKED_PER_BYTE: u64 = 4096;
 /// Memory one xz decoder may use; `xz -9` needs 65 MiB.
 const DECODER_MEMORY: u64 = 2 << 30;
 /// The widest window of a zst archive, as a power of two; `zstd --ultra --long=31` needs it.
@@ -56,16 +60,19 @@ pub(super) fn open(path: &Path) -> Result<Source, Reason> {
     let length = metadata.is_file().then_some(metadata.len());
     let same = file.try_clone().map_err(Reason::Unreadable)?;
     let reader = BufReader::with_capacity(BUFFER, Watched::new(file, length));
-    unpack(Box::new(reader), length.map(|_| same))
+    let most =
+        length.map_or(u64::MAX, |bytes| UNPACKED.saturating_add(bytes.saturating_mul(UNPACKED_PER_BYTE)));
+    unpack(Box::new(reader), length.map(|_| same), most)
 }
 
 /// What is in bytes in memory.
 pub(super) fn open_bytes(bytes: &'static [u8]) -> Result<Source, Reason> {
-    unpack(Box::new(bytes), None)
+    unpack(Box::new(bytes), None, u64::MAX)
 }
 
-/// Opens archives until there is none. `seekable` is the file that the outermost layer reads, if it can be read twice.
-fn unpack(mut layer: Box<dyn BufRead>, mut seekable: Option<File>) -> Result<Source, Reason> {
+/// Opens archives until there is none, each for at most `most` bytes. `seekable` is the file that the outermost layer reads,
+/// if it can be read twice.
+fn unpack(mut layer: Box<dyn BufRead>, mut seekable: Option<File>, most: u64) -> Result<Source, Reason> {
     for _ in 0..LAYERS {
         let (magic, whole) = peek(layer).map_err(read_fault)?;
         if let Some((_, format)) = UNSUPPORTED.iter().find(|(start, _)| magic.starts_with(start)) {
@@ -76,12 +83,38 @@ fn unpack(mut layer: Box<dyn BufRead>, mut seekable: Option<File>) -> Result<Sou
         }
         layer = match Archive::of(&magic) {
             None => return Ok(Source::Text(Box::new(whole))),
-            Some(archive) => Box::new(BufReader::with_capacity(BUFFER, archive.decoder(whole)?)),
+            Some(archive) => {
+                let bounded = Bounded { unpacked: archive.decoder(whole)?, left: most, most };
+                Box::new(BufReader::with_capacity(BUFFER, bounded))
+            }
         };
         seekable = None;
     }
     Err(Reason::NestedArchives(LAYERS))
 }
+
+/// A decoder that may unpack so many bytes.
+struct Bounded {
+    unpacked: Box<dyn Read>,
+    left: u64,
+    most: u64,
+}
+
+impl Read for Bounded {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let bytes = self.unpacked.read(buffer)?;
+        match self.left.checked_sub(bytes as u64) {
+            Some(left) => self.left = left,
+            None => return Err(std::io::Error::new(ErrorKind::FileTooLarge, TooFar(self.most))),
+        }
+        Ok(bytes)
+    }
+}
+
+/// More than this was unpacked.
+#[derive(Debug, thiserror::Error)]
+#[error("unpacks to more than {0} bytes")]
+struct TooFar(u64);
 
 /// Archives that are opened. Several of one kind, one after the other, are one, as for the programs that make them.
 enum Archive {
@@ -144,6 +177,9 @@ fn spool(mut packed: impl BufRead) -> Result<File, Reason> {
 
 /// What an error while reading means. Decoders make their errors themselves, a file's come from the system.
 pub(super) fn read_fault(error: std::io::Error) -> Reason {
+    if let Some(&TooFar(most)) = error.get_ref().and_then(|cause| cause.downcast_ref()) {
+        return Reason::UnpacksTooFar(most);
+    }
     match error.kind() {
         ErrorKind::UnexpectedEof => Reason::CutArchive,
         _ if error.raw_os_error().is_some() => Reason::Unreadable(error),

@@ -110,3 +110,11 @@ fn bad_arguments() {
         refused(&zonal(&arguments), "", reason);
     }
 }
+
+/// 400 MB of line feeds in 4 KB: refused before they are all unpacked.
+#[test]
+fn archives_that_unpack_without_end() {
+    let bomb = gz(gz(vec![b'\n'; 400 << 20]));
+    assert!(bomb.len() < 8 << 10, "{} bytes", bomb.len());
+    refused(&replay("bomb", bomb), "bomb:", "it unpacks to more than");
+}
