@@ -1,9 +1,9 @@
 //! What the page allocator is tested against: a naive model of it, an independent zonelist order, machines, and a suite
 //! of checks that any frame allocator can be run through ([`conformance`]).
 //!
-//! The crate uses the standard library only and names nothing of `zonal`: frames are plain `u64` numbers, zones plain
-//! indices. It never predicts which frame an allocator chooses; it judges the choice afterwards. Whatever is slow but
-//! obvious is written the slow and obvious way.
+//! The crate names nothing of `zonal`: frames are plain `u64` numbers, zones plain indices. It never predicts which frame
+//! an allocator chooses; it judges the choice afterwards. Whatever is slow but obvious is written the slow and obvious
+//! way. Beside the model stands a `stepper` for x86-64 Linux, which interrupts any code at every instruction.
 //!
 //! Invariant of a [`Model`]: for each zone `free + held + isolated = managed`, each counted frame by frame.
 //!
@@ -20,12 +20,14 @@
 //! # Ok::<(), zonal_testkit::Violation>(())
 //! ```
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod conformance;
 mod machine;
 mod model;
 mod seeded;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub mod stepper;
 mod violation;
 mod zonelist;
 
