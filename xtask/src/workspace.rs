@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 #[derive(Debug)]
 pub(crate) struct Workspace {
     root: PathBuf,
+    /// The build directory of everything that ships.
     target: PathBuf,
 }
 
@@ -38,11 +39,6 @@ impl Workspace {
     /// The root itself.
     pub(crate) fn root(&self) -> &Path {
         &self.root
-    }
-
-    /// The build directory of everything that ships.
-    pub(crate) fn target(&self) -> &Path {
-        &self.target
     }
 
     /// The build directory beside the usual one for a build with other flags: `target-loom`.

@@ -8,13 +8,14 @@ use anyhow::{Context, Result, ensure};
 
 /// How far an instruction count may move from the committed one.
 const TOLERANCE: f64 = 0.02;
-/// Locked operations repeat to the last digit; this is what rounding to three of them leaves.
+/// Locked operations repeat to the last digit; this is what rounding to three decimals leaves.
 const LOCKED_TOLERANCE: f64 = 0.002;
 
 /// What one operation costs.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Cost {
-    pub(crate) instructions: f64,
+    /// Not known where there is no profiler.
+    pub(crate) instructions: Option<f64>,
     pub(crate) locked: f64,
 }
 
@@ -44,7 +45,7 @@ fn row(line: &str) -> Result<Row> {
     let words: Vec<&str> = line.split_whitespace().collect();
     ensure!(words.len() == 3, "golden line {line:?} is not an operation and two numbers");
     let number = |word: &str| word.parse().with_context(|| format!("{word:?} in golden line {line:?}"));
-    let cost = Cost { instructions: number(words[1])?, locked: number(words[2])? };
+    let cost = Cost { instructions: Some(number(words[1])?), locked: number(words[2])? };
     Ok(Row { operation: words[0].to_owned(), cost })
 }
 
@@ -56,7 +57,8 @@ pub(crate) fn write(header: &[&str], rows: &[Row]) -> String {
     }
     let _ = writeln!(text, "#\n# {:<14} {:>12} {:>8}", "operation", "instructions", "locked");
     for Row { operation, cost } in rows {
-        let _ = writeln!(text, "{operation:<16} {:>12.1} {:>8.3}", cost.instructions, cost.locked);
+        let instructions = cost.instructions.map_or("-".into(), |counted| format!("{counted:.1}"));
+        let _ = writeln!(text, "{operation:<16} {instructions:>12} {:>8.3}", cost.locked);
     }
     text
 }
@@ -68,13 +70,11 @@ pub(crate) fn judge(measured: &Row, committed: &[Row], bound: Option<Bound>) -> 
     match committed.iter().find(|row| row.operation == *operation) {
         None => findings.push(format!("{operation}: not in the golden table; bless it")),
         Some(row) => {
-            let moved = cost.instructions / row.cost.instructions - 1.0;
-            if moved.abs() > TOLERANCE {
-                let (was, percent) = (row.cost.instructions, moved * 100.0);
-                findings.push(format!(
-                    "{operation}: {:.1} instructions, golden {was:.1} ({percent:+.1} %)",
-                    cost.instructions
-                ));
+            let both = cost.instructions.zip(row.cost.instructions);
+            if let Some((now, was)) = both.filter(|(now, was)| (now / was - 1.0).abs() > TOLERANCE) {
+                let percent = (now / was - 1.0) * 100.0;
+                findings
+                    .push(format!("{operation}: {now:.1} instructions, golden {was:.1} ({percent:+.1} %)"));
             }
             if (cost.locked - row.cost.locked).abs() > LOCKED_TOLERANCE {
                 findings
@@ -90,11 +90,12 @@ pub(crate) fn judge(measured: &Row, committed: &[Row], bound: Option<Bound>) -> 
 pub(crate) fn broken(measured: &Row, bound: Bound) -> Vec<String> {
     let Row { operation, cost } = measured;
     let mut findings = Vec::new();
-    if cost.instructions > bound.instructions {
-        let most = bound.instructions;
-        findings
-            .push(format!("{operation}: {:.1} instructions, the contract allows {most}", cost.instructions));
-    }
+    let most = bound.instructions;
+    findings.extend(
+        cost.instructions
+            .filter(|&counted| counted > most)
+            .map(|counted| format!("{operation}: {counted:.1} instructions, the contract allows {most}")),
+    );
     if cost.locked != bound.locked {
         findings.push(format!(
             "{operation}: {:.4} locked operations, the contract is exactly {}",
@@ -109,7 +110,7 @@ mod tests {
     use super::*;
 
     fn row_of(instructions: f64, locked: f64) -> Row {
-        Row { operation: "pair-0".into(), cost: Cost { instructions, locked } }
+        Row { operation: "pair-0".into(), cost: Cost { instructions: Some(instructions), locked } }
     }
 
     const BOUND: Bound = Bound { instructions: 120.0, locked: 2.0 };
@@ -134,6 +135,13 @@ mod tests {
         assert_eq!(judge(&row_of(97.0, 2.0), &committed, Some(BOUND)).len(), 1);
         assert_eq!(judge(&row_of(100.0, 2.5), &committed, None).len(), 1);
         assert_eq!(judge(&row_of(100.0, 2.0), &[], None).len(), 1);
+    }
+
+    #[test]
+    fn without_a_profiler_the_locked_operations_are_still_judged() {
+        let mut row = row_of(100.0, 3.0);
+        row.cost.instructions = None;
+        assert_eq!(judge(&row, &[row_of(100.0, 2.0)], Some(BOUND)).len(), 2);
     }
 
     #[test]

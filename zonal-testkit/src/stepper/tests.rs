@@ -14,7 +14,7 @@ extern "sysv64" fn add(word: &AtomicU64, times: u64) {
 /// The window that is `add` and nothing else.
 fn only_add() -> Window {
     let start = add as *const () as u64;
-    Window::of_program().unwrap().narrowed(&[start..start + 0x11])
+    Window::of_program().unwrap().narrowed(start..start + 0x11)
 }
 
 #[test]

@@ -63,12 +63,10 @@ impl Window {
         }
     }
 
-    /// The part of the window that lies in these ranges.
-    pub fn narrowed(&self, to: &[Range<u64>]) -> Self {
-        let cut = |range: &Range<u64>, to: &Range<u64>| range.start.max(to.start)..range.end.min(to.end);
-        let parts = self.ranges.iter().flat_map(|range| to.iter().map(move |to| cut(range, to)));
-        let mut ranges: Vec<_> = parts.filter(|range| !range.is_empty()).collect();
-        ranges.sort_by_key(|range| range.start);
+    /// The part of the window that lies in this range.
+    pub fn narrowed(&self, to: Range<u64>) -> Self {
+        let cut = |range: &Range<u64>| range.start.max(to.start)..range.end.min(to.end);
+        let ranges = self.ranges.iter().map(cut).filter(|range| !range.is_empty()).collect();
         Self { ranges, base: self.base }
     }
 
