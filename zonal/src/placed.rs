@@ -84,6 +84,11 @@ pub(crate) fn take_at(state: &State<'_>, request: &Request, pfn: Pfn) -> Result<
             Miss::NoRun => zone.drain_range(FrameRange::new(pfn, pfn.add(order.frames()))),
             Miss::AtMark => zone.collect_credits() + zone.drain(),
         };
-        if drained == 0 { Err(miss) } else { take().or_else(|_| try_all(zone, take)) }
+        match take() {
+            // Nothing was cached, and what others landed between the first look and the drain the second look found.
+            Err(_) if drained == 0 => Err(miss),
+            Err(_) => try_all(zone, take),
+            taken => taken,
+        }
     })
 }
