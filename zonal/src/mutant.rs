@@ -36,6 +36,7 @@ mutants! {
     CachedForgotten: "A request about to fail does not look into slot words.",
     CreditForgotten: "A request about to fail does not collect other CPUs' credits.",
     CreditUnhinted: "The first free into a credit does not set its CPU's hint.",
+    MarkNotReread: "A free into a credit does not look at the mark again.",
     StaleHintNoted: "A credit is noted as hinted although the hint was given up since.",
     HintClearKeepsGroups: "Clearing a CPU's hint leaves its words their groups.",
     RefreshByRows: "Giving a claim back hints single frames only if a row shows one.",

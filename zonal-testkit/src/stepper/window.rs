@@ -80,8 +80,13 @@ impl Window {
         self.base
     }
 
+    /// The window's machine code; what lies between its ranges is left out.
+    pub fn all_code(&self) -> Vec<u8> {
+        self.ranges.iter().flat_map(|range| self.code(Address(range.start), u64::MAX)).copied().collect()
+    }
+
     /// The machine code of an address and what follows, at most `most` bytes; nothing outside the window.
-    pub fn code(&self, address: Address, most: u64) -> &[u8] {
+    fn code(&self, address: Address, most: u64) -> &[u8] {
         let Some(rest) = self.rest_from(address) else { return &[] };
         let bytes = (rest.end - rest.start).min(most) as usize;
         // SAFETY: (1) the range is in the window, which is readable code of the program, mapped as long as it runs (see

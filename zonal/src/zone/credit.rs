@@ -32,7 +32,7 @@ impl Zone<'_> {
             Some(cache) => match cache.credit.add(frames, MOST) {
                 // Looked at again: isolation may have taken the count below the mark since, and does not see what is added
                 // after it collected. It looks after its debit, this after the add: one of the two sees the other.
-                Added::Hinted if self.count.free() <= self.mark => {
+                Added::Hinted if self.is_at_mark() => {
                     self.collect(&cache.credit);
                 }
                 Added::Hinted => {}
@@ -48,9 +48,15 @@ impl Zone<'_> {
     fn hint_credit(&self, cache: &CpuCache, epoch: HintEpoch) {
         self.credit_hints.set(cache.rank());
         cache.credit.note_hinted(epoch);
-        if self.count.free() <= self.mark {
+        if self.is_at_mark() {
             self.collect(&cache.credit); // as in `raise`
         }
+    }
+
+    /// Whether the count, read again, does not allow a credit any more.
+    #[inline]
+    fn is_at_mark(&self) -> bool {
+        self.count.free() <= self.mark && !planted(Mutant::MarkNotReread)
     }
 
     /// Counts frames that the credit does not hold: half of it makes room, on the move meanwhile.

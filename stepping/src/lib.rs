@@ -1,0 +1,130 @@
+//! Interrupts every operation of the page allocator at every one of its instructions, on x86-64 Linux.
+//!
+//! A [`case`] brings a tiny allocator to a state and names one call. The call is run one instruction at a time by the trap
+//! flag (`zonal_testkit::stepper`); at each instruction the process forks, and in the child the handler allocates,
+//! frees, drains or whatever the [`interruption`] says, the call then runs to its end, and the [`judge`] counts every frame. The
+//! parent goes on to the next instruction. In one more run for each case a handler allocates, frees and drains at
+//! *every* instruction. There are no threads and no clock: what is found is found again by the same program.
+//!
+//! Invariant, for each child: frames handed out and not freed are held exactly once, the audit is clean, and after all of it
+//! went back every frame is free and every block can be had.
+
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+mod call;
+mod case;
+mod child;
+mod coverage;
+mod entry;
+mod interruption;
+mod judge;
+mod ledger;
+mod report;
+mod stage;
+mod trial;
+mod violation;
+
+use std::io;
+use std::num::NonZeroU64;
+use std::time::{Duration, Instant};
+
+use zonal_testkit::stepper::Window;
+
+pub use coverage::Function;
+pub use report::Report;
+
+use crate::case::CASES;
+use crate::coverage::Coverage;
+use crate::interruption::Interruption;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// No new case is begun after this.
+    pub limit: Option<Duration>,
+    /// Only this case; all of them if none is named.
+    pub case: Option<String>,
+    /// Only this handler; all of them if none is named.
+    pub handler: Option<String>,
+    /// Interrupts at every so many instructions: 1 is at each.
+    pub stride: NonZeroU64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { limit: None, case: None, handler: None, stride: NonZeroU64::MIN }
+    }
+}
+
+/// Why nothing was stepped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such case or handler.
+    #[error("there is no case or handler {name:?}; there are {known}")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// A child, a pipe or the program's own code could not be had.
+    #[error("stepping: {0}")]
+    System(#[from] io::Error),
+    /// The program's symbols could not be read.
+    #[error("the program's symbols: {0}")]
+    Symbols(#[from] object::Error),
+    /// A tiny allocator could not be built.
+    #[error("the stage: {0}")]
+    Stage(#[from] zonal::ConfigError),
+}
+
+/// The names of the cases.
+pub fn cases() -> impl Iterator<Item = &'static str> {
+    CASES.iter().map(|case| case.name)
+}
+
+/// The names of the handlers.
+pub fn handlers() -> impl Iterator<Item = &'static str> {
+    Interruption::ALL.into_iter().map(Interruption::name)
+}
+
+/// Runs the cases, each with every interruption, and says what was found and how much of the code was interrupted.
+///
+/// # Errors
+/// See [`Error`]. A broken promise is no error: it stands in the report.
+pub fn run(options: &Options) -> Result<Report, Error> {
+    let start = Instant::now();
+    check(options.case.as_ref(), cases())?;
+    check(options.handler.as_ref(), handlers())?;
+    let is_chosen = |wanted: &Option<String>, name| wanted.as_ref().is_none_or(|wanted| wanted == name);
+    let chosen: Vec<_> = CASES.iter().filter(|case| is_chosen(&options.case, case.name)).collect();
+    let handlers =
+        Interruption::ALL.into_iter().filter(|handler| is_chosen(&options.handler, handler.name()));
+    let window = Window::of_program()?;
+    let mut report = Report::default();
+    let mut coverage = Coverage::default();
+    // One interruption after the other, so that a limit leaves every case looked at by the first ones.
+    for interruption in handlers {
+        for case in &chosen {
+            if options.limit.is_some_and(|limit| start.elapsed() > limit) {
+                report.cut = true;
+                break;
+            }
+            let found = trial::run(case, interruption, options.stride, &window)?;
+            coverage.add(&found.addresses);
+            report.add(found);
+        }
+    }
+    report.functions = coverage.functions(&window)?;
+    report.seconds = start.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+fn check(name: Option<&String>, known: impl Iterator<Item = &'static str>) -> Result<(), Error> {
+    let Some(name) = name else { return Ok(()) };
+    let known: Vec<_> = known.collect();
+    if known.contains(&name.as_str()) {
+        return Ok(());
+    }
+    Err(Error::Unknown { name: name.clone(), known: known.join(", ") })
+}

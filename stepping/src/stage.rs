@@ -1,0 +1,156 @@
+//! A tiny allocator: four blocks, two CPUs, and the ledger of who holds what.
+//!
+//! Made anew for every trial; where trials differ is what a case prepares. The call under test touches the allocator only.
+
+use std::cell::{Cell, RefCell};
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use zonal::{
+    AllocError, BLOCK_FRAMES, Config, ConfigError, FrameRange, Gfp, Mark, MemoryRange, NodeId, Order,
+    PageAllocator, Pfn, Platform, Request, Topology, ZoneId, ZoneKind,
+};
+
+use crate::ledger::Ledger;
+use crate::violation::Violation;
+
+/// The first frame: aligned for every order, above all zones but Normal.
+const FIRST: u64 = 1 << 20;
+/// Blocks of the machine: two pairs.
+pub(crate) const BLOCKS: u64 = 4;
+/// Its only zone.
+pub(crate) const ZONE: ZoneId = ZoneId(0);
+
+/// A CPU's number, chosen by the test.
+#[derive(Debug, Default)]
+pub(crate) struct Cpu(AtomicUsize);
+
+impl Platform for Cpu {
+    #[inline]
+    fn cpu(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+}
+
+/// The allocator under test.
+pub(crate) type Pages<'m> = PageAllocator<'m, &'m Cpu>;
+
+/// A tiny allocator and everything that is known of it.
+pub(crate) struct Stage<'m> {
+    pub(crate) pages: Pages<'m>,
+    pub(crate) ledger: Ledger,
+    /// Runs a handler may free.
+    pub(crate) spares: RefCell<Vec<Pfn>>,
+    /// Frames that the call under test asks for, frees or moves: until it returns they may be anywhere.
+    pub(crate) at_stake: Cell<u64>,
+    /// Whether a handler has closed the caches.
+    pub(crate) is_closed: Cell<bool>,
+    pub(crate) mark: u64,
+    cpu: &'m Cpu,
+}
+
+/// Builds a stage whose zone has this mark, and hands it to `body`.
+pub(crate) fn with_stage<R>(mark: u64, body: impl FnOnce(&Stage<'_>) -> R) -> Result<R, ConfigError> {
+    let memory = [MemoryRange::new(FIRST, FIRST + BLOCKS * BLOCK_FRAMES, 0)];
+    let topology =
+        Topology { memory: &memory, reserved: &[], nodes: 1, distances: &[10], cpus: &[NodeId(0); 2] };
+    let marks = [Mark { node: NodeId(0), zone: ZoneKind::Normal, frames: mark }];
+    let config = Config { marks: &marks, ..Config::new(topology) };
+    let cpu = Cpu::default();
+    let mut metadata = vec![MaybeUninit::uninit(); zonal::metadata_size(&config)?];
+    let pages = PageAllocator::new(&config, &cpu, &mut metadata)?;
+    Ok(body(&Stage {
+        pages,
+        ledger: Ledger::default(),
+        spares: RefCell::default(),
+        at_stake: Cell::new(0),
+        is_closed: Cell::new(false),
+        mark,
+        cpu: &cpu,
+    }))
+}
+
+impl Stage<'_> {
+    /// Runs `body` on another CPU and comes back.
+    pub(crate) fn on_cpu<R>(&self, cpu: usize, body: impl FnOnce() -> R) -> R {
+        let before = self.cpu.0.swap(cpu, Relaxed);
+        let result = body();
+        self.cpu.0.store(before, Relaxed);
+        result
+    }
+
+    /// Takes a run if the allocator has one. A refusal must be explained by what is held, at stake or in flight.
+    pub(crate) fn take(&self, order: Order, kind: Gfp) -> Option<Pfn> {
+        match self.pages.alloc_raw(&request(order, kind)) {
+            Ok(pfn) => {
+                self.ledger.claim(pfn, order);
+                Some(pfn)
+            }
+            Err(error) => {
+                self.explain(order, error);
+                None
+            }
+        }
+    }
+
+    /// A single frame is refused only if all that is free is at stake or in flight, and the error says how many are.
+    fn explain(&self, order: Order, error: AllocError) {
+        let isolated = self.pages.zones().map(|zone| zone.isolated).sum::<u64>();
+        let known = self.ledger.frames() + self.at_stake.get() + isolated + self.mark;
+        let free = (BLOCKS * BLOCK_FRAMES).saturating_sub(known);
+        let (AllocError::NoMemory { in_flight, .. } | AllocError::NoRun { in_flight, .. }) = error else {
+            return self.ledger.object(Violation::Unexplained { error, free });
+        };
+        if order == Order::ZERO && free > in_flight {
+            self.ledger.object(Violation::Unexplained { error, free });
+        }
+    }
+
+    /// Frees a run that is held.
+    pub(crate) fn give(&self, pfn: Pfn) {
+        let Some(order) = self.ledger.release(pfn) else { return };
+        // SAFETY: the ledger says that the run was handed out with this order and not freed since.
+        if let Err(error) = unsafe { self.pages.free_raw(pfn, order) } {
+            self.ledger.object(Violation::RefusedFree { error });
+        }
+    }
+
+    /// Takes single frames of a kind.
+    pub(crate) fn hold(&self, frames: usize, kind: Gfp) -> Vec<Pfn> {
+        (0..frames).filter_map(|_| self.take(Order::ZERO, kind)).collect()
+    }
+
+    /// Takes all blocks, whole; the first frame of each, ascending.
+    pub(crate) fn hold_blocks(&self) -> Vec<Pfn> {
+        let mut blocks: Vec<_> = (0..BLOCKS).filter_map(|_| self.take(Order::BLOCK, Gfp::KERNEL)).collect();
+        blocks.sort();
+        blocks
+    }
+
+    /// With all blocks held, splits one into runs of an order; the first frame of each.
+    pub(crate) fn split(&self, block: Pfn, to: Order) -> Vec<Pfn> {
+        // SAFETY: the block is held here, and its parts are from now on.
+        if let Err(error) = unsafe { self.pages.split_raw(block, Order::BLOCK, to) } {
+            self.ledger.object(Violation::RefusedFree { error });
+        }
+        self.ledger.split(block, Order::BLOCK, to);
+        (0..BLOCK_FRAMES).step_by(to.frames() as usize).map(|at| block.add(at)).collect()
+    }
+
+    /// Lets handlers free a run that is held.
+    pub(crate) fn spare(&self, pfn: Pfn) {
+        self.spares.borrow_mut().push(pfn);
+    }
+
+    /// The frames of a block by its number.
+    pub(crate) fn block(&self, number: u64) -> FrameRange {
+        let start = Pfn::new(FIRST + number * BLOCK_FRAMES);
+        FrameRange::new(start, start.add(BLOCK_FRAMES))
+    }
+}
+
+/// A request for a run of a kind.
+pub(crate) fn request(order: Order, kind: Gfp) -> Request {
+    // Flags that exclude each other are refused; the kinds used here do not.
+    Request::order(order).gfp(kind).unwrap_or(Request::order(order))
+}

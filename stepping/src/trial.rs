@@ -1,0 +1,174 @@
+//! One case under one interruption: at each instruction of the call a child in which the handler runs there.
+
+use std::io;
+use std::num::NonZeroU64;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use zonal_testkit::stepper::{Address, Next, Window, step};
+
+use crate::Error;
+use crate::call::{Call, Reply};
+use crate::case::Case;
+use crate::child::{Line, Side, Verdict};
+use crate::interruption::Interruption;
+use crate::judge::{Alone, judge};
+use crate::stage::{Stage, with_stage};
+use crate::violation::Violation;
+
+/// The wait status that stands for a panic of the call itself.
+const PANICKED: i32 = 101 << 8;
+/// How often the handler interrupts one call that it interrupts at every instruction. Without a limit it could keep the
+/// call from ending: each of the call's steps may have to be repeated for one of the handler's that came between.
+const MOST_IN_A_ROW: u64 = 10_000;
+
+/// What a trial found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) case: &'static str,
+    pub(crate) interruption: Interruption,
+    /// Where handlers ran, in order.
+    pub(crate) addresses: Vec<Address>,
+    /// Instructions of the call alone.
+    pub(crate) steps: u64,
+    /// A verdict for each child, at those places in their order.
+    pub(crate) verdicts: Vec<Verdict>,
+}
+
+/// Runs a case under an interruption.
+///
+/// # Errors
+/// If a stage cannot be built or a child not be started.
+pub(crate) fn run(
+    case: &Case,
+    interruption: Interruption,
+    stride: NonZeroU64,
+    window: &Window,
+) -> Result<Found, Error> {
+    let line = Line::new()?;
+    let mut found =
+        Found { case: case.name, interruption, addresses: Vec::new(), steps: 0, verdicts: Vec::new() };
+    let trial = |stage: &Stage<'_>| {
+        let Some(call) = (case.prepare)(stage) else {
+            let unprepared = Violation::Audit { finding: "the case's state was not reached".into() };
+            found.verdicts.push(unprepared.into());
+            return Ok(());
+        };
+        stage.at_stake.set(call.stake());
+        call.begin(stage);
+        let trial = Trial { stage, call, interruption, stride, window, line: &line };
+        let alone = match trial.uninterrupted()? {
+            Verdict::Kept { refused: true } => Alone::Refused,
+            Verdict::Kept { refused: false } => Alone::Served,
+            broken => {
+                found.verdicts.push(broken);
+                return Ok(());
+            }
+        };
+        match interruption {
+            Interruption::EveryTime => trial.at_every_instruction(alone, &mut found),
+            _ => trial.at_each_instruction_once(alone, &mut found),
+        }
+    };
+    with_stage(case.mark, trial)??;
+    Ok(found)
+}
+
+/// What a trial works with.
+struct Trial<'t, 'm> {
+    stage: &'t Stage<'m>,
+    call: Call,
+    interruption: Interruption,
+    stride: NonZeroU64,
+    window: &'t Window,
+    line: &'t Line,
+}
+
+impl Trial<'_, '_> {
+    /// A child in which nobody interrupts the call.
+    fn uninterrupted(&self) -> io::Result<Verdict> {
+        // SAFETY: the child ends below; it uses the stage, which is this thread's own, and the heap.
+        match unsafe { Line::fork() }? {
+            Side::Parent(child) => self.line.hear(child),
+            Side::Child => self.line.end(self.judged(Alone::Refused, |carry_out| carry_out())),
+        }
+    }
+
+    /// A child at each instruction, in which the handler runs there and nowhere else, until a promise is broken.
+    fn at_each_instruction_once(&self, alone: Alone, found: &mut Found) -> io::Result<()> {
+        let mut failed = None;
+        let mut side = Side::Parent(0);
+        let at_each = |address| {
+            found.steps += 1;
+            if (found.steps - 1) % self.stride != 0 {
+                return Next::Step;
+            }
+            // SAFETY: the child ends below; the handler, the call and the judge use the stage, which is this thread's
+            // own, and the heap.
+            match unsafe { Line::fork() } {
+                Ok(Side::Child) => {
+                    side = Side::Child;
+                    self.interruption.carry_out(self.stage);
+                    return Next::Run;
+                }
+                Ok(Side::Parent(child)) => {
+                    found.addresses.push(address);
+                    match self.line.hear(child) {
+                        Ok(verdict) => found.verdicts.push(verdict),
+                        Err(error) => failed = Some(error),
+                    }
+                }
+                Err(error) => failed = Some(error),
+            }
+            let is_broken = matches!(found.verdicts.last(), Some(Verdict::Broken(..)));
+            if failed.is_some() || is_broken { Next::Run } else { Next::Step }
+        };
+        let verdict = self.judged(alone, |carry_out| {
+            // SAFETY: the call touches nothing but the allocator, which may be interrupted and called anywhere: that is
+            // what is tested. The handler and the parent's side touch it too, and the heap, files, processes and what is
+            // the closure's own, in none of which the call can be.
+            unsafe { step(self.window, carry_out, at_each) }
+        });
+        if side == Side::Child {
+            self.line.end(verdict);
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// One child in which the handler runs at every instruction; the parent executes the call to see where they are.
+    fn at_every_instruction(&self, alone: Alone, found: &mut Found) -> io::Result<()> {
+        // SAFETY: the child ends below; handler, call and judge use the stage, which is this thread's own, and the heap.
+        let verdict = match unsafe { Line::fork() }? {
+            Side::Parent(child) => self.line.hear(child)?,
+            Side::Child => {
+                let mut left = MOST_IN_A_ROW;
+                let at_each = |_| {
+                    self.interruption.carry_out(self.stage);
+                    left -= 1;
+                    if left == 0 { Next::Run } else { Next::Step }
+                };
+                // SAFETY: as in `at_each_instruction_once`.
+                let stepped =
+                    |carry_out: &dyn Fn() -> Reply| unsafe { step(self.window, carry_out, at_each) };
+                self.line.end(self.judged(alone, stepped))
+            }
+        };
+        found.verdicts.push(verdict);
+        let see = |address| {
+            found.addresses.push(address);
+            found.steps += 1;
+            Next::Step
+        };
+        // SAFETY: the visit touches a vector of its own; the call does not touch the heap.
+        unsafe { step(self.window, || self.call.carry_out(&self.stage.pages), see) };
+        Ok(())
+    }
+
+    /// Has the call carried out by `how` and judges what came of it. A panic is a verdict too.
+    fn judged(&self, alone: Alone, how: impl FnOnce(&dyn Fn() -> Reply) -> Reply) -> Verdict {
+        let carry_out = || self.call.carry_out(&self.stage.pages);
+        match catch_unwind(AssertUnwindSafe(|| how(&carry_out))) {
+            Ok(reply) => judge(self.stage, self.call, alone, reply),
+            Err(_) => Violation::Died { status: PANICKED }.into(),
+        }
+    }
+}
