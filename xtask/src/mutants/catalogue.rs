@@ -1,7 +1,7 @@
 //! The catalogue of planted faults, `zonal/mutants.toml`: which promise each breaks and which check must notice.
 //!
-//! What a fault does is said where it is declared, in the `mutants!` table of `zonal/src/mutant.rs`. Invariant: names
-//! are unique, every promise P1 to P8 has at least one, and catalogue and table have the same names.
+//! What a fault does is said where it is declared, in the `mutants!` table of `zonal/src/mutant.rs`. Invariant: a name
+//! stands once for each check, every promise P1 to P8 has at least one, and catalogue and table have the same names.
 //!
 //! ```toml
 //! [[mutant]]
@@ -69,14 +69,17 @@ struct File {
 /// Reads the catalogue.
 ///
 /// # Errors
-/// If it is no such file, empty, names a mutant twice, or leaves a field empty.
+/// If it is no such file, empty, names a mutant and its check twice, or leaves a field empty.
 pub(crate) fn parse(text: &str) -> Result<Vec<Mutant>> {
     let File { mutants } = toml::from_str(text)?;
     ensure!(!mutants.is_empty(), "the catalogue has no [[mutant]]");
     let mut names = BTreeSet::new();
     for mutant in &mutants {
         let name = &mutant.name;
-        ensure!(names.insert(name), "mutant {name} stands twice in the catalogue");
+        ensure!(
+            names.insert((name, &mutant.check)),
+            "mutant {name} stands twice in the catalogue with one check"
+        );
         let known = PROMISES.contains(&mutant.promise.as_str());
         ensure!(known, "mutant {name}: promise {:?} is none of P1 to P8", mutant.promise);
         ensure!(!mutant.check.test.trim().is_empty(), "mutant {name} names no check");
