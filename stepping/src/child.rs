@@ -11,6 +11,8 @@ use crate::violation::Violation;
 const PATIENCE: u32 = 5;
 /// The longest message of a child: one write into a pipe is whole up to this.
 const LONGEST: usize = 4096;
+/// Before a message's text: the child's number, the text's length, the kind.
+const HEAD: usize = 9;
 
 /// How a child ends if nothing was wrong, and no request refused.
 const SERVED: c_int = 0;
@@ -74,14 +76,15 @@ impl Line {
         }
     }
 
-    /// In the child: reports and ends.
-    pub(crate) fn end(&self, verdict: Verdict) -> ! {
+    /// In the child, whose number is `nth`: reports and ends.
+    pub(crate) fn end(&self, nth: usize, verdict: Verdict) -> ! {
         let status = match verdict {
             Verdict::Kept { refused: false } => SERVED,
             Verdict::Kept { refused: true } => REFUSED,
             Verdict::Broken(kind, text) => {
-                let text = text.as_bytes().get(..LONGEST - 8).unwrap_or(text.as_bytes());
-                let mut message = (text.len() as u32 + 1).to_le_bytes().to_vec();
+                let text = text.as_bytes().get(..LONGEST - HEAD).unwrap_or(text.as_bytes());
+                let mut message = (nth as u32).to_le_bytes().to_vec();
+                message.extend((text.len() as u32).to_le_bytes());
                 message.push(kind);
                 message.extend(text);
                 // A parent that cannot be told sees the status all the same, and waits for no message then.
@@ -92,8 +95,9 @@ impl Line {
         unsafe { libc::_exit(status) }
     }
 
-    /// In the parent: waits for a child and hears what it found.
-    pub(crate) fn hear(&self, child: libc::pid_t) -> io::Result<Verdict> {
+    /// In the parent: waits for the child of this number and hears what it, or another that is done, has found: the number
+    /// and the verdict. Every child that has been waited for is heard by the time that all are.
+    pub(crate) fn hear(&self, (nth, child): (usize, libc::pid_t)) -> io::Result<(usize, Verdict)> {
         let mut status = 0;
         loop {
             // SAFETY: the status is on this stack.
@@ -106,22 +110,24 @@ impl Line {
             }
         }
         if libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGALRM {
-            return Ok(Violation::Hung.into());
+            return Ok((nth, Violation::Hung.into()));
         }
         match libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)) {
-            Some(SERVED) => Ok(Verdict::Kept { refused: false }),
-            Some(REFUSED) => Ok(Verdict::Kept { refused: true }),
+            Some(SERVED) => Ok((nth, Verdict::Kept { refused: false })),
+            Some(REFUSED) => Ok((nth, Verdict::Kept { refused: true })),
             Some(WROTE) => self.read(),
-            _ => Ok(Violation::Died { status }.into()),
+            _ => Ok((nth, Violation::Died { status }.into())),
         }
     }
 
-    fn read(&self) -> io::Result<Verdict> {
-        let mut length = [0; 4];
+    fn read(&self) -> io::Result<(usize, Verdict)> {
+        let (mut nth, mut length, mut kind) = ([0; 4], [0; 4], [0; 1]);
+        (&self.reader).read_exact(&mut nth)?;
         (&self.reader).read_exact(&mut length)?;
-        let mut message = vec![0; u32::from_le_bytes(length) as usize];
-        (&self.reader).read_exact(&mut message)?;
-        let (kind, text) = message.split_first().map_or((b'o', &[][..]), |(&kind, text)| (kind, text));
-        Ok(Verdict::Broken(kind, String::from_utf8_lossy(text).into_owned()))
+        (&self.reader).read_exact(&mut kind)?;
+        let mut text = vec![0; u32::from_le_bytes(length) as usize];
+        (&self.reader).read_exact(&mut text)?;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        Ok((u32::from_le_bytes(nth) as usize, Verdict::Broken(kind[0], text)))
     }
 }

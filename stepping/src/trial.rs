@@ -1,5 +1,6 @@
 //! One case under one interruption: at each instruction of the call a child in which the handler runs there.
 
+use std::collections::VecDeque;
 use std::io;
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,6 +18,8 @@ use crate::violation::Violation;
 
 /// The wait status that stands for a panic of the call itself.
 const PANICKED: i32 = 101 << 8;
+/// Children at once: more than there are processors, so that none waits for the parent.
+const AT_ONCE: usize = 8;
 /// How often the handler interrupts one call that it interrupts at every instruction. Without a limit it could keep the
 /// call from ending: each of the call's steps may have to be repeated for one of the handler's that came between.
 const MOST_IN_A_ROW: u64 = 10_000;
@@ -88,8 +91,8 @@ impl Trial<'_, '_> {
     fn uninterrupted(&self) -> io::Result<Verdict> {
         // SAFETY: the child ends below; it uses the stage, which is this thread's own, and the heap.
         match unsafe { Line::fork() }? {
-            Side::Parent(child) => self.line.hear(child),
-            Side::Child => self.line.end(self.judged(Alone::Refused, |carry_out| carry_out())),
+            Side::Parent(child) => Ok(self.line.hear((0, child))?.1),
+            Side::Child => self.line.end(0, self.judged(Alone::Refused, |carry_out| carry_out())),
         }
     }
 
@@ -97,6 +100,7 @@ impl Trial<'_, '_> {
     fn at_each_instruction_once(&self, alone: Alone, found: &mut Found) -> io::Result<()> {
         let mut failed = None;
         let mut side = Side::Parent(0);
+        let mut children = Children { line: self.line, under_way: VecDeque::new(), is_broken: false };
         let at_each = |address| {
             found.steps += 1;
             if (found.steps - 1) % self.stride != 0 {
@@ -112,15 +116,11 @@ impl Trial<'_, '_> {
                 }
                 Ok(Side::Parent(child)) => {
                     found.addresses.push(address);
-                    match self.line.hear(child) {
-                        Ok(verdict) => found.verdicts.push(verdict),
-                        Err(error) => failed = Some(error),
-                    }
+                    failed = children.add(child, &mut found.verdicts).err();
                 }
                 Err(error) => failed = Some(error),
             }
-            let is_broken = matches!(found.verdicts.last(), Some(Verdict::Broken(..)));
-            if failed.is_some() || is_broken { Next::Run } else { Next::Step }
+            if failed.is_some() || children.is_broken { Next::Run } else { Next::Step }
         };
         let verdict = self.judged(alone, |carry_out| {
             // SAFETY: the call touches nothing but the allocator, which may be interrupted and called anywhere: that is
@@ -129,7 +129,13 @@ impl Trial<'_, '_> {
             unsafe { step(self.window, carry_out, at_each) }
         });
         if side == Side::Child {
-            self.line.end(verdict);
+            self.line.end(found.addresses.len(), verdict);
+        }
+        children.hear_all(&mut found.verdicts)?;
+        // Those under way when a promise was broken may have broken it too: the first is told, whoever was faster.
+        if let Some(first) = found.verdicts.iter().position(|verdict| matches!(verdict, Verdict::Broken(..)))
+        {
+            found.verdicts.truncate(first + 1);
         }
         failed.map_or(Ok(()), Err)
     }
@@ -138,7 +144,7 @@ impl Trial<'_, '_> {
     fn at_every_instruction(&self, alone: Alone, found: &mut Found) -> io::Result<()> {
         // SAFETY: the child ends below; handler, call and judge use the stage, which is this thread's own, and the heap.
         let verdict = match unsafe { Line::fork() }? {
-            Side::Parent(child) => self.line.hear(child)?,
+            Side::Parent(child) => self.line.hear((0, child))?.1,
             Side::Child => {
                 let mut left = MOST_IN_A_ROW;
                 let at_each = |_| {
@@ -149,7 +155,7 @@ impl Trial<'_, '_> {
                 // SAFETY: as in `at_each_instruction_once`.
                 let stepped =
                     |carry_out: &dyn Fn() -> Reply| unsafe { step(self.window, carry_out, at_each) };
-                self.line.end(self.judged(alone, stepped))
+                self.line.end(0, self.judged(alone, stepped))
             }
         };
         found.verdicts.push(verdict);
@@ -170,5 +176,35 @@ impl Trial<'_, '_> {
             Ok(reply) => judge(self.stage, self.call, alone, reply),
             Err(_) => Violation::Died { status: PANICKED }.into(),
         }
+    }
+}
+
+/// Children that have not been waited for yet, the oldest first.
+struct Children<'l> {
+    line: &'l Line,
+    under_way: VecDeque<(usize, libc::pid_t)>,
+    is_broken: bool,
+}
+
+impl Children<'_> {
+    /// Another child, which is kept until a verdict says otherwise.
+    fn add(&mut self, child: libc::pid_t, verdicts: &mut Vec<Verdict>) -> io::Result<()> {
+        self.under_way.push_back((verdicts.len(), child));
+        verdicts.push(Verdict::Kept { refused: false });
+        if self.under_way.len() < AT_ONCE { Ok(()) } else { self.hear_oldest(verdicts) }
+    }
+
+    fn hear_all(&mut self, verdicts: &mut [Verdict]) -> io::Result<()> {
+        (0..self.under_way.len()).try_for_each(|_| self.hear_oldest(verdicts))
+    }
+
+    fn hear_oldest(&mut self, verdicts: &mut [Verdict]) -> io::Result<()> {
+        let Some(oldest) = self.under_way.pop_front() else { return Ok(()) };
+        let (nth, verdict) = self.line.hear(oldest)?;
+        self.is_broken |= matches!(verdict, Verdict::Broken(..));
+        if let Some(place) = verdicts.get_mut(nth) {
+            *place = verdict;
+        }
+        Ok(())
     }
 }
