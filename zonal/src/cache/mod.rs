@@ -38,6 +38,8 @@ pub(crate) struct CpuCache {
     turns: [AtomicU8; KINDS],
     /// The CPU's place among the zone's caches.
     rank: u32,
+    /// The block its searches start at first: before all others in its order.
+    base: u32,
     /// What it may claim of the zone without the zone's count.
     pub(crate) credit: Credit,
 }
@@ -76,6 +78,7 @@ impl CpuCache {
             missed: AtomicU32::new(u32::MAX),
             turns: core::array::from_fn(|_| AtomicU8::new(0)),
             rank,
+            base: block,
             credit: Credit::new(),
         }
     }
@@ -227,6 +230,16 @@ impl CpuCache {
     #[inline]
     pub(crate) fn remember_block(&self, kind: Kind, block: u32) {
         self.blocks[kind as usize].store(block, Ordering::Relaxed); // Relaxed: a hint
+    }
+
+    /// Where the next search starts if frames of this block are free: there, if it comes before. So blocks fill up from
+    /// this CPU's first on, and those behind empty and become whole.
+    #[inline]
+    pub(crate) fn prefer_block(&self, kind: Kind, block: u32) {
+        let hint = &self.blocks[kind as usize]; // Relaxed, both: a hint
+        if block.wrapping_sub(self.base) < hint.load(Ordering::Relaxed).wrapping_sub(self.base) {
+            hint.store(block, Ordering::Relaxed);
+        }
     }
 
     /// Where the next search for a whole block starts.

@@ -34,6 +34,9 @@ impl<'m> Zone<'m> {
     ) -> Result<(), NotLanded> {
         let (counted, landed) = self.land_uncounted(block, row, mask);
         if counted > 0 {
+            if let Some(cache) = cache {
+                cache.prefer_block(block.entry.load().kind(), block.index.0);
+            }
             self.raise(cache, counted);
         }
         landed
