@@ -75,6 +75,9 @@ pub use frame::{
     SECTION_FRAMES, ZoneId,
 };
 pub use gfp::Gfp;
+#[cfg(feature = "faults")]
+#[doc(hidden)]
+pub use mutant::plant_fault;
 pub use once::{InitError, OnceAllocator};
 pub use owned::Frames;
 pub use platform::{OneCpu, Platform};

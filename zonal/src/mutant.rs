@@ -1,8 +1,9 @@
 //! Planted faults, one for each promise and more: code that is wrong on purpose, to show that a check can fail.
 //!
-//! They exist only under `--cfg zonal_mutants`, which no release sets; then `ZONAL_MUTANT=<name>` in the environment
-//! chooses at most one. Without the cfg [`planted`] is the constant `false` and every fault folds away.
-//! `cargo xtask mutants` runs them; `zonal/mutants.toml` says which check must catch which.
+//! They exist only under `--cfg zonal_mutants`, which no release sets, where `ZONAL_MUTANT=<name>` in the environment
+//! chooses at most one, and under the feature `faults`, where the program that links the core plants one by name.
+//! Without both [`planted`] is the constant `false` and every fault folds away.
+//! `cargo xtask mutants` runs them; `zonal/mutants.toml` says which check must catch which. `zonal storm` plants them too.
 
 use crate::sync::Ordering;
 
@@ -14,9 +15,10 @@ macro_rules! mutants {
             $(#[doc = $what] $name,)*
         }
 
-        #[cfg(zonal_mutants)]
+        #[cfg(any(zonal_mutants, feature = "faults"))]
         impl Mutant {
-            const ALL: &[(&str, Self)] = &[$((stringify!($name), Self::$name),)*];
+            /// In the order of the variants.
+            const NAMES: &[&str] = &[$(stringify!($name),)*];
         }
     };
 }
@@ -59,30 +61,67 @@ mutants! {
 }
 
 /// Whether this fault is planted in this run.
-#[cfg(not(zonal_mutants))]
+#[cfg(not(any(zonal_mutants, feature = "faults")))]
 #[inline(always)]
 pub(crate) const fn planted(_: Mutant) -> bool {
     false
 }
 
-/// Whether this fault is planted in this run.
-#[cfg(zonal_mutants)]
-pub(crate) fn planted(mutant: Mutant) -> bool {
-    use core::sync::atomic::AtomicUsize;
-    /// 0: not read yet; 1: none; n + 2: the n-th of `Mutant::ALL`.
-    static CHOSEN: AtomicUsize = AtomicUsize::new(0);
-    let mut chosen = CHOSEN.load(Ordering::Relaxed); // Relaxed: every thread computes the same value.
-    if chosen == 0 {
-        chosen = match std::env::var("ZONAL_MUTANT") {
-            Ok(name) if !name.is_empty() => match Mutant::ALL.iter().position(|(known, _)| *known == name) {
-                Some(n) => n + 2,
-                None => panic!("ZONAL_MUTANT={name} is no mutant"),
-            },
-            _ => 1,
-        };
-        CHOSEN.store(chosen, Ordering::Relaxed);
+#[cfg(feature = "faults")]
+pub use chosen::plant_fault;
+#[cfg(any(zonal_mutants, feature = "faults"))]
+pub(crate) use chosen::planted;
+
+#[cfg(any(zonal_mutants, feature = "faults"))]
+mod chosen {
+    use core::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::Mutant;
+
+    /// [`UNKNOWN`], [`NONE`], or the fault's number and `FIRST`. Relaxed throughout: every thread computes the same value,
+    /// and who plants by call does so before it starts the others.
+    static CHOSEN: AtomicUsize = AtomicUsize::new(UNKNOWN);
+    const UNKNOWN: usize = 0;
+    const NONE: usize = 1;
+    const FIRST: usize = 2;
+
+    /// Whether this fault is planted in this run.
+    pub(crate) fn planted(mutant: Mutant) -> bool {
+        let mut chosen = CHOSEN.load(Ordering::Relaxed);
+        if chosen == UNKNOWN {
+            chosen = of_environment();
+            CHOSEN.store(chosen, Ordering::Relaxed);
+        }
+        chosen == mutant as usize + FIRST
     }
-    chosen >= 2 && Mutant::ALL.get(chosen - 2).is_some_and(|(_, m)| *m == mutant)
+
+    #[cfg(zonal_mutants)]
+    fn of_environment() -> usize {
+        match std::env::var("ZONAL_MUTANT") {
+            Ok(name) if !name.is_empty() => {
+                number_of(&name).unwrap_or_else(|| panic!("ZONAL_MUTANT={name} is no mutant"))
+            }
+            _ => NONE,
+        }
+    }
+
+    #[cfg(not(zonal_mutants))]
+    fn of_environment() -> usize {
+        NONE
+    }
+
+    fn number_of(name: &str) -> Option<usize> {
+        Mutant::NAMES.iter().position(|known| *known == name).map(|at| at + FIRST)
+    }
+
+    /// Plants the fault of this name in every allocator of the process, from now on; false if there is none.
+    #[doc(hidden)]
+    #[cfg(feature = "faults")]
+    pub fn plant_fault(name: &str) -> bool {
+        let number = number_of(name);
+        number.into_iter().for_each(|number| CHOSEN.store(number, Ordering::Relaxed));
+        number.is_some()
+    }
 }
 
 /// `ordering`, or Relaxed where the fault that drops it is planted.
