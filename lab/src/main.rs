@@ -11,6 +11,7 @@ mod picture;
 mod plan;
 mod progress;
 mod replay;
+mod storm;
 mod trace;
 
 use std::io::{ErrorKind, Write, stderr};
@@ -39,6 +40,7 @@ enum Command {
     Replay(replay::ReplayArgs),
     Bench(bench::BenchArgs),
     Conform(conform::ConformArgs),
+    Storm(storm::StormArgs),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Some(Command::Replay(args)) => replay::run(args, format),
         Some(Command::Bench(args)) => bench::run(args, format),
         Some(Command::Conform(args)) => conform::run(args, format),
+        Some(Command::Storm(args)) => storm::run(&args, format),
     };
     match result {
         Ok(verdict) => verdict.into(),

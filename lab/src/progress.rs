@@ -18,12 +18,15 @@ pub(crate) enum Unit {
     Operations,
     /// Bytes of a file.
     Bytes,
+    /// Time that was asked for.
+    Seconds,
 }
 
 impl Unit {
     fn template(self) -> &'static str {
         match self {
             Self::Operations => "{bar:40} {percent:>3} %  {human_pos}/{human_len} operations  {elapsed}",
+            Self::Seconds => "{bar:40} {percent:>3} %  {pos}/{len} s",
             Self::Bytes => "{bar:40} {percent:>3} %  {binary_bytes}/{binary_total_bytes} read  {elapsed}",
         }
     }
@@ -32,6 +35,7 @@ impl Unit {
         match self {
             Self::Operations => "operations replayed",
             Self::Bytes => "bytes read",
+            Self::Seconds => "seconds over",
         }
     }
 }

@@ -7,4 +7,5 @@ mod oracle;
 mod perf_data;
 mod recordings;
 mod refusals;
+mod storm;
 mod support;

@@ -1,0 +1,238 @@
+//! Carries a storm out: threads in rounds, a standstill after each that is judged, a deadline, and a watchdog.
+//!
+//! Knows no storm by name. Invariant: between the two barriers of a round the threads work and the judge rests, outside of
+//! them the other way round; who finds a promise broken ends the storm with that round.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use super::Storm;
+use super::call::Call;
+use super::hand::{Hand, Whose};
+use super::judge::Judge;
+use super::stage::{Room, Stage};
+use super::tally::Tally;
+use super::tick::{Bell, Ticking};
+use super::violation::Violation;
+use crate::progress::{Progress, Unit};
+
+/// How long nobody may complete a call before the calls under way are taken to hang.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Every how many rounds a request is counted step by step: an odd number, so that it is roomy rounds and tight ones.
+const STEPPED: u64 = 15;
+
+/// How long, and with which dice.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub(super) seconds: u64,
+    pub(super) seed: u64,
+}
+
+/// What a storm came to.
+#[derive(Clone, Debug)]
+pub(super) struct Outcome {
+    pub(super) tally: Tally,
+    pub(super) audit: Vec<String>,
+    pub(super) rounds: u64,
+    pub(super) elapsed: Duration,
+}
+
+/// What the threads do next. Set by the first of them at a standstill.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// Storm.
+    Storm,
+    /// Give everything back.
+    Clear,
+    /// End.
+    Over,
+}
+
+/// What the threads share.
+struct Shared {
+    storm: &'static dyn Storm,
+    stage: Arc<Stage>,
+    barrier: Barrier,
+    until: Instant,
+    rounds: AtomicU64,
+    phase: Mutex<Phase>,
+    /// What all have counted, and what the audits found.
+    total: Mutex<(Tally, Vec<String>)>,
+}
+
+impl Shared {
+    fn total(&self) -> MutexGuard<'_, (Tally, Vec<String>)> {
+        self.total.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn phase(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, tally: &mut Tally) {
+        self.total().0.add(&std::mem::take(tally));
+    }
+
+    /// What comes after a standstill.
+    fn next(&self, phase: Phase) -> Phase {
+        match phase {
+            _ if self.total().0.first.is_some() => Phase::Over,
+            Phase::Storm if Instant::now() < self.until => Phase::Storm,
+            Phase::Storm => Phase::Clear,
+            Phase::Clear | Phase::Over => Phase::Over,
+        }
+    }
+}
+
+/// Runs a storm to its end, or until a promise is broken.
+///
+/// # Errors
+/// If the stage, the threads or their timers cannot be had.
+pub(super) fn run(storm: &'static dyn Storm, run: Run) -> Result<Outcome> {
+    let (threads, handlers) = (storm.threads(), storm.handlers());
+    let stage = Arc::new(Stage::build(&storm.machine()?, threads, threads * (1 + handlers))?);
+    let start = Instant::now();
+    let shared = Arc::new(Shared {
+        storm,
+        stage: Arc::clone(&stage),
+        barrier: Barrier::new(threads),
+        until: start + Duration::from_secs(run.seconds),
+        rounds: AtomicU64::new(0),
+        phase: Mutex::new(Phase::Storm),
+        total: Mutex::default(),
+    });
+    let workers: Vec<Worker> = (0..threads)
+        .map(|thread| {
+            let shared = Arc::clone(&shared);
+            let work = move || work(&shared, thread, run.seed);
+            thread::Builder::new().spawn(work).with_context(|| format!("{threads} threads cannot be started"))
+        })
+        .collect::<Result<_>>()?;
+    let returned = watch(&shared, &workers, &Progress::new(run.seconds as usize, Unit::Seconds), start);
+    for worker in workers.into_iter().filter(Worker::is_finished) {
+        // A panic in a call is caught in the thread; one elsewhere is ours.
+        worker.join().map_err(|_| anyhow!("a thread of the storm ended early"))??;
+    }
+    let (tally, audit) = shared.total().clone();
+    if tally.first.is_none() && !returned {
+        bail!("the storm stands still outside of the allocator");
+    }
+    if handlers > 0 && tally.interruptions == 0 && tally.first.is_none() {
+        bail!(
+            "no timer tick came while an allocator call was under way: this machine's timers are too coarse"
+        );
+    }
+    Ok(Outcome { tally, audit, rounds: shared.rounds.load(Relaxed), elapsed: start.elapsed() })
+}
+
+type Worker = JoinHandle<Result<()>>;
+
+/// Waits for the threads and shows progress; false if they do not return. Calls that hang are noted.
+fn watch(shared: &Shared, workers: &[Worker], progress: &Progress, start: Instant) -> bool {
+    let (mut calls, mut since) = (0, Instant::now());
+    while !workers.iter().all(Worker::is_finished) {
+        thread::sleep(Duration::from_millis(5));
+        progress.reach(start.elapsed().as_secs() as usize);
+        let now = shared.stage.calls();
+        if now != calls {
+            (calls, since) = (now, Instant::now());
+        } else if since.elapsed() > PATIENCE {
+            let seats = shared.stage.seats.iter().map(Call::of).enumerate();
+            for (thread, call) in seats.filter(|&(_, call)| call != Call::None) {
+                shared.total().0.broke(Violation::Hung { thread, call, seconds: PATIENCE.as_secs() });
+            }
+            return false;
+        }
+    }
+    true
+}
+
+/// One thread: its part of every round, and for the first of them the standstills.
+fn work(shared: &Shared, thread: usize, seed: u64) -> Result<()> {
+    let (stage, storm) = (&shared.stage, shared.storm);
+    let mut hand = Hand::new(stage, Whose { thread, depth: 0 }, seed);
+    let mut judge =
+        (thread == 0).then(|| Hand::new(stage, Whose { thread: storm.threads(), depth: 0 }, !seed));
+    let hands = (1..=storm.handlers()).map(|depth| Hand::new(stage, Whose { thread, depth }, seed));
+    let bell = Bell::new(storm, hands.collect());
+    let timer = if storm.handlers() > 0 { Some(Ticking::start(&bell)) } else { None };
+    let mut ticking = timer.transpose().context("a POSIX timer that signals one thread (SIGEV_THREAD_ID)")?;
+    loop {
+        shared.barrier.wait();
+        let phase = *shared.phase();
+        if phase == Phase::Over {
+            return Ok(());
+        }
+        // Nobody begins a roomy round while others still hold what they took in a tight one.
+        guarded(shared, &mut hand, |hand| make_room(shared, hand));
+        shared.barrier.wait();
+        guarded(shared, &mut hand, |hand| match phase {
+            Phase::Storm => burst(shared, hand, ticking.as_mut()),
+            Phase::Clear | Phase::Over => hand.give_all(),
+        });
+        shared.barrier.wait();
+        if let Some(judge) = &mut judge {
+            guarded(shared, judge, |judge| stand_still(shared, judge, phase));
+            *shared.phase() = shared.next(phase);
+        }
+    }
+}
+
+/// Frees what a thread may not hold in the round to come.
+fn make_room(shared: &Shared, hand: &mut Hand) {
+    hand.room = if shared.rounds.load(Relaxed).is_multiple_of(2) { Room::Roomy } else { Room::Tight };
+    hand.trim();
+}
+
+/// A thread's part of a round.
+fn burst(shared: &Shared, hand: &mut Hand, ticking: Option<&mut Ticking<'_>>) {
+    let (storm, round, room) = (shared.storm, shared.rounds.load(Relaxed), hand.room);
+    let mine = round / STEPPED % storm.threads() as u64 == hand.whose.thread as u64;
+    let stepped = (round.is_multiple_of(STEPPED) && mine).then(|| hand.dice.usize(..storm.steps()));
+    let mut work = || {
+        for step in 0..storm.steps() {
+            if stepped == Some(step) {
+                hand.step_next();
+            }
+            storm.step(hand);
+        }
+    };
+    match ticking {
+        None => work(),
+        Some(ticking) => {
+            let ((), mut tally) = ticking.during(room, work);
+            shared.add(&mut tally);
+        }
+    }
+}
+
+/// What is looked at when all stand still.
+fn stand_still(shared: &Shared, hand: &mut Hand, phase: Phase) {
+    if shared.total().0.first.is_some() {
+        return;
+    }
+    hand.room = Room::Tight;
+    let mut judge = Judge::of(hand);
+    match phase {
+        Phase::Storm => judge.look(),
+        Phase::Clear | Phase::Over => judge.close(),
+    }
+    shared.total().1.append(&mut judge.audit);
+    shared.rounds.fetch_add(1, Relaxed);
+}
+
+/// Does a context's part and hands in what it counted; a panic is a broken promise.
+fn guarded(shared: &Shared, hand: &mut Hand, part: impl FnOnce(&mut Hand)) {
+    if catch_unwind(AssertUnwindSafe(|| part(hand))).is_err() {
+        let thread = hand.whose.thread;
+        let call = Call::of(&shared.stage.seats[thread]);
+        hand.tally.broke(Violation::Panicked { thread, call });
+    }
+    shared.add(&mut hand.tally);
+}

@@ -1,0 +1,171 @@
+//! `zonal storm`: threads and signal handlers go for the allocator at once, and every promise is looked at.
+//!
+//! One file a storm, behind one small trait; the `engine` carries it out in rounds on a `stage`, each context with a `hand`
+//! of its own that judges every call, and the `judge` looks when all stand still. Frames do not exist here: who holds which
+//! stands in a table (`owners`), and CPUs are played, more threads than CPUs among them. Invariant: exit status 0 if and only
+//! if no promise was seen broken.
+
+mod call;
+#[cfg(test)]
+mod canary;
+mod churn;
+mod cross_cpu;
+mod drain;
+mod engine;
+mod fault;
+mod hand;
+mod judge;
+mod mixed_orders;
+mod owners;
+mod report;
+mod request;
+mod signals;
+mod stage;
+mod steps;
+mod tally;
+mod tick;
+mod violation;
+
+use std::io::{Write, stderr};
+
+use anyhow::{Context, Result};
+use clap::builder::PossibleValuesParser;
+use serde::Serialize;
+use zonal_linux::{Machine, MachineError};
+
+use crate::output::{Format, Verdict, explain, print_json};
+use engine::Run;
+use hand::Hand;
+use report::Report;
+
+/// How long a storm rages if nothing else is asked for.
+const SECONDS: u64 = 10;
+/// The same where it is to find something: a fault that takes a race comes when it comes.
+const SECONDS_WITH_FAULT: u64 = 25;
+
+/// The storms.
+const STORMS: &[&dyn Storm] =
+    &[&churn::Churn, &mixed_orders::MixedOrders, &drain::Drain, &cross_cpu::CrossCpu, &signals::Signals];
+
+/// A storm: a machine, and what each thread does on it again and again.
+trait Storm: Sync {
+    /// What it is called.
+    fn name(&self) -> &'static str;
+
+    /// What it does, in a line.
+    fn about(&self) -> &'static str;
+
+    /// The core's planted faults that it must notice (`zonal/src/mutant.rs`).
+    fn faults(&self) -> &'static [&'static str];
+
+    /// Where it happens. Small, so that threads meet.
+    fn machine(&self) -> Result<Machine, MachineError>;
+
+    /// Threads, whatever number of CPUs there is.
+    fn threads(&self) -> usize {
+        4
+    }
+
+    /// Steps of each thread in a round.
+    fn steps(&self) -> usize {
+        2000
+    }
+
+    /// One step of a thread.
+    fn step(&self, hand: &mut Hand);
+
+    /// How deep handlers interrupt each other on every thread; 0: there are none.
+    fn handlers(&self) -> usize {
+        0
+    }
+
+    /// What a handler does. Takes no lock, touches no heap, cannot panic.
+    fn interrupt(&self, _hand: &mut Hand) {}
+}
+
+/// Storm the allocator with threads and signal handlers.
+///
+/// Rounds alternate: in one the threads hold so little that no request for a single frame may be refused, in the next they
+/// take all there is. After each the threads stand still: the audit must be clean, and what nobody holds must be had, first
+/// in runs of one order, then frame by frame. At the end everything is freed and drained, and nothing may be missing.
+///
+/// `requests` counts calls of the allocator. `failed_blocking` and `failed_atomic` are refusals that broke a promise, by
+/// whether the request may wait: a single frame refused with more to spare than all others can have in hand, or at a
+/// standstill anything of which a free run lay in a zone above its mark; the latter are `premature` too. `false_oom` is 0:
+/// nothing is killed yet. `lost` are frames that nobody holds and that are not free; `double` counts frames handed out twice
+/// and frees that were wrongly refused or accepted. `interruptions` are handlers that ran inside a call. `max_steps` is
+/// measured on one request in every fifteenth round, by the trap flag, a machine instruction a step, up to 200,000: far
+/// slower than all others, it meets the most of them. For a single frame it may be no more than 60,000, and 2,000 more
+/// for each call that others completed meanwhile. (x86-64 only, else 0.) `longest_wait_us` is the longest call of all that
+/// were not so slowed down, the time without a CPU included.
+#[derive(clap::Args, Debug)]
+pub(crate) struct StormArgs {
+    /// The storm.
+    #[arg(
+        value_name = "NAME",
+        value_parser = PossibleValuesParser::new(STORMS.iter().map(|storm| storm.name())),
+        required_unless_present = "list"
+    )]
+    name: Option<String>,
+    /// How long; 10 if not given, up to 25 with a fault. A broken promise ends it.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: Option<u64>,
+    /// The random choices of a run before (threads meet as they please); chosen at random if not given.
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// Plant a fault that the storm must notice, in a program built with `--features faults`.
+    #[arg(long, value_name = "F")]
+    fault: Option<String>,
+    /// List the storms and their faults.
+    #[arg(long)]
+    list: bool,
+}
+
+/// `zonal storm`.
+pub(crate) fn run(args: &StormArgs, format: Format) -> Result<Verdict> {
+    if args.list {
+        return list(format);
+    }
+    let named = |storm: &&&dyn Storm| Some(storm.name()) == args.name.as_deref();
+    let storm = *STORMS.iter().find(named).context("no such storm")?;
+    if let Some(fault) = &args.fault {
+        fault::plant(storm, fault)?;
+    }
+    let seconds = args.seconds.unwrap_or(if args.fault.is_some() { SECONDS_WITH_FAULT } else { SECONDS });
+    let run = Run { seconds, seed: args.seed.unwrap_or_else(|| fastrand::u64(..)) };
+    // Who closed stderr does not want to know.
+    let _ = writeln!(stderr(), "{}: --seed {}", storm.name(), run.seed);
+    let outcome = engine::run(storm, run)?;
+    let report = Report::of(storm, &outcome);
+    let shown = match format {
+        Format::Json => print_json(&report),
+        Format::Human => Ok(report.write(&mut anstream::stdout().lock())?),
+    };
+    if let Some(violation) = outcome.tally.first {
+        explain("broken", &[format!("{}: {violation}", violation.promise())]);
+        return Ok(Verdict::Broken);
+    }
+    shown?;
+    Ok(Verdict::Holds)
+}
+
+/// A storm of the list.
+#[derive(Serialize)]
+struct Listed {
+    storm: &'static str,
+    faults: &'static [&'static str],
+}
+
+fn list(format: Format) -> Result<Verdict> {
+    for storm in STORMS {
+        let (name, faults) = (storm.name(), storm.faults());
+        match format {
+            Format::Json => print_json(&Listed { storm: name, faults })?,
+            Format::Human => {
+                let out = &mut anstream::stdout().lock();
+                writeln!(out, "{name:<14}{}\n{:14}faults: {}", storm.about(), "", faults.join(", "))?;
+            }
+        }
+    }
+    Ok(Verdict::Holds)
+}

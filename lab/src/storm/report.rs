@@ -1,0 +1,77 @@
+//! What a storm found, as the one JSON object and in words.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::Storm;
+use super::engine::Outcome;
+
+/// The figures of a storm. The names are a contract; see `zonal storm --help`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Report {
+    storm: &'static str,
+    seconds: f64,
+    rounds: u64,
+    requests: u64,
+    failed_blocking: u64,
+    failed_atomic: u64,
+    premature: u64,
+    false_oom: u64,
+    lost: u64,
+    double: u64,
+    interruptions: u64,
+    max_steps: u64,
+    longest_wait_us: u64,
+    audit: Vec<String>,
+    /// Calls that others completed while the request of `max_steps` was counted. For people only.
+    #[serde(skip)]
+    others: u64,
+}
+
+impl Report {
+    pub(super) fn of(storm: &dyn Storm, outcome: &Outcome) -> Self {
+        let tally = &outcome.tally;
+        Self {
+            storm: storm.name(),
+            seconds: (outcome.elapsed.as_secs_f64() * 1000.0).round() / 1000.0,
+            rounds: outcome.rounds,
+            requests: tally.requests,
+            failed_blocking: tally.failed_blocking,
+            failed_atomic: tally.failed_atomic,
+            premature: tally.premature,
+            false_oom: 0, // nothing is killed yet: a request that cannot be served is refused
+            lost: tally.lost,
+            double: tally.double,
+            interruptions: tally.interruptions,
+            max_steps: tally.max_steps,
+            longest_wait_us: u64::try_from(tally.longest.as_micros()).unwrap_or(u64::MAX),
+            audit: outcome.audit.clone(),
+            others: tally.others,
+        }
+    }
+
+    /// The report in words.
+    pub(super) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let Self { storm, seconds, rounds, requests, interruptions, .. } = self;
+        writeln!(
+            out,
+            "{storm}: {requests} calls in {rounds} rounds, {seconds} s; {interruptions} interrupted"
+        )?;
+        writeln!(
+            out,
+            "refused: {} that may wait, {} that may not, {} of them at a standstill; {} lost, {} double",
+            self.failed_blocking, self.failed_atomic, self.premature, self.lost, self.double
+        )?;
+        writeln!(
+            out,
+            "longest: {} instructions for a request counted step by step, beside {} calls of others; {} us for a call",
+            self.max_steps, self.others, self.longest_wait_us
+        )?;
+        if self.audit.is_empty() {
+            return writeln!(out, "audit: clean after every round");
+        }
+        writeln!(out, "audit: {} disagreements", self.audit.len())?;
+        self.audit.iter().try_for_each(|finding| writeln!(out, "  {finding}"))
+    }
+}

@@ -1,0 +1,75 @@
+//! A promise that was broken, with the values; and which of the eight it was.
+
+use zonal::{AllocError, Finding, FreeError, Order, Pfn, ZoneId};
+
+use super::call::Call;
+use super::owners::Run;
+use super::request::Class;
+
+/// What must not be. Made in signal handlers too: plain data.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub(super) enum Violation {
+    #[error("frame {pfn} was handed out twice: to run {:#x}, then to {:#x}", holder, run.word())]
+    Twice { pfn: Pfn, holder: u64, run: Run },
+    #[error("frame {pfn} of run {:#x} bears the stamp {found:#x} when it is freed", run.word())]
+    Changed { pfn: Pfn, found: u64, run: Run },
+    #[error("the run of order {order} at {pfn} was handed out: outside of the machine, or not aligned")]
+    Nowhere { pfn: Pfn, order: Order },
+    #[error("the free of a held run of order {order} at {pfn} was refused: {error}")]
+    FreeRefused { pfn: Pfn, order: Order, error: FreeError },
+    #[error("a free of order {order} at {pfn}, where no such run is allocated, was accepted")]
+    FreeAccepted { pfn: Pfn, order: Order },
+    #[error("{class} request refused with {spare} frames to spare whatever the others hold: {error}")]
+    Refused { class: Class, spare: u64, error: AllocError },
+    #[error(
+        "{class} request of order {order} refused at a standstill while the run at {free} was free: {error}"
+    )]
+    RefusedStill { class: Class, order: Order, free: Pfn, error: AllocError },
+    #[error("zone {} was taken down to {free} free frames, its mark is {mark}", zone.0)]
+    BelowMark { zone: ZoneId, free: u64, mark: u64 },
+    #[error("{frames} frames are cached in zone {} while its caches are closed", zone.0)]
+    CachedClosed { zone: ZoneId, frames: u64 },
+    #[error("{allocated} frames are not free, {held} are held: {} lost", allocated - held)]
+    Lost { allocated: u64, held: u64 },
+    #[error("{held} frames are held, the allocator takes {} of them for free", held - allocated)]
+    FreeAndHeld { allocated: u64, held: u64 },
+    #[error("{managed} frames are managed, the machine has {existing}")]
+    Managed { managed: u64, existing: u64 },
+    #[error("audit: {0}")]
+    Audit(Finding),
+    #[error(
+        "a request for a single frame took {steps} instructions while others completed {others} calls; {bound} are allowed"
+    )]
+    Steps { steps: u64, others: u64, bound: u64 },
+    #[error("thread {thread} has been in {call} for {seconds} s, with nobody else at work")]
+    Hung { thread: usize, call: Call, seconds: u64 },
+    #[error("thread {thread} panicked in {call}")]
+    Panicked { thread: usize, call: Call },
+}
+
+impl Violation {
+    /// The promise: P1 bounded steps; P2 no premature failure of who may wait; P3 nor of who may not; P4 caches closed
+    /// and emptied; P5 nothing lost or handed out twice; P8 no panic.
+    pub(super) fn promise(&self) -> &'static str {
+        match self {
+            Self::Steps { .. } | Self::Hung { .. } => "P1",
+            Self::Refused { class, .. } | Self::RefusedStill { class, .. } if class.may_block() => "P2",
+            // A block without its hint is not found by who needs it.
+            Self::Audit(
+                Finding::HintLost { .. } | Finding::CreditHintLost { .. } | Finding::CpuHintLost { .. },
+            ) => "P2",
+            Self::Refused { .. } | Self::RefusedStill { .. } | Self::BelowMark { .. } => "P3",
+            Self::CachedClosed { .. } => "P4",
+            Self::Panicked { .. } => "P8",
+            Self::Twice { .. }
+            | Self::Changed { .. }
+            | Self::Nowhere { .. }
+            | Self::FreeRefused { .. }
+            | Self::FreeAccepted { .. }
+            | Self::Lost { .. }
+            | Self::FreeAndHeld { .. }
+            | Self::Managed { .. }
+            | Self::Audit(_) => "P5",
+        }
+    }
+}
