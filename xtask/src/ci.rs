@@ -10,7 +10,7 @@ use clap::Args;
 use crate::command::{finish, succeeds, tests_pass};
 use crate::outcome::Outcome;
 use crate::workspace::Workspace;
-use crate::{bare_metal, crates, fuzz, golden, layers, lengths, models, mutants};
+use crate::{bare_metal, crates, fuzz, golden, layers, lengths, models, mutants, storms};
 
 /// How much is checked.
 #[derive(Args)]
@@ -51,6 +51,7 @@ const FULL: &[Step] = &[
     step("cargo test", |workspace| tests_pass(&mut workspace.cargo("test --quiet --no-fail-fast"))),
     step("release build", |workspace| succeeds(&mut workspace.cargo("build --quiet --release"))),
     step("replay of the bundled recording", replay),
+    step("storms", storms::run),
     step("documentation", |workspace| {
         // The libraries only: the program has the core's name, and its page would lie over the core's.
         let libraries =

@@ -15,6 +15,7 @@ mod models;
 mod mutants;
 mod outcome;
 mod source;
+mod storms;
 mod workspace;
 
 use std::process::ExitCode;
@@ -49,6 +50,8 @@ enum Check {
     Mutants(mutants::Options),
     /// The fuzz targets of fuzz/ for some seconds each, from the committed corpus.
     Fuzz(fuzz::Options),
+    /// Every storm of the program, and each of its faults once.
+    Storms,
 }
 
 fn main() -> ExitCode {
@@ -73,6 +76,7 @@ fn run(check: &Check) -> Result<Outcome> {
         Check::BareMetal => bare_metal::run(&workspace)?,
         Check::Mutants(options) => mutants::run(&workspace, options)?,
         Check::Fuzz(options) => fuzz::run(&workspace, options)?,
+        Check::Storms => storms::run(&workspace)?,
     };
     outcome.report_findings();
     eprintln!("{outcome}");

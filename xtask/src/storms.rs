@@ -1,0 +1,74 @@
+//! The storms of the program `zonal`: each runs clean as it ships, and notices each of its planted faults.
+//!
+//! The faults are compiled in by a feature, into a build directory beside the usual one.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+use crate::command::{finish, succeeds};
+use crate::outcome::Outcome;
+use crate::workspace::Workspace;
+
+/// How long a storm rages that nothing is wrong with.
+const SECONDS: &str = "3";
+/// Where the program is in a build directory.
+const PROGRAM: &str = "release/zonal";
+
+/// A line of `zonal storm --list --json`.
+#[derive(Deserialize)]
+struct Listed {
+    storm: String,
+    faults: Vec<String>,
+}
+
+/// Runs every storm without a fault and once with each of its faults.
+///
+/// # Errors
+/// If a program does not build or cannot be started.
+pub(crate) fn run(workspace: &Workspace) -> Result<Outcome> {
+    let built = succeeds(&mut workspace.cargo("build --quiet --release --package lab"))?;
+    let with_faults = workspace.target_for("faults");
+    let mut build =
+        workspace.cargo("build --quiet --release --package lab --no-default-features --features faults");
+    build.env("CARGO_TARGET_DIR", &with_faults).env("CARGO_PROFILE_RELEASE_LTO", "off");
+    build.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16").env("CARGO_PROFILE_RELEASE_DEBUG", "0");
+    let built = built.and(succeeds(&mut build)?);
+    if !built.holds() {
+        return Ok(built);
+    }
+    let (shipped, faulty) = (workspace.target().join(PROGRAM), with_faults.join(PROGRAM));
+    let mut outcome = Outcome::default();
+    for listed in list(&shipped)? {
+        outcome = outcome.and(clean(&shipped, &listed.storm)?);
+        for fault in &listed.faults {
+            outcome = outcome.and(noticed(&faulty, &listed.storm, fault)?);
+        }
+    }
+    Ok(outcome)
+}
+
+fn list(program: &Path) -> Result<Vec<Listed>> {
+    let listed = finish(Command::new(program).args(["storm", "--list", "--json"]))?;
+    let storms = listed.stdout.lines().map(serde_json::from_str).collect::<Result<Vec<Listed>, _>>();
+    let storms = storms.context("zonal storm --list --json")?;
+    ensure!(!storms.is_empty(), "zonal storm --list --json lists nothing");
+    Ok(storms)
+}
+
+/// One thing: the storm finds nothing.
+fn clean(program: &Path, storm: &str) -> Result<Outcome> {
+    succeeds(Command::new(program).args(["storm", storm, "--seconds", SECONDS]))
+}
+
+/// One thing: the storm finds the fault and names a promise.
+fn noticed(program: &Path, storm: &str, fault: &str) -> Result<Outcome> {
+    let mut command = Command::new(program);
+    let finished = finish(command.args(["storm", storm, "--fault", fault]))?;
+    if finished.status.code() == Some(1) && finished.stderr.contains("broken: P") {
+        return Ok(Outcome::passed(1));
+    }
+    Ok(Outcome::failed(format!("{storm} does not notice {fault}: {}", finished.account(&command))))
+}
