@@ -41,6 +41,11 @@ impl Workspace {
         &self.root
     }
 
+    /// The build directory of everything that ships.
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+
     /// The build directory beside the usual one for a build with other flags: `target-loom`.
     pub(crate) fn target_for(&self, name: &str) -> PathBuf {
         let mut path = OsString::from(&self.target);
