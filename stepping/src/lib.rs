@@ -46,13 +46,15 @@ pub struct Options {
     pub case: Option<String>,
     /// Only this handler; all of them if none is named.
     pub handler: Option<String>,
+    /// Whether to end with the first round that broke a promise.
+    pub until_broken: bool,
     /// Interrupts at every so many instructions: 1 is at each.
     pub stride: NonZeroU64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { limit: None, case: None, handler: None, stride: NonZeroU64::MIN }
+        Self { limit: None, case: None, handler: None, until_broken: false, stride: NonZeroU64::MIN }
     }
 }
 
@@ -106,7 +108,8 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     // One interruption after the other, so that a limit leaves every case looked at by the first ones.
     for interruption in handlers {
         for case in &chosen {
-            if options.limit.is_some_and(|limit| start.elapsed() > limit) {
+            let is_late = options.limit.is_some_and(|limit| start.elapsed() > limit);
+            if is_late || (options.until_broken && !report.holds()) {
                 report.cut = true;
                 break;
             }

@@ -2,6 +2,8 @@
 //!
 //! It knows nothing of frames. Invariant: `start..start + len` belongs to this mapping alone, from creation to drop.
 
+use std::fs::File;
+use std::io;
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 use std::slice;
@@ -10,7 +12,7 @@ use rustix::mm::{self, MapFlags, ProtFlags};
 
 use crate::memory::MemoryError;
 
-/// A private anonymous mapping.
+/// A mapping: private and anonymous, or shared of a file.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     start: NonNull<u8>,
@@ -31,6 +33,19 @@ impl Mapping {
     /// `bytes` of address space that nobody can touch yet.
     pub(crate) fn reserved(bytes: usize) -> Result<Self, MemoryError> {
         Self::map(bytes.max(1), ProtFlags::empty())
+    }
+
+    /// The first `bytes` of a file, which outlive this process there.
+    pub(crate) fn of_file(file: &File, bytes: usize) -> io::Result<Self> {
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a mapping at an address of the kernel's choice replaces nothing. That the file's bytes may change by
+        // other hands is up to who lends them out as a `bytes`.
+        let start =
+            unsafe { mm::mmap(ptr::null_mut(), bytes.max(1), protection, MapFlags::SHARED, file, 0) }?;
+        match NonNull::new(start.cast()) {
+            Some(start) => Ok(Self { start, len: bytes.max(1) }),
+            None => Err(io::ErrorKind::OutOfMemory.into()),
+        }
     }
 
     fn map(len: usize, protection: ProtFlags) -> Result<Self, MemoryError> {
@@ -54,12 +69,13 @@ impl Mapping {
         self.len
     }
 
-    /// All bytes of a mapping made by [`Mapping::zeroed`].
+    /// All bytes of a mapping made by [`Mapping::zeroed`] or [`Mapping::of_file`].
     ///
     /// # Safety
-    /// Called once, and what it returns is not used after the mapping is dropped.
+    /// What an earlier call returned is not used any more, nobody else uses the bytes of the file, and what this returns is
+    /// not used after the mapping is dropped.
     pub(crate) unsafe fn bytes(&self) -> &'static mut [MaybeUninit<u8>] {
-        // SAFETY: the bytes are mapped readable and writable, belong to nobody else (the caller calls once), and live as
+        // SAFETY: the bytes are mapped readable and writable, belong to nobody else (the caller vouches), and live as
         // long as they are used (the caller vouches); `MaybeUninit` asks for no initialisation.
         unsafe { slice::from_raw_parts_mut(self.start.as_ptr().cast(), self.len) }
     }

@@ -5,10 +5,14 @@
 //! one run have neighbouring addresses.
 
 use std::fmt;
+use std::fs::File;
+use std::io;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use zonal::{ConfigError, FRAME_SIZE, PageAllocator, Pfn, Platform};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use zonal::{ConfigError, FRAME_SIZE, FrameRange, PageAllocator, Pfn, Platform, Recovery, RecoveryError};
 
 use crate::binding::Binding;
 use crate::cpu::CpuReader;
@@ -26,6 +30,23 @@ pub enum PoolError {
     /// There is no memory for the metadata or the frames.
     #[error("{0}")]
     Memory(#[from] MemoryError),
+    /// The file with the metadata could not be read, mapped or made as long as it must be.
+    #[error("the file with the metadata: {0}")]
+    File(#[from] io::Error),
+    /// Another process, or another allocator of this one, uses the file.
+    #[error("the file with the metadata is in use")]
+    InUse,
+    /// The file is not as long as the machine's metadata.
+    #[error("the file has {found} bytes, the machine's metadata {expected}")]
+    FileLength {
+        /// The machine's.
+        expected: u64,
+        /// The file's.
+        found: u64,
+    },
+    /// What the file holds is not the metadata of this machine, or is damaged.
+    #[error("{0}")]
+    Recovery(RecoveryError),
 }
 
 impl From<ConfigError> for PoolError {
@@ -40,6 +61,8 @@ pub(crate) struct Built<P: Platform> {
     /// `'static` stands for "as long as `metadata`"; `allocator` lets nobody see it.
     allocator: PageAllocator<'static, P>,
     metadata: Mapping,
+    /// The file that holds the metadata, if one does, locked.
+    _file: Option<File>,
 }
 
 impl<P: Platform> Built<P> {
@@ -50,7 +73,50 @@ impl<P: Platform> Built<P> {
         // where it is when its owner moves, and the `'static` allocator is only ever shown as one of a shorter life
         // (`allocator` below). Nobody else uses the bytes: `Mapping` gives no other access to them.
         let loan = unsafe { metadata.bytes() };
-        Ok(Self { allocator: PageAllocator::new(&config, platform, loan)?, metadata })
+        Ok(Self { allocator: PageAllocator::new(&config, platform, loan)?, metadata, _file: None })
+    }
+
+    /// Builds the allocator in a file: over what an earlier one left there, if one did.
+    ///
+    /// # Safety
+    /// Nobody else writes to the file as long as this lives; the lock keeps off those that ask for it.
+    pub(crate) unsafe fn open(
+        machine: &Machine,
+        platform: P,
+        file: File,
+        owned: impl FnMut(FrameRange) -> bool,
+    ) -> Result<(Self, Option<Recovery>), PoolError>
+    where
+        P: Clone,
+    {
+        let config = machine.config();
+        let bytes = zonal::metadata_size(&config)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => return Err(PoolError::InUse),
+            locked => locked.map_err(io::Error::from)?,
+        }
+        let (expected, found) = (bytes as u64, file.metadata()?.len());
+        match found {
+            0 => file.set_len(expected)?,
+            _ if found != expected => return Err(PoolError::FileLength { expected, found }),
+            _ => {}
+        }
+        let metadata = Mapping::of_file(&file, bytes)?;
+        // SAFETY: as in `new`; the caller vouches that nobody else uses the file's bytes.
+        let loan = unsafe { metadata.bytes() };
+        // SAFETY: (1) all bytes of a file are initialised; (2) the header tells whether an allocator left them; (3) who used
+        // it before held the lock and is gone. What they owned, the caller says.
+        match unsafe { PageAllocator::recover(&config, platform.clone(), loan, owned) } {
+            Ok((allocator, recovery)) => {
+                return Ok((Self { allocator, metadata, _file: Some(file) }, Some(recovery)));
+            }
+            Err(RecoveryError::NotBuilt) => {}
+            Err(error) => return Err(PoolError::Recovery(error)),
+        }
+        // SAFETY: as above; the loan before was given back with the error.
+        let loan = unsafe { metadata.bytes() };
+        let allocator = PageAllocator::new(&config, platform, loan)?;
+        Ok((Self { allocator, metadata, _file: Some(file) }, None))
     }
 
     /// The allocator, for as long as this is borrowed: `PageAllocator` is covariant in the life of its loan.

@@ -4,8 +4,9 @@
 //! simulation answers every request as a pool of the same machine would, but for [`zonal::Gfp::ZERO`].
 
 use std::cell::Cell;
+use std::fs::File;
 
-use zonal::{PageAllocator, Platform};
+use zonal::{FrameRange, PageAllocator, Platform, Recovery};
 
 use crate::cpu::CpuReader;
 use crate::machine::Machine;
@@ -60,6 +61,28 @@ impl Simulation {
     pub fn build(machine: &Machine, source: CpuSource) -> Result<Self, PoolError> {
         let platform = SimulatedPlatform { source, reader: CpuReader::find() };
         Ok(Self { built: Built::new(machine, platform)? })
+    }
+
+    /// Builds the allocator with its metadata in a file, over what an earlier one left there, if one did: of a process
+    /// that ended, at whatever step. `owned` is asked then as [`PageAllocator::recover`] says; an empty file becomes that
+    /// of a new allocator. The file is locked as long as this lives.
+    ///
+    /// # Errors
+    /// As [`Simulation::build`]; [`PoolError::InUse`], [`PoolError::File`], [`PoolError::FileLength`] and
+    /// [`PoolError::Recovery`] for a file that cannot serve.
+    ///
+    /// # Safety
+    /// Nobody else writes to the file as long as this lives; the lock keeps off those that ask for it.
+    pub unsafe fn open(
+        machine: &Machine,
+        source: CpuSource,
+        file: File,
+        owned: impl FnMut(FrameRange) -> bool,
+    ) -> Result<(Self, Option<Recovery>), PoolError> {
+        let platform = SimulatedPlatform { source, reader: CpuReader::find() };
+        // SAFETY: the caller vouches.
+        let (built, recovery) = unsafe { Built::open(machine, platform, file, owned) }?;
+        Ok((Self { built }, recovery))
     }
 
     /// The allocator.

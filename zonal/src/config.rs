@@ -35,7 +35,8 @@ pub struct Mark {
     pub node: NodeId,
     /// Which of its zones.
     pub zone: ZoneKind,
-    /// Frames that stay free. Also the bypass mark: at or below it caches neither refill by group nor keep frees.
+    /// Frames that stay free. Also the bypass mark: at or below it caches neither refill by
+    /// group nor keep frees, but for frames of groups that their words are of.
     pub frames: u64,
 }
 

@@ -47,6 +47,7 @@ mutants! {
     LostRunKept: "A multi-frame request that loses its run keeps its claim.",
     DrainPlain: "A drain reads a slot word and then stores an empty one.",
     InstallIgnoresClose: "A refill installs over a closed slot word.",
+    InstalledWhileIsolated: "An install does not look whether the block has been isolated since.",
     IsolateNoDebit: "Isolation does not debit the zone's count.",
     TentativeLeft: "An abandoned run leaves its last entry tentative.",
     DoubleFreeAccepted: "Checked mode does not compare the tag.",

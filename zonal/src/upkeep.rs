@@ -78,11 +78,15 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         let mut frames = 0;
         for start in block_starts(range)? {
             let (zone, block) = self.managed_block(start)?;
+            // On the move until they are counted: another isolation of the block takes them from the count meanwhile, and
+            // finds only others'.
+            zone.count.enter(BLOCK_FRAMES);
             if let Raise::Done(after) = block.entry.unisolate() {
                 zone.refresh_hints(block, after);
                 zone.count.raise(after.count());
                 frames += after.count();
             }
+            zone.count.leave(BLOCK_FRAMES);
         }
         Ok(frames)
     }

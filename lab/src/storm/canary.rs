@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
+use anyhow::Result;
 use zonal::{Order, PageAllocator, Request};
 use zonal_linux::{Machine, MachineError};
 
-use super::Storm;
 use super::engine::{self, Outcome, Run};
 use super::hand::{Hand, Whose};
 use super::request::Class;
 use super::stage::Stage;
 use super::violation::Violation;
+use super::{Finding, Storm, Threads};
 
 /// A storm of one kind of step.
 struct Only(fn(&mut Hand));
@@ -28,6 +29,12 @@ impl Storm for Only {
         &[]
     }
 
+    fn rage(&'static self, run: Run) -> Result<Finding> {
+        engine::rage(self, run)
+    }
+}
+
+impl Threads for Only {
     fn machine(&self) -> Result<Machine, MachineError> {
         Machine::uniform(1, 96 << 20, 2)
     }

@@ -1,10 +1,12 @@
 //! Storm `churn`: every thread allocates and frees single frames and small runs, in any order, on any CPU.
 
+use anyhow::Result;
 use zonal::{Mark, NodeId, ZoneKind};
 use zonal_linux::{Machine, MachineError};
 
-use super::Storm;
+use super::engine::{self, Run};
 use super::hand::Hand;
+use super::{Finding, Storm, Threads};
 
 /// 48 blocks with a mark, four CPUs, four threads.
 pub(super) struct Churn;
@@ -22,6 +24,12 @@ impl Storm for Churn {
         &["BitsBeforeCount", "EvictionDropsFrame", "HintLost", "MarkIgnored"]
     }
 
+    fn rage(&'static self, run: Run) -> Result<Finding> {
+        engine::rage(self, run)
+    }
+}
+
+impl Threads for Churn {
     fn machine(&self) -> Result<Machine, MachineError> {
         let mark = Mark { node: NodeId(0), zone: ZoneKind::Normal, frames: 100 };
         Ok(Machine::uniform(1, 96 << 20, 4)?.with_marks(vec![mark]))

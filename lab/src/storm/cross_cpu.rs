@@ -2,10 +2,12 @@
 //!
 //! Frames go over the shelf, so that what one CPU's words run out of piles up in another's words and credits.
 
+use anyhow::Result;
 use zonal_linux::{Machine, MachineError, play_cpu};
 
-use super::Storm;
+use super::engine::{self, Run};
 use super::hand::Hand;
+use super::{Finding, Storm, Threads};
 
 /// 48 blocks, four CPUs, four threads: two allocate, two free.
 pub(super) struct CrossCpu;
@@ -23,6 +25,12 @@ impl Storm for CrossCpu {
         &["CachedForgotten", "CreditForgotten", "EvictionDropsFrame"]
     }
 
+    fn rage(&'static self, run: Run) -> Result<Finding> {
+        engine::rage(self, run)
+    }
+}
+
+impl Threads for CrossCpu {
     fn machine(&self) -> Result<Machine, MachineError> {
         Machine::uniform(1, 96 << 20, 4)
     }

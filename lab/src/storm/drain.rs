@@ -1,10 +1,12 @@
 //! Storm `drain`: two threads empty, close and reopen all words and isolate blocks while two others allocate and free.
 
+use anyhow::Result;
 use zonal::Order;
 use zonal_linux::{Machine, MachineError};
 
-use super::Storm;
+use super::engine::{self, Run};
 use super::hand::Hand;
+use super::{Finding, Storm, Threads};
 
 /// 48 blocks, two CPUs, four threads.
 pub(super) struct Drain;
@@ -22,6 +24,12 @@ impl Storm for Drain {
         &["DrainPlain", "InstallIgnoresClose", "IsolateNoDebit"]
     }
 
+    fn rage(&'static self, run: Run) -> Result<Finding> {
+        engine::rage(self, run)
+    }
+}
+
+impl Threads for Drain {
     fn machine(&self) -> Result<Machine, MachineError> {
         Machine::uniform(1, 96 << 20, 2)
     }

@@ -12,14 +12,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::Storm;
 use super::call::Call;
 use super::hand::{Hand, Whose};
 use super::judge::Judge;
+use super::report::Report;
 use super::stage::{Room, Stage};
 use super::tally::Tally;
 use super::tick::{Bell, Ticking};
 use super::violation::Violation;
+use super::{Finding, Threads};
 use crate::progress::{Progress, Unit};
 
 /// How long nobody may complete a call before the calls under way are taken to hang.
@@ -56,7 +57,7 @@ enum Phase {
 
 /// What the threads share.
 struct Shared {
-    storm: &'static dyn Storm,
+    storm: &'static dyn Threads,
     stage: Arc<Stage>,
     barrier: Barrier,
     until: Instant,
@@ -90,11 +91,21 @@ impl Shared {
     }
 }
 
+/// Runs a storm to its end and says what it found.
+///
+/// # Errors
+/// As `run`.
+pub(super) fn rage(storm: &'static dyn Threads, dice: Run) -> Result<Finding> {
+    let outcome = run(storm, dice)?;
+    let broken = outcome.tally.first.map(|violation| format!("{}: {violation}", violation.promise()));
+    Ok(Finding { report: Report::of(storm.name(), &outcome), broken })
+}
+
 /// Runs a storm to its end, or until a promise is broken.
 ///
 /// # Errors
 /// If the stage, the threads or their timers cannot be had.
-pub(super) fn run(storm: &'static dyn Storm, run: Run) -> Result<Outcome> {
+pub(super) fn run(storm: &'static dyn Threads, run: Run) -> Result<Outcome> {
     let (threads, handlers) = (storm.threads(), storm.handlers());
     let stage = Arc::new(Stage::build(&storm.machine()?, threads, threads * (1 + handlers))?);
     let start = Instant::now();

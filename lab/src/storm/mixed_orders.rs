@@ -1,11 +1,13 @@
 //! Storm `mixed-orders`: runs of every order up to 10, split and freed in parts, on two nodes with all zones, in checked mode;
 //! now and then a free that must be refused.
 
+use anyhow::Result;
 use zonal::{BLOCK_FRAMES, Checking, MemoryRange, NodeId, Order, Pfn};
 use zonal_linux::{Machine, MachineError};
 
-use super::Storm;
+use super::engine::{self, Run};
 use super::hand::Hand;
+use super::{Finding, Storm, Threads};
 
 /// First frame of the second node, 34 blocks; and the frame after it.
 const SECOND: u64 = 16 * BLOCK_FRAMES;
@@ -27,6 +29,12 @@ impl Storm for MixedOrders {
         &["LostRunKept", "ZonelistStops", "DoubleFreeAccepted", "PanicOnForeign"]
     }
 
+    fn rage(&'static self, run: Run) -> Result<Finding> {
+        engine::rage(self, run)
+    }
+}
+
+impl Threads for MixedOrders {
     fn machine(&self) -> Result<Machine, MachineError> {
         let memory = vec![MemoryRange::new(0, SECOND, 0), MemoryRange::new(SECOND, END, 1)];
         let cpus = [0, 0, 1, 1].map(NodeId).to_vec();

@@ -15,16 +15,21 @@ mod engine;
 mod fault;
 mod hand;
 mod judge;
+mod kill;
+mod ledger;
 mod mixed_orders;
 mod owners;
 mod report;
 mod request;
 mod signals;
 mod stage;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod step;
 mod steps;
 mod tally;
 mod tick;
 mod violation;
+mod worker;
 
 use std::io::{Write, stderr};
 
@@ -44,10 +49,18 @@ const SECONDS: u64 = 10;
 const SECONDS_WITH_FAULT: u64 = 25;
 
 /// The storms.
-const STORMS: &[&dyn Storm] =
-    &[&churn::Churn, &mixed_orders::MixedOrders, &drain::Drain, &cross_cpu::CrossCpu, &signals::Signals];
+const STORMS: &[&dyn Storm] = &[
+    &churn::Churn,
+    &mixed_orders::MixedOrders,
+    &drain::Drain,
+    &cross_cpu::CrossCpu,
+    &signals::Signals,
+    &kill::Kill,
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    &step::Step,
+];
 
-/// A storm: a machine, and what each thread does on it again and again.
+/// A storm.
 trait Storm: Sync {
     /// What it is called.
     fn name(&self) -> &'static str;
@@ -58,6 +71,24 @@ trait Storm: Sync {
     /// The core's planted faults that it must notice (`zonal/src/mutant.rs`).
     fn faults(&self) -> &'static [&'static str];
 
+    /// How long it rages if nothing else is asked for.
+    fn seconds(&self) -> u64 {
+        SECONDS
+    }
+
+    /// Lets it rage, until its time is over or a promise is broken.
+    fn rage(&'static self, run: Run) -> Result<Finding>;
+}
+
+/// What a storm found.
+struct Finding {
+    report: Report,
+    /// The first promise broken, and how.
+    broken: Option<String>,
+}
+
+/// A storm of threads: a machine, and what each thread does on it again and again.
+trait Threads: Storm {
     /// Where it happens. Small, so that threads meet.
     fn machine(&self) -> Result<Machine, MachineError>;
 
@@ -131,18 +162,19 @@ pub(crate) fn run(args: &StormArgs, format: Format) -> Result<Verdict> {
     if let Some(fault) = &args.fault {
         fault::plant(storm, fault)?;
     }
-    let seconds = args.seconds.unwrap_or(if args.fault.is_some() { SECONDS_WITH_FAULT } else { SECONDS });
+    let seconds =
+        args.seconds.unwrap_or(if args.fault.is_some() { SECONDS_WITH_FAULT } else { storm.seconds() });
     let run = Run { seconds, seed: args.seed.unwrap_or_else(|| fastrand::u64(..)) };
+    worker::work_if_asked(run.seed)?;
     // Who closed stderr does not want to know.
     let _ = writeln!(stderr(), "{}: --seed {}", storm.name(), run.seed);
-    let outcome = engine::run(storm, run)?;
-    let report = Report::of(storm, &outcome);
+    let Finding { report, broken } = storm.rage(run)?;
     let shown = match format {
         Format::Json => print_json(&report),
         Format::Human => Ok(report.write(&mut anstream::stdout().lock())?),
     };
-    if let Some(violation) = outcome.tally.first {
-        explain("broken", &[format!("{}: {violation}", violation.promise())]);
+    if let Some(broken) = broken {
+        explain("broken", &[broken]);
         return Ok(Verdict::Broken);
     }
     shown?;

@@ -4,36 +4,38 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::Storm;
 use super::engine::Outcome;
 
 /// The figures of a storm. The names are a contract; see `zonal storm --help`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Report {
-    storm: &'static str,
-    seconds: f64,
-    rounds: u64,
-    requests: u64,
-    failed_blocking: u64,
-    failed_atomic: u64,
-    premature: u64,
-    false_oom: u64,
-    lost: u64,
-    double: u64,
-    interruptions: u64,
-    max_steps: u64,
-    longest_wait_us: u64,
-    audit: Vec<String>,
+    pub(super) storm: &'static str,
+    pub(super) seconds: f64,
+    pub(super) rounds: u64,
+    pub(super) requests: u64,
+    pub(super) failed_blocking: u64,
+    pub(super) failed_atomic: u64,
+    pub(super) premature: u64,
+    pub(super) false_oom: u64,
+    pub(super) lost: u64,
+    pub(super) double: u64,
+    pub(super) interruptions: u64,
+    pub(super) max_steps: u64,
+    pub(super) longest_wait_us: u64,
+    pub(super) audit: Vec<String>,
     /// Calls that others completed while the request of `max_steps` was counted. For people only.
     #[serde(skip)]
-    others: u64,
+    pub(super) others: u64,
+    /// What there is to say besides. For people only.
+    #[serde(skip)]
+    pub(super) details: String,
 }
 
 impl Report {
-    pub(super) fn of(storm: &dyn Storm, outcome: &Outcome) -> Self {
+    pub(super) fn of(storm: &'static str, outcome: &Outcome) -> Self {
         let tally = &outcome.tally;
         Self {
-            storm: storm.name(),
+            storm,
             seconds: (outcome.elapsed.as_secs_f64() * 1000.0).round() / 1000.0,
             rounds: outcome.rounds,
             requests: tally.requests,
@@ -48,11 +50,13 @@ impl Report {
             longest_wait_us: u64::try_from(tally.longest.as_micros()).unwrap_or(u64::MAX),
             audit: outcome.audit.clone(),
             others: tally.others,
+            details: String::new(),
         }
     }
 
     /// The report in words.
     pub(super) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        write!(out, "{}", self.details)?;
         let Self { storm, seconds, rounds, requests, interruptions, .. } = self;
         writeln!(
             out,

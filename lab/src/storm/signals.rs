@@ -1,10 +1,12 @@
 //! Storm `signals`: timer signals interrupt the threads every 20 to 50 microseconds, and the handlers allocate, free and
 //! drain in the middle of whatever they interrupted, handlers included.
 
+use anyhow::Result;
 use zonal_linux::{Machine, MachineError};
 
-use super::Storm;
+use super::engine::{self, Run};
 use super::hand::Hand;
+use super::{Finding, Storm, Threads};
 
 /// 64 blocks, two CPUs, two threads, three handlers deep.
 pub(super) struct Signals;
@@ -22,6 +24,12 @@ impl Storm for Signals {
         &["RetryForever", "CachedForgotten", "EvictionDropsFrame"]
     }
 
+    fn rage(&'static self, run: Run) -> Result<Finding> {
+        engine::rage(self, run)
+    }
+}
+
+impl Threads for Signals {
     fn machine(&self) -> Result<Machine, MachineError> {
         Machine::uniform(1, 128 << 20, 2)
     }

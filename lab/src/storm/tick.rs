@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, compiler_fence};
 
 use fastrand::Rng;
 
-use super::Storm;
+use super::Threads;
 use super::call::Call;
 use super::hand::Hand;
 use super::stage::Room;
@@ -27,7 +27,7 @@ const SOON: (u64, u64) = (1_000, 10_000);
 
 /// What a thread's handlers work with.
 pub(super) struct Bell {
-    storm: &'static dyn Storm,
+    storm: &'static dyn Threads,
     hands: Vec<UnsafeCell<Hand>>,
     depth: AtomicUsize,
     /// Whether handlers do anything.
@@ -36,7 +36,7 @@ pub(super) struct Bell {
 
 impl Bell {
     /// A hand for each handler that may be on the stack at once.
-    pub(super) fn new(storm: &'static dyn Storm, hands: Vec<Hand>) -> Self {
+    pub(super) fn new(storm: &'static dyn Threads, hands: Vec<Hand>) -> Self {
         let hands = hands.into_iter().map(UnsafeCell::new).collect();
         Self { storm, hands, depth: AtomicUsize::new(0), open: AtomicBool::new(false) }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::support::{refused, zonal};
 
-const STORMS: [&str; 5] = ["churn", "mixed-orders", "drain", "cross-cpu", "signals"];
+const STORMS: [&str; 7] = ["churn", "mixed-orders", "drain", "cross-cpu", "signals", "kill", "step"];
 
 const KEYS: [&str; 14] = [
     "storm",
@@ -37,11 +37,11 @@ fn every_storm_passes() {
         }
         assert_eq!(object["audit"], serde_json::json!([]));
         assert!(object["rounds"].as_u64().unwrap() >= 2, "{storm}: {object}");
-        assert!(object["requests"].as_u64().unwrap() > 10_000, "{storm}: {object}");
+        assert!(object["requests"].as_u64().unwrap() > 1_000, "{storm}: {object}");
         let is_interrupted = object["interruptions"].as_u64().unwrap() > 0;
-        assert_eq!(is_interrupted, storm == "signals", "{object}");
+        assert_eq!(is_interrupted, ["signals", "kill", "step"].contains(&storm), "{object}");
         let is_stepped = object["max_steps"].as_u64().unwrap() > 10;
-        assert_eq!(is_stepped, cfg!(target_arch = "x86_64"), "{object}");
+        assert_eq!(is_stepped, storm != "kill" && cfg!(target_arch = "x86_64"), "{object}");
         assert!(run.stderr.contains(&format!("{storm}: --seed 7")), "{}", run.stderr);
     }
 }

@@ -239,8 +239,9 @@ impl Entry {
 
     /// Isolates a block whose count is `count` still; refused if it changed or is isolated already.
     pub(crate) fn isolate(&self, count: u64) -> Result<(), Snapshot> {
-        // Relaxed: publishes nothing and acts on the count alone; an exchange does not break what others released here.
-        self.update(Ordering::Relaxed, |now| {
+        // SeqCst: before the words are gone through; partner: the load of the entry after an install. It publishes nothing
+        // and acts on the count alone; an exchange does not break what others released here.
+        self.update(Ordering::SeqCst, |now| {
             (!now.is_isolated() && !now.is_tentative() && now.count() == count).then_some(now.0 | ISOLATED)
         })
         .map(|_| ())

@@ -138,8 +138,9 @@ impl SlotWord {
         Self(AtomicU64::new(Slot::EMPTY.0))
     }
 
-    /// The word now. SeqCst: whoever cleared a CPU's hint re-reads its words; partner: the SeqCst steps of `put` and
-    /// `exchange`, whose callers then load the hint. Everything else acts by compare-exchange.
+    /// The word now. SeqCst: whoever cleared a CPU's hint re-reads its words, and whoever isolated a block goes through them;
+    /// partner: the SeqCst `exchange`, whose callers then load the hint of an EMPTY word, or the block's entry. (A put is
+    /// into a word of a group: no hint is owed.) Everything else acts by compare-exchange.
     #[inline]
     pub(crate) fn load(&self) -> Slot {
         Slot(self.0.load(Ordering::SeqCst))

@@ -13,18 +13,40 @@
 //! | 32..=54 | epoch of the last closing | `close_caches` |
 
 use crate::block::bitmap::row_and_mask;
+use crate::block::entry::Entry;
 use crate::cache::word::{Epoch, Slot, SlotWord};
 use crate::cache::{CpuCache, Room};
 use crate::frame::{BLOCK_FRAMES, FrameRange, GROUP_FRAMES, GroupIndex, Order, Pfn};
 use crate::hint::Stamp;
 use crate::mutant::{Mutant, planted};
-use crate::sync::Ordering;
+use crate::sync::{Ordering, store_load_barrier};
 use crate::topology::Kind;
-use crate::zone::take::Miss;
+use crate::zone::count::Transit;
+use crate::zone::take::{Miss, TakenGroup};
 use crate::zone::{Cpu, Zone};
 
 const CLOSINGS: u64 = 0xffff_ffff;
 const EPOCH_SHIFT: u32 = 32;
+
+/// The beginning of a search of the CPU hints.
+struct Look {
+    stamp: Stamp,
+    transit: Transit,
+}
+
+impl Look {
+    fn at(zone: &Zone<'_>) -> Self {
+        Self { stamp: zone.cpu_hints.stamp(), transit: zone.count.transit() }
+    }
+
+    /// Whether the search has named every CPU whose words hold frames put there by then: no clear was in progress, and
+    /// nobody filled an EMPTY word meanwhile, whose hint might have been set behind the search.
+    fn saw_all(&self, zone: &Zone<'_>) -> bool {
+        self.transit.frames() == 0
+            && zone.count.transit() == self.transit
+            && zone.cpu_hints.settled(self.stamp)
+    }
+}
 
 impl<'m> Zone<'m> {
     /// Serves a run of `order` (at most a group) from any of the CPU's words of the kind.
@@ -58,7 +80,7 @@ impl<'m> Zone<'m> {
         let taken = self.take_group(Some(cache), (order, kind), cache.start_block(kind), GROUP_FRAMES)?;
         cache.remember_block(kind, taken.block);
         let run = (((1u64 << order.frames()) - 1) << taken.first) as u32;
-        self.keep(cpu, (cache, kind), taken.group, taken.mask & !run);
+        self.keep(cpu, (cache, kind), &taken, taken.mask & !run);
         self.arrived(&taken);
         Ok(self.frame((taken.group, taken.first)))
     }
@@ -69,13 +91,28 @@ impl<'m> Zone<'m> {
     }
 
     /// Puts the rest of a taken group into a word of the kind, or back into its block.
-    fn keep(&self, cpu: &Cpu<'_>, (cache, kind): (&CpuCache, Kind), group: GroupIndex, rest: u32) {
+    fn keep(&self, cpu: &Cpu<'_>, (cache, kind): (&CpuCache, Kind), taken: &TakenGroup, rest: u32) {
         if rest == 0 {
             return;
         }
-        match self.fill(cache, cache.room_for_refill(kind), Slot::new(group, rest)) {
-            Some(at) => cpu.note_giving(cache, kind, at),
-            None => self.land_group(group, rest),
+        match self.fill(cache, cache.room_for_refill(kind), Slot::new(taken.group, rest)) {
+            Some(at) => {
+                cpu.note_giving(cache, kind, at);
+                if let Some(entry) = self.entries.get(taken.block as usize) {
+                    self.expel_isolated(cache, at, (taken.group, entry));
+                }
+            }
+            None => self.land_group(taken.group, rest),
+        }
+    }
+
+    /// After an install: empties the word again if the group's block has been isolated since it was looked at. The
+    /// isolation flags the block and then goes through the words: one of the two sees the other.
+    #[inline]
+    fn expel_isolated(&self, cache: &CpuCache, at: usize, (group, entry): (GroupIndex, &Entry)) {
+        store_load_barrier();
+        if entry.load().is_isolated() && !planted(Mutant::InstalledWhileIsolated) {
+            cache.word(at).map(|word| self.land_emptied(|| word.forget(group)));
         }
     }
 
@@ -86,7 +123,7 @@ impl<'m> Zone<'m> {
         &self,
         cpu: &Cpu<'_>,
         (cache, kind): (&'m CpuCache, Kind),
-        (group, mask): (GroupIndex, u32),
+        (group, mask, entry): (GroupIndex, u32, &Entry),
         are_free: impl FnOnce() -> bool,
     ) -> bool {
         if self.count.free() <= self.mark {
@@ -101,6 +138,7 @@ impl<'m> Zone<'m> {
             }
             cache.note_group(slot.group(), group);
             cpu.note_put(cache, kind, at);
+            self.expel_isolated(cache, at, (group, entry));
             return true;
         }
         let room = cache.room_for_free(kind, group, last.map(|(_, slot)| (at, slot)));
@@ -108,7 +146,10 @@ impl<'m> Zone<'m> {
             return false;
         }
         // The word gives next: its frame is the warmest, and the word has room again then.
-        self.fill(cache, room, freed).inspect(|&at| cpu.note_put(cache, kind, at)).is_some()
+        let Some(at) = self.fill(cache, room, freed) else { return false };
+        cpu.note_put(cache, kind, at);
+        self.expel_isolated(cache, at, (group, entry));
+        true
     }
 
     /// Fills the room with `to`; the number of the word, or `None` if another was faster.
@@ -177,18 +218,12 @@ impl<'m> Zone<'m> {
         if planted(Mutant::CachedForgotten) || !self.cached_above_mark(order) {
             return None;
         }
-        let stamp = self.cpu_hints.stamp();
+        let look = Look::at(self);
         let found = self.steal_hinted(order);
-        if found.is_some() || self.are_hints_whole(stamp) {
+        if found.is_some() || look.saw_all(self) {
             return found;
         }
         self.caches.iter().find_map(|cache| self.steal_from(cache, order))
-    }
-
-    /// Whether a search of the CPU hints since `stamp` has named every CPU whose words hold frames: no clear was in
-    /// progress, and no install, whose hint might not be set yet.
-    fn are_hints_whole(&self, stamp: Stamp) -> bool {
-        self.count.transit().frames() == 0 && self.cpu_hints.settled(stamp)
     }
 
     fn steal_hinted(&self, order: Order) -> Option<Pfn> {
@@ -228,13 +263,13 @@ impl<'m> Zone<'m> {
 
     /// Frames in slot words now, each read once. Reads the words that the hints name if those name all.
     pub(crate) fn cached(&self) -> u64 {
-        let stamp = self.cpu_hints.stamp();
+        let look = Look::at(self);
         let (mut frames, mut from) = (0, 0);
         while let Some(rank) = self.cpu_hints.next(from) {
             frames += self.caches.get(rank).map_or(0, CpuCache::frames);
             from = rank + 1;
         }
-        if !self.are_hints_whole(stamp) {
+        if !look.saw_all(self) {
             return self.caches.iter().map(CpuCache::frames).sum();
         }
         frames
@@ -277,7 +312,7 @@ impl<'m> Zone<'m> {
     pub(crate) fn drain(&self) -> u64 {
         self.collect_credits();
         let (mut frames, mut from) = (0, 0);
-        let stamp = self.cpu_hints.stamp();
+        let look = Look::at(self);
         while let Some(rank) = self.cpu_hints.next(from) {
             let Some(cache) = self.caches.get(rank) else { break };
             let drained = self.drain_cache(cache);
@@ -287,7 +322,7 @@ impl<'m> Zone<'m> {
             frames += drained;
             from = rank + 1;
         }
-        if !self.are_hints_whole(stamp) {
+        if !look.saw_all(self) {
             frames += self.caches.iter().map(|cache| self.drain_cache(cache)).sum::<u64>();
         }
         frames

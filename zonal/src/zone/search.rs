@@ -74,8 +74,8 @@ impl<'m> Zone<'m> {
         self.is_partly_used(block, kind, Class::Frame).then_some(block)
     }
 
-    /// Whether a look shows that the zone has no run of `order` above its mark, in blocks or in words. It says so of orders 0
-    /// and 9 alone, and only where nothing is cached and no credit is left.
+    /// Whether a look shows that the zone has no run of `order` above its mark, in blocks or in words. It says so only where
+    /// nothing is cached and no credit is left, and of too few frames, or for order 9 of no free block.
     #[inline]
     pub(crate) fn is_out_of(&self, order: Order) -> bool {
         let short = !self.count.spares(order.frames(), self.mark);

@@ -44,3 +44,24 @@ fn loom_scene_an_install_into_a_word_whose_hint_is_cleared() {
         scene.assert_all_free();
     });
 }
+
+/// A refill installs the rest of a group while its block is isolated: afterwards no word is of the group, and frees of its
+/// frames stay in the block. At most 2 preemptions.
+#[test]
+fn loom_scene_a_refill_against_isolation() {
+    bounded(2, || {
+        let is_cached = |scene: &Scene| scene.zone().caches.iter().any(|cache| cache.is_owner());
+        let (scene, taken, isolated) = race(
+            scene(&Plan::frames(0..3).cached()),
+            |scene| scene.take(Order::ZERO),
+            |scene| scene.allocator.isolate(scene.range()).is_ok(),
+        );
+        assert!(!isolated || !is_cached(&scene), "a word is of a group of an isolated block");
+        taken.into_iter().for_each(|pfn| scene.give(pfn, Order::ZERO));
+        if isolated {
+            assert!(!is_cached(&scene), "a free of an isolated block's frame was cached");
+            scene.allocator.unisolate(scene.range()).expect("it was isolated");
+        }
+        scene.assert_all_free();
+    });
+}
