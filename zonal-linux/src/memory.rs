@@ -5,10 +5,10 @@
 //! `address(pfn + 1) = address(pfn) + 4096` whenever both frames are in touching ranges.
 
 use std::fmt;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 use rustix::io::Errno;
-use rustix::mm::{self, Advice, MapFlags, MprotectFlags, ProtFlags};
+use rustix::mm::{self, Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags};
 use zonal::{BLOCK_FRAMES, FRAME_SIZE, FrameRange, MemoryRange, NodeId, Pfn};
 
 use crate::binding::{self, Binding};
@@ -164,16 +164,28 @@ impl Part {
     /// Makes the reserved addresses memory.
     fn commit(&self, pages: Pages) -> Result<(), MemoryError> {
         if pages == Pages::HugeTlb {
-            let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::HUGETLB | MapFlags::HUGE_2MB;
-            // SAFETY: the addresses are reserved by the span this part lies in and not used by anyone yet.
-            let mapped = unsafe {
-                mm::mmap_anonymous(self.start, self.len, ProtFlags::READ | ProtFlags::WRITE, flags)
-            };
-            return mapped.map(drop).map_err(self.refused(Step::HugeTlb));
+            return self.commit_huge().map_err(self.refused(Step::HugeTlb));
         }
-        // SAFETY: as above; nothing refers to these bytes yet.
+        // SAFETY: the addresses are reserved by the span this part lies in and not used by anyone yet.
         unsafe { mm::mprotect(self.start, self.len, MprotectFlags::READ | MprotectFlags::WRITE) }
             .map_err(self.refused(Step::Commit))
+    }
+
+    /// Takes huge pages where the kernel likes and moves them here. (Mapped here at once, a refusal may leave a hole in the
+    /// reserved addresses, where another thread's mapping could end up, which the span would unmap with its own.)
+    fn commit_huge(&self) -> Result<(), Errno> {
+        let flags = MapFlags::PRIVATE | MapFlags::HUGETLB | MapFlags::HUGE_2MB;
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a mapping at an address of the kernel's choice replaces nothing.
+        let taken = unsafe { mm::mmap_anonymous(ptr::null_mut(), self.len, protection, flags) }?;
+        // SAFETY: the pages were mapped just above with this length and nobody knows them; the addresses they move to are
+        // reserved by the span this part lies in and not used by anyone yet.
+        let moved = unsafe { mm::mremap_fixed(taken, self.len, self.len, MremapFlags::MAYMOVE, self.start) };
+        if moved.is_err() {
+            // SAFETY: still where they were mapped, and nobody knows them.
+            unsafe { mm::munmap(taken, self.len) }?;
+        }
+        moved.map(drop)
     }
 
     fn bind(&self, binding: &Binding) -> Result<(), MemoryError> {
