@@ -102,7 +102,7 @@ impl Scene {
                 info.cached,
                 info.in_flight,
                 info.isolated,
-                info.mark
+                info.marks.min
             )?;
         }
         Ok(())
@@ -187,7 +187,9 @@ mod tests {
             kind: zonal::ZoneKind::Dma32,
             span: zonal::FrameRange::new(Pfn::new(0), Pfn::new(0)),
             managed: 0,
-            mark: 0,
+            marks: zonal::Marks::default(),
+            boost: 0,
+            protection: [0; 4],
             free: 0,
             cached: 0,
             in_flight: 0,

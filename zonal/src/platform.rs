@@ -1,6 +1,11 @@
 //! What the embedder gives the allocator. The core owns no threads, clock, memory or statics.
+//!
+//! A platform needs [`Platform::cpu`] only; whatever else it leaves out is not there: nobody reclaims, nothing moves, and a
+//! request that may wait fails where it would have to. Nothing is called from inside a protocol step.
 
-use crate::frame::Pfn;
+use crate::frame::{NodeId, Order, Pfn, ZoneId};
+use crate::gfp::Gfp;
+use crate::topology::ZoneKind;
 
 /// The embedder's side. Every method says in which contexts it is called.
 pub trait Platform {
@@ -16,6 +21,139 @@ pub trait Platform {
         let _ = (first, frames);
         false
     }
+
+    /// Who asks. Called in the requester's context (any) when the zones had nothing above their low marks.
+    fn task(&self) -> Task {
+        Task::default()
+    }
+
+    /// Says that a node's daemon has work. Called in any context; must not block or allocate. It is not called again for
+    /// work that waits already: who runs the daemon must not lose it (an eventfd, a futex with a count; see
+    /// `PageAllocator::has_work`).
+    fn wake(&self, daemon: Daemon, node: NodeId) {
+        let _ = (daemon, node);
+    }
+
+    /// Gives frames back that can be had again (caches, page cache), by freeing them here; returns how many. Called in
+    /// task context only: by requests that may wait, and by kswapd. May block and allocate (its own requests for it
+    /// should say [`Task::memalloc`]).
+    fn reclaim(&self, demand: &Demand) -> u64 {
+        let _ = demand;
+        0
+    }
+
+    /// About how many frames of the zone `reclaim` could give back. Called in task context.
+    fn reclaimable(&self, zone: ZoneId) -> u64 {
+        let _ = zone;
+        0
+    }
+
+    /// Moves the content of an allocated frame to another one and lets its owner use that from now on; false if the
+    /// frame is nobody's single movable frame. After true, `from` is the allocator's and `to` the owner's. Called in task
+    /// context only, by compaction and offlining; may block.
+    fn migrate(&self, from: Pfn, to: Pfn) -> bool {
+        let _ = (from, to);
+        false
+    }
+
+    /// Memory has run out for a request that cannot fail. Called in task context, by one request at a time.
+    fn oom(&self, oom: &Oom) -> Verdict {
+        let _ = oom;
+        Verdict::GiveUp
+    }
+
+    /// A request that may wait waits for others: a tick. Called in task context.
+    fn pause(&self) {
+        core::hint::spin_loop();
+    }
+
+    /// Milliseconds since some moment, for the rate of reports. Called in any context.
+    fn now_ms(&self) -> u64 {
+        0
+    }
+
+    /// Whether to fail here on purpose. Called in any context, before the step; the same for the same test run.
+    #[inline(always)]
+    fn injects(&self, failure: Step) -> bool {
+        let _ = failure;
+        false
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Task {
+    /// It frees memory (reclaim itself): it may go below every mark, and does not reclaim (Linux: PF_MEMALLOC).
+    pub memalloc: bool,
+    /// It is being killed for its memory: half of the mark is its, so that it can end.
+    pub oom_victim: bool,
+    /// It is a real-time task: half of the min mark is its, too.
+    pub realtime: bool,
+    /// It is no task: an interrupt, an NMI, a signal handler. What is above does not count.
+    pub interrupt: bool,
+}
+
+/// A daemon of a node: a function that a thread of the embedder calls.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Daemon {
+    /// Reclaims until the node's zones are at their high marks: `PageAllocator::kswapd`.
+    Kswapd,
+    /// Makes long runs by moving frames: `PageAllocator::kcompactd`.
+    Kcompactd,
+}
+
+/// What is asked of [`Platform::reclaim`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Demand {
+    /// The node whose frames are short.
+    pub node: NodeId,
+    /// Frames of zones above this one do not help.
+    pub highest: ZoneKind,
+    /// The run that is wanted in the end.
+    pub order: Order,
+    /// The request's flags: without [`Gfp::IO`] or [`Gfp::FS`] reclaim must not start I/O or call into filesystems.
+    pub gfp: Gfp,
+    /// Frames wanted.
+    pub frames: u64,
+    /// From 12 (look at a 4096th of what there is) down to 0 (at everything).
+    pub priority: u8,
+}
+
+/// A request for which memory has run out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Oom {
+    /// What was asked for.
+    pub order: Order,
+    /// Its flags.
+    pub gfp: Gfp,
+    /// The highest zone it may use.
+    pub highest: ZoneKind,
+    /// The node it must or would have its frames from.
+    pub node: NodeId,
+}
+
+/// What came of [`Platform::oom`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Somebody was told to give memory back: the request goes on trying.
+    Killed,
+    /// Nobody can: the request fails (one with [`Gfp::NOFAIL`] goes below the marks, and on).
+    GiveUp,
+}
+
+/// A step of a request that [`Platform::injects`] may make fail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// The CPU's words and the zones above their low marks.
+    FastWalk,
+    /// The zones above their min marks, or as far below as the request may go.
+    SlowWalk,
+    /// Direct reclaim.
+    Reclaim,
+    /// Direct compaction.
+    Compaction,
+    /// The move of one frame.
+    Migration,
 }
 
 impl<P: Platform + ?Sized> Platform for &P {
@@ -26,6 +164,43 @@ impl<P: Platform + ?Sized> Platform for &P {
 
     fn zero(&self, first: Pfn, frames: u64) -> bool {
         (**self).zero(first, frames)
+    }
+
+    fn task(&self) -> Task {
+        (**self).task()
+    }
+
+    fn wake(&self, daemon: Daemon, node: NodeId) {
+        (**self).wake(daemon, node);
+    }
+
+    fn reclaim(&self, demand: &Demand) -> u64 {
+        (**self).reclaim(demand)
+    }
+
+    fn reclaimable(&self, zone: ZoneId) -> u64 {
+        (**self).reclaimable(zone)
+    }
+
+    fn migrate(&self, from: Pfn, to: Pfn) -> bool {
+        (**self).migrate(from, to)
+    }
+
+    fn oom(&self, oom: &Oom) -> Verdict {
+        (**self).oom(oom)
+    }
+
+    fn pause(&self) {
+        (**self).pause();
+    }
+
+    fn now_ms(&self) -> u64 {
+        (**self).now_ms()
+    }
+
+    #[inline(always)]
+    fn injects(&self, failure: Step) -> bool {
+        (**self).injects(failure)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::cache::CpuCache;
 use crate::frame::{BLOCK_FRAMES, BlockIndex, FrameRange, NodeId, Order, Pfn, ROW_FRAMES, ZoneId};
 use crate::platform::Platform;
 use crate::topology::{Kind, ZoneKind};
+use crate::watermark::Marks;
 use crate::zone::{Block, Zone};
 use crate::zonelist::Fallback;
 
@@ -22,8 +23,12 @@ pub struct ZoneInfo {
     pub span: FrameRange,
     /// Frames it manages. Exact.
     pub managed: u64,
-    /// Its mark.
-    pub mark: u64,
+    /// Its watermarks, without the boost.
+    pub marks: Marks,
+    /// What is added to each of them for a while, after a block was taken from another kind.
+    pub boost: u64,
+    /// What requests for the four kinds of zones leave here besides the mark (Linux: lowmem_reserve).
+    pub protection: [u64; 4],
     /// Frames that may be claimed from blocks: the zone's count and the CPUs' credits. Exact at quiescence; in motion low
     /// by the claims and frees under way, and off by what passes between count and credits while they are read.
     pub free: u64,
@@ -128,7 +133,9 @@ impl Zone<'_> {
             kind: self.kind,
             span: self.span,
             managed: self.managed,
-            mark: self.mark,
+            marks: Marks::at(self.mark),
+            boost: 0,
+            protection: [0; 4],
             free: self.free(),
             cached: self.caches.iter().map(CpuCache::frames).sum(),
             in_flight: self.count.transit().frames(),
