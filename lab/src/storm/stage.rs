@@ -68,7 +68,7 @@ impl Stage {
         let simulation = Simulation::build(machine, CpuSource::Played)?;
         let ground = |zone: zonal::ZoneInfo| Ground { id: zone.id, span: zone.span, mark: zone.marks.min };
         let zones: Vec<Ground> = simulation.allocator().zones().map(ground).collect();
-        let marks: u64 = zones.iter().map(|zone| zone.marks.min).sum();
+        let marks: u64 = zones.iter().map(|zone| zone.mark).sum();
         // A CPU has a credit for each zone of its own node.
         let local = |zone: zonal::ZoneInfo| machine.cpus().iter().filter(|&&node| node == zone.node).count();
         let credits = simulation.allocator().zones().map(local).sum::<usize>() as u64;
