@@ -32,7 +32,7 @@ mod violation;
 mod zonelist;
 
 pub use machine::{BLOCK, Class, Machine, Mark, Memory};
-pub use model::{Ask, Figures, Model, Zone};
+pub use model::{Ask, Figures, Leaves, Model, Zone};
 pub use seeded::Seeded;
 pub use violation::Violation;
 pub use zonelist::{Matrix, zonelist_order};

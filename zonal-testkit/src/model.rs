@@ -34,12 +34,34 @@ pub struct Ask {
     pub below: u64,
     /// The zones allowed, in the order in which they are to be tried.
     pub zones: Vec<usize>,
+    /// What it leaves of a zone's mark if no zone serves it above that.
+    pub leaves: Leaves,
+}
+
+/// How much of a mark a request leaves when it must.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Leaves {
+    /// All of it.
+    All,
+    /// Half, and of that three quarters: a request from atomic context.
+    ThreeEighths,
+}
+
+impl Leaves {
+    /// The frames of `mark` that are left.
+    pub const fn of(self, mark: u64) -> u64 {
+        let half = mark - mark / 2;
+        match self {
+            Self::All => mark,
+            Self::ThreeEighths => half - half / 4,
+        }
+    }
 }
 
 impl Ask {
     /// An aligned run of `2^order` frames.
     pub const fn run(order: u8, zones: Vec<usize>) -> Self {
-        Self { frames: 1 << order, align: 1 << order, below: u64::MAX, zones }
+        Self { frames: 1 << order, align: 1 << order, below: u64::MAX, zones, leaves: Leaves::All }
     }
 
     /// The same with every frame below `limit`.
@@ -50,6 +72,11 @@ impl Ask {
     /// The same with the first frame a multiple of `align`, if that is more than asked for already.
     pub fn aligned(self, align: u64) -> Self {
         Self { align: align.max(self.align), ..self }
+    }
+
+    /// The same from atomic context.
+    pub fn atomic(self) -> Self {
+        Self { leaves: Leaves::ThreeEighths, ..self }
     }
 
     /// The same with another number of frames, no power of two perhaps.
@@ -234,11 +261,16 @@ impl Model {
         }
     }
 
-    /// The first usable run in the first zone that has one: the zone and the run's first frame.
+    /// The first usable run in the first zone that has one above its mark, else above what the request leaves of it: the
+    /// zone and the run's first frame.
     pub fn usable(&self, ask: &Ask) -> Option<(usize, u64)> {
+        self.usable_above(ask, Leaves::All).or_else(|| self.usable_above(ask, ask.leaves))
+    }
+
+    fn usable_above(&self, ask: &Ask, leaves: Leaves) -> Option<(usize, u64)> {
         ask.zones.iter().find_map(|&zone| {
             let in_zone = |(pfn, frame): (u64, Frame)| (frame.zone == zone).then_some(pfn);
-            let enough = self.figures(zone).free >= ask.frames + self.zones[zone].mark;
+            let enough = self.figures(zone).free >= ask.frames + leaves.of(self.zones[zone].mark);
             let mut starts = self.present().filter_map(in_zone).filter(|pfn| pfn % ask.align == 0);
             let run = if enough { starts.find(|&pfn| self.run_in(ask, pfn, zone).is_ok()) } else { None };
             run.map(|pfn| (zone, pfn))
@@ -255,7 +287,7 @@ impl Model {
         if !ask.zones.contains(&zone) {
             return Err(Violation::ForbiddenZone { pfn, zone });
         }
-        let (free, mark) = (self.figures(zone).free, self.zones[zone].mark);
+        let (free, mark) = (self.figures(zone).free, ask.leaves.of(self.zones[zone].mark));
         if free < ask.frames + mark {
             return Err(Violation::BelowMark { zone, free, frames: ask.frames, mark });
         }

@@ -8,6 +8,7 @@
 use core::mem::MaybeUninit;
 use core::ops::Range;
 
+use crate::access::Access;
 use crate::block::bitmap::row_and_mask;
 use crate::build::build;
 #[cfg(not(any(zonal_loom, zonal_shuttle)))]
@@ -24,10 +25,11 @@ use crate::platform::Platform;
 use crate::recovery::{Recovery, RecoveryError};
 use crate::request::Request;
 use crate::slow;
+use crate::slow::walk::{Walk, take};
 use crate::state::State;
 use crate::zone::land::NotLanded;
 use crate::zone::runs::blocks_in;
-use crate::zone::{Block, Cpu, Zone};
+use crate::zone::{Block, Cpu, Want, Zone};
 
 /// A page allocator over metadata lent for `'m`.
 pub struct PageAllocator<'m, P> {
@@ -134,19 +136,32 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         let (zone, cache) = self.first_zone(request, cpu)?;
         let words = cache.filter(|_| request.cacheable);
         let hit = words.and_then(|cache| zone.take_cached(cpu, cache, request.kind, request.order));
-        hit.or_else(|| slow::take(zone, cache, request, cpu))
+        hit.or_else(|| {
+            let floor = zone.marks.floor(Access::FAST, request.highest, request.order);
+            let want = Want { mixing: zone.mixing, ..Want::of(request, floor) };
+            let found = take(zone, cache, request, want, cpu);
+            if zone.marks.take_boosted() {
+                self.walk(request, cpu).wake_kswapd(&self.platform, zone.node);
+            }
+            found
+        })
     }
 
     /// A request that its first zone did not serve, or whose run is to be tagged or zeroed.
     #[inline(never)]
     fn alloc_slowly(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
         if self.state.tags.is_none() && !request.gfp.contains(Gfp::ZERO) {
-            return slow::alloc(&self.state, request, cpu);
+            return slow::alloc(self.walk(request, cpu), &self.platform);
         }
         match self.alloc_missed(request, cpu) {
             Some(pfn) => self.deliver(request, pfn),
-            None => self.deliver(request, slow::alloc(&self.state, request, cpu)?),
+            None => self.deliver(request, slow::alloc(self.walk(request, cpu), &self.platform)?),
         }
+    }
+
+    /// The request's way through the zones.
+    pub(crate) fn walk<'s>(&'s self, request: &'s Request, cpu: &'s Cpu<'m>) -> Walk<'s, 'm> {
+        Walk { state: &self.state, request, cpu }
     }
 
     /// The zone that the request tries first, and the CPU's words for it.

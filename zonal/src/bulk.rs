@@ -3,6 +3,7 @@
 //! The zone is counted once a call of up to 512 frames, each block once, each row of 64 frames once: in an empty zone a
 //! frame costs a fiftieth of a locked operation, where every second frame is taken a twenty-fifth.
 
+use crate::access::Access;
 use crate::allocator::{PageAllocator, refused};
 use crate::error::{AllocError, FreeError};
 use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, Group, Order, Pfn, ROW_FRAMES, ROWS};
@@ -10,7 +11,7 @@ use crate::platform::Platform;
 use crate::request::Request;
 use crate::slow;
 use crate::zone::land::NotLanded;
-use crate::zone::{Cpu, Zone};
+use crate::zone::{Cpu, Want, Zone};
 
 impl<'m, P: Platform> PageAllocator<'m, P> {
     /// Allocates up to `frames` single frames into `out`, whole groups where there are any, and returns how many
@@ -30,11 +31,12 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         let cpu = self.cpu();
         let mut bulk = Bulk { out, filled: 0, left: frames };
         if !request.is_placed() {
-            slow::zones(&self.state, &request, cpu).for_each(|zone| bulk.fill_from(zone, &request, cpu));
+            self.walk(&request, cpu).zones().for_each(|zone| bulk.fill_from(zone, &request, cpu));
         }
         while bulk.wants_more() {
             // What the blocks do not have: other CPUs' words, places asked for, and the reason for a failure.
-            match slow::alloc(&self.state, &request, cpu) {
+            let request = if bulk.filled == 0 { request } else { request.without_waiting() };
+            match slow::alloc(self.walk(&request, cpu), &self.platform) {
                 Ok(pfn) => bulk.push_frame(pfn),
                 Err(error) if bulk.filled == 0 => return Err(error),
                 Err(_) => break,
@@ -176,12 +178,13 @@ impl Bulk<'_> {
     /// Takes groups from the zone's blocks while there are any.
     fn fill_from(&mut self, zone: &Zone<'_>, request: &Request, cpu: &Cpu<'_>) {
         let (cache, kind) = (zone.cache_of(cpu), request.kind);
+        let want = Want::of(request, zone.marks.floor(Access::FAST, request.highest, Order::ZERO));
         let start = || cache.map_or(0, |cache| cache.start_block(kind));
         let remember = |block| cache.into_iter().for_each(|cache| cache.remember_block(kind, block));
         while self.wants_more() {
             let room = self.out.len() - self.filled;
-            let want = self.left.min(room as u64 * GROUP_FRAMES).min(MOST_AT_ONCE);
-            let taken = zone.take_many(kind, start(), want, room, |block, group, mask| {
+            let frames = self.left.min(room as u64 * GROUP_FRAMES).min(MOST_AT_ONCE);
+            let taken = zone.take_many(want, start(), frames, room, |block, group, mask| {
                 remember(block);
                 self.push(Group { base: zone.group_start(group), mask });
             });
@@ -190,8 +193,7 @@ impl Bulk<'_> {
             }
         }
         while self.wants_more() {
-            let Ok(taken) = zone.take_group(cache, (Order::ZERO, kind), start(), self.left.min(GROUP_FRAMES))
-            else {
+            let Ok(taken) = zone.take_group(cache, want, start(), self.left.min(GROUP_FRAMES)) else {
                 return;
             };
             remember(taken.block);

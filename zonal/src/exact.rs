@@ -1,5 +1,6 @@
 //! Runs at a given frame, of exact counts, and splitting what was allocated.
 
+use crate::access::Access;
 use crate::allocator::PageAllocator;
 use crate::error::{AllocError, FreeError};
 use crate::frame::{BLOCK_FRAMES, Order, Pfn, ROWS};
@@ -22,11 +23,17 @@ impl<P: Platform> PageAllocator<'_, P> {
         if !pfn.is_aligned(order) {
             return Err(AllocError::Misaligned { pfn, order });
         }
-        match placed::take_at(&self.state, request, pfn) {
+        match placed::take_at(&self.state, (request, self.access(request)), pfn) {
             Ok(()) => self.deliver(request, pfn).map(|_| ()),
             Err(Miss::NoRun) => Err(AllocError::NotFree { pfn, order }),
             Err(Miss::AtMark) => Err(AllocError::NoMemory { order, free: 0, in_flight: 0 }),
         }
+    }
+
+    /// What the request may have of a zone, all reserves included.
+    fn access(&self, request: &Request) -> Access {
+        let task = self.platform.task();
+        Access::of_class(request.gfp, request.order, task).with_reserves(request.gfp, task)
     }
 
     /// Allocates `frames` adjacent frames (1 to 262,144, any number) and returns the first; its alignment is that of

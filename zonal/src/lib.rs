@@ -32,6 +32,7 @@
 #[cfg(any(test, zonal_mutants, zonal_shuttle, zonal_loom))]
 extern crate std;
 
+mod access;
 mod allocator;
 mod audit;
 mod block;
@@ -39,6 +40,7 @@ mod build;
 mod bulk;
 mod cache;
 mod config;
+mod daemon;
 mod error;
 mod exact;
 mod frame;
@@ -48,6 +50,7 @@ mod metadata;
 #[cfg(all(test, any(zonal_loom, zonal_shuttle)))]
 mod models;
 mod mutant;
+mod node;
 mod once;
 mod owned;
 mod placed;
@@ -81,7 +84,7 @@ pub use gfp::Gfp;
 pub use mutant::plant_fault;
 pub use once::{InitError, OnceAllocator};
 pub use owned::Frames;
-pub use platform::{Daemon, Demand, OneCpu, Oom, Platform, Step, Task, Verdict};
+pub use platform::{Climb, Daemon, Demand, OneCpu, Oom, Platform, Step, Task, Verdict};
 pub use recovery::{Recovery, RecoveryError};
 pub use request::Request;
 pub use stats::{BlockInfo, BlockState, ZoneInfo};

@@ -58,6 +58,7 @@ mutants! {
     PanicOnForeign: "A free of a foreign frame panics.",
     RecoveryTrustsCount: "Recovery keeps the counts it finds.",
     RecoveryForgetsWords: "Recovery does not land what slot words hold.",
+    WakeLost: "A request that finds the zones short does not wake kswapd.",
     RolledBackRowsKept: "A lost multi-row run does not put back the rows it took.",
 }
 

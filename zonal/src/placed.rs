@@ -2,23 +2,24 @@
 //!
 //! These searches are linear in the zone: they ask for places, and hints only know sizes.
 
+use crate::access::Access;
 use crate::frame::{BLOCK_FRAMES, FrameRange, MAX_FRAMES, Order, Pfn, ROW_FRAMES};
 use crate::request::Request;
 use crate::state::State;
 use crate::zone::take::Miss;
-use crate::zone::{Block, Zone};
+use crate::zone::{Block, Want, Zone};
 
 /// Takes the lowest run of the zone that satisfies the request.
 #[inline(never)]
-pub(crate) fn take(zone: &Zone<'_>, request: &Request) -> Result<Pfn, Miss> {
+pub(crate) fn take(zone: &Zone<'_>, request: &Request, want: Want) -> Result<Pfn, Miss> {
     let order = request.order;
     let limit = request.below.unwrap_or(Pfn::new(MAX_FRAMES));
     let fits = |start: Pfn| start.is_aligned(request.align) && start.get() + order.frames() <= limit.get();
     if order > Order::BLOCK {
-        return zone.take_run(order, request.kind, |block| fits(block.start)).map(|block| block.start);
+        return zone.take_run(want, |block| fits(block.start)).map(|block| block.start);
     }
     for block in zone.blocks().take_while(|block| block.start < limit) {
-        match take_in_block(zone, block, request, &fits) {
+        match take_in_block(zone, block, (request, want), &fits) {
             Err(Miss::NoRun) => {}
             taken => return taken,
         }
@@ -29,7 +30,7 @@ pub(crate) fn take(zone: &Zone<'_>, request: &Request) -> Result<Pfn, Miss> {
 fn take_in_block(
     zone: &Zone<'_>,
     block: Block<'_>,
-    request: &Request,
+    (request, want): (&Request, Want),
     fits: &impl Fn(Pfn) -> bool,
 ) -> Result<Pfn, Miss> {
     let order = request.order;
@@ -37,7 +38,7 @@ fn take_in_block(
         if !block.entry.load().is_free_block() || !fits(block.start) {
             return Err(Miss::NoRun);
         }
-        return zone.take_run_at_block(block.index.0 as usize, order, request.kind).map(|()| block.start);
+        return zone.take_run_at_block(block.index.0 as usize, want).map(|()| block.start);
     }
     let entry = block.entry.load();
     if !entry.is_open() || entry.count() < order.frames() {
@@ -48,7 +49,7 @@ fn take_in_block(
     let mut offsets =
         offsets.filter(|&offset| fits(block.start.add(offset)) && is_free(block, offset, order));
     offsets
-        .find_map(|offset| match zone.take_run_at(block, offset, order) {
+        .find_map(|offset| match zone.take_run_at(block, offset, want) {
             Ok(()) => Some(Ok(block.start.add(offset))),
             Err(Miss::AtMark) => Some(Err(Miss::AtMark)),
             Err(Miss::NoRun) => None,
@@ -70,14 +71,19 @@ fn try_all(zone: &Zone<'_>, take: impl Fn() -> Result<(), Miss>) -> Result<(), M
 }
 
 /// Takes exactly the run of the request's order at `pfn`, out of slot words if need be.
-pub(crate) fn take_at(state: &State<'_>, request: &Request, pfn: Pfn) -> Result<(), Miss> {
+pub(crate) fn take_at(
+    state: &State<'_>,
+    (request, access): (&Request, Access),
+    pfn: Pfn,
+) -> Result<(), Miss> {
     let order = request.order;
     let (zone, block) = state.block(pfn).map_err(|_| Miss::NoRun)?;
+    let want = Want::of(request, zone.marks.floor(access, request.highest, order));
     let take = || {
         if order < Order::BLOCK {
-            return zone.take_run_at(block, pfn.get() % BLOCK_FRAMES, order);
+            return zone.take_run_at(block, pfn.get() % BLOCK_FRAMES, want);
         }
-        zone.take_run_at_block(block.index.0 as usize, order, request.kind)
+        zone.take_run_at_block(block.index.0 as usize, want)
     };
     take().or_else(|miss| {
         let drained = match miss {

@@ -72,6 +72,12 @@ pub trait Platform {
         0
     }
 
+    /// A request has come down from the ladder: how far it went. Called in the requester's context (any), after its last
+    /// step; must not block.
+    fn climbed(&self, climb: &Climb) {
+        let _ = climb;
+    }
+
     /// Whether to fail here on purpose. Called in any context, before the step; the same for the same test run.
     #[inline(always)]
     fn injects(&self, failure: Step) -> bool {
@@ -91,6 +97,19 @@ pub struct Task {
     pub realtime: bool,
     /// It is no task: an interrupt, an NMI, a signal handler. What is above does not count.
     pub interrupt: bool,
+}
+
+/// How far a request went that its first zone did not serve.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Climb {
+    /// Walks over its zones.
+    pub walks: u32,
+    /// Rounds of reclaim, each with a walk.
+    pub reclaims: u32,
+    /// Times it waited a tick for others.
+    pub pauses: u32,
+    /// Times it had the platform kill.
+    pub kills: u32,
 }
 
 /// A daemon of a node: a function that a thread of the embedder calls.
@@ -196,6 +215,10 @@ impl<P: Platform + ?Sized> Platform for &P {
 
     fn now_ms(&self) -> u64 {
         (**self).now_ms()
+    }
+
+    fn climbed(&self, climb: &Climb) {
+        (**self).climbed(climb);
     }
 
     #[inline(always)]

@@ -78,6 +78,11 @@ impl Request {
         Self { order, ..self }.settle()
     }
 
+    /// The same request from somebody who has what is needed most.
+    pub(crate) fn without_waiting(self) -> Self {
+        Self { gfp: self.gfp.difference(Gfp::DIRECT_RECLAIM.union(Gfp::NOFAIL)), ..self }
+    }
+
     const fn settle(self) -> Self {
         let cacheable = self.order.get() <= Order::GROUP.get() && !self.is_placed();
         let special = self.gfp.intersects(Gfp::ZERO.union(Gfp::THISNODE)) || self.node.is_some();

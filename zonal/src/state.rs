@@ -3,7 +3,8 @@
 //! All of it lies in the lent memory. Only the zones' and the tags' words change after construction.
 
 use crate::error::FreeError;
-use crate::frame::Pfn;
+use crate::frame::{NodeId, Pfn};
+use crate::node::{Node, Turn};
 use crate::section::SectionMap;
 use crate::tag::Tags;
 use crate::zone::{Block, Cpu, Zone};
@@ -18,6 +19,9 @@ pub(crate) struct State<'m> {
     pub(crate) map: SectionMap<'m>,
     pub(crate) lists: Zonelists<'m>,
     pub(crate) tags: Option<Tags<'m>>,
+    pub(crate) nodes: &'m [Node],
+    /// Who has the platform kill: one request at a time.
+    pub(crate) oom: Turn,
 }
 
 impl<'m> State<'m> {
@@ -26,6 +30,11 @@ impl<'m> State<'m> {
     #[inline]
     pub(crate) fn block(&self, pfn: Pfn) -> Result<(&'m Zone<'m>, Block<'m>), FreeError> {
         self.find(pfn).ok_or(FreeError::Foreign { pfn })
+    }
+
+    /// The words of a node.
+    pub(crate) fn node(&self, node: NodeId) -> Option<&'m Node> {
+        self.nodes.get(usize::from(node.0))
     }
 
     /// The CPU with this number, taken modulo the number of CPUs.

@@ -13,6 +13,7 @@ use crate::error::ConfigError;
 use crate::frame::{BLOCK_FRAMES, FrameRange, ROWS, SECTION_BLOCKS, SECTION_FRAMES};
 use crate::metadata::Carver;
 use crate::mutant::{Mutant, planted};
+use crate::node::{Node, Turn};
 use crate::section::{NO_ZONE, Owner, SectionMap, section_number, table_place};
 use crate::state::State;
 use crate::sync::{AtomicU8, AtomicU64};
@@ -142,6 +143,7 @@ impl<'m> Ground<'m> {
         let lists = Zonelists::build(&config.topology, listed, list_entries, heads, order, load);
         let cpus = build_cpus(config, carver, zones, &lists)?;
         let boot_cpu = cpus.first().ok_or(ConfigError::Cpus { cpus: 0 })?;
-        Ok(State { cpus, boot_cpu, zones, map, lists, tags })
+        let nodes = carver.array(nodes, |_| Node::new())?;
+        Ok(State { cpus, boot_cpu, zones, map, lists, tags, nodes, oom: Turn::new() })
     }
 }

@@ -12,6 +12,7 @@ use crate::error::ConfigError;
 use crate::frame::{FrameRange, GROUP_FRAMES, NodeId, Pfn, SECTION_BLOCKS, SECTION_FRAMES, ZoneId};
 use crate::hint::words_for;
 use crate::metadata::Tally;
+use crate::node::Node;
 use crate::section::{Leaf, MixedOwners, Section, section_number, table_place};
 use crate::sync::{AtomicU8, AtomicU64};
 use crate::topology::{MemoryRange, ZoneKind};
@@ -88,6 +89,7 @@ pub(in crate::build) fn tally(config: &Config<'_>, sizes: &Sizes) -> Tally {
     tally.add::<u16>(nodes);
     tally.add::<u32>(nodes);
     tally.add::<NodeLoad>(nodes);
+    tally.add::<Node>(nodes);
     tally.add::<Cpu<'_>>(topology.cpus.len() as u64);
     tally.add::<Zone<'_>>(sizes.zones);
     tally.add::<CpuCache>(sizes.caches);

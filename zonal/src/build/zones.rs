@@ -12,8 +12,11 @@ use crate::hint::{HintTree, words_for};
 use crate::metadata::Carver;
 use crate::section::Section;
 use crate::sync::AtomicU64;
+use crate::topology::ZoneKind;
+use crate::watermark::Marks;
 use crate::zone::count::ZoneCount;
-use crate::zone::{Cpu, TREES, Zone};
+use crate::zone::marks::ZoneMarks;
+use crate::zone::{Cpu, Mixing, TREES, Zone};
 use crate::zonelist::{ListedZone, Zonelists};
 
 /// Contexts a CPU can be interrupted in at once: task, softirq, hardirq, NMI.
@@ -134,7 +137,13 @@ pub(in crate::build) fn build_zones<'m>(
         let plan = plans.get(place_of(&zone)).copied().unwrap_or_default();
         build_zone(config, ZoneId(id as u16), zone, plan, &mut parts)
     })?;
+    let mut below: Option<ListedZone> = None;
     for zone in zones.iter_mut() {
+        let above_dma32 = below.is_some_and(|z| z.node == zone.node && z.kind == ZoneKind::Dma32);
+        if zone.kind == ZoneKind::Normal && above_dma32 {
+            zone.mixing = Mixing::Avoided;
+        }
+        below = Some(ListedZone { node: zone.node, kind: zone.kind });
         zone.alone = zone.is_alone();
         hint_free(zone);
     }
@@ -180,9 +189,14 @@ fn build_zone<'m>(
         base: sections.first().map_or(Pfn::new(0), |section| section.start),
         span: FrameRange::new(Pfn::new(plan.start), Pfn::new(plan.end)),
         alone: false,
+        mixing: Mixing::Allowed,
         managed: plan.managed,
         // No zone holds more; so sums with a mark fit.
-        mark: mark.map_or(0, |mark| mark.frames.min(MAX_FRAMES)),
+        marks: ZoneMarks::new(
+            mark.map_or(Marks::default(), |mark| Marks::at(mark.frames.min(MAX_FRAMES))),
+            [0; 4],
+            0,
+        ),
         slack: config.topology.cpus.len() as u64 * CONTEXTS * BLOCK_FRAMES,
         first_section: first,
         sections,

@@ -23,7 +23,7 @@ use crate::sync::{Ordering, store_load_barrier};
 use crate::topology::Kind;
 use crate::zone::count::Transit;
 use crate::zone::take::{Miss, TakenGroup};
-use crate::zone::{Cpu, Zone};
+use crate::zone::{Cpu, Want, Zone};
 
 const CLOSINGS: u64 = 0xffff_ffff;
 const EPOCH_SHIFT: u32 = 32;
@@ -63,23 +63,24 @@ impl<'m> Zone<'m> {
         Some(self.frame(hit))
     }
 
-    /// Serves a run of `order` (at most a group) from the blocks and keeps the rest of its group in a slot word.
+    /// Serves a run (at most a group) from the blocks; above the high mark keeps the rest of its group in a slot word.
     #[inline(never)]
     pub(crate) fn refill(
         &self,
         (cpu, cache): (&Cpu<'_>, Option<&CpuCache>),
-        order: Order,
-        kind: Kind,
+        want: Want,
     ) -> Result<Pfn, Miss> {
         let Some(cache) = cache else {
             let start = self.start_without_cache(cpu);
-            let taken = self.take_group(None, (order, kind), start, order.frames())?;
+            let taken = self.take_group(None, want, start, want.frames())?;
             self.arrived(&taken);
             return Ok(self.frame((taken.group, taken.first)));
         };
-        let taken = self.take_group(Some(cache), (order, kind), cache.start_block(kind), GROUP_FRAMES)?;
+        let kind = want.kind;
+        let most = if self.is_ample() { GROUP_FRAMES } else { want.frames() };
+        let taken = self.take_group(Some(cache), want, cache.start_block(kind), most)?;
         cache.remember_block(kind, taken.block);
-        let run = (((1u64 << order.frames()) - 1) << taken.first) as u32;
+        let run = (((1u64 << want.frames()) - 1) << taken.first) as u32;
         self.keep(cpu, (cache, kind), &taken, taken.mask & !run);
         self.arrived(&taken);
         Ok(self.frame((taken.group, taken.first)))
@@ -126,8 +127,8 @@ impl<'m> Zone<'m> {
         (group, mask, entry): (GroupIndex, u32, &Entry),
         are_free: impl FnOnce() -> bool,
     ) -> bool {
-        if self.count.free() <= self.mark {
-            return false; // bypass: others must find the frames
+        if self.is_bypassed() {
+            return false; // others must find the frames
         }
         let (freed, at) = (Slot::new(group, mask), cpu.last_put(kind));
         let last = cache.word(at).map(|word| (word, word.load()));
@@ -213,9 +214,10 @@ impl<'m> Zone<'m> {
         let _ = self.land(None, block, row, u64::from(mask) << (start.get() % 64));
     }
 
-    /// Takes a run of `order` (at most a group) out of any CPU's words, if the mark allows.
-    pub(crate) fn steal(&self, order: Order) -> Option<Pfn> {
-        if planted(Mutant::CachedForgotten) || !self.cached_above_mark(order) {
+    /// Takes a run (at most a group) out of any CPU's words, if the floor allows.
+    pub(crate) fn steal(&self, want: Want) -> Option<Pfn> {
+        let order = want.order;
+        if planted(Mutant::CachedForgotten) || !self.cached_above_floor(want) {
             return None;
         }
         let look = Look::at(self);
@@ -254,11 +256,35 @@ impl<'m> Zone<'m> {
         cache.take_any(order).map(|hit| self.frame(hit))
     }
 
-    /// Whether taking a cached run leaves count and cached frames at or above the mark. The count alone is above it
-    /// unless isolation took it below.
-    fn cached_above_mark(&self, order: Order) -> bool {
+    /// Whether taking a cached run leaves count and cached frames at or above the floor.
+    fn cached_above_floor(&self, want: Want) -> bool {
         let free = self.free();
-        free >= self.mark || free + self.cached() >= self.mark + order.frames()
+        free >= want.floor || free + self.cached() >= want.floor + want.frames()
+    }
+
+    /// Whether refills take groups and not just what was asked for.
+    #[inline]
+    fn is_ample(&self) -> bool {
+        self.count.free() > self.marks.bypass().max(self.marks.get().high)
+    }
+
+    /// Whether what is freed goes past the words.
+    #[inline]
+    pub(crate) fn is_bypassed(&self) -> bool {
+        if self.count.free() <= self.marks.bypass() {
+            return true;
+        }
+        self.marks.note_ample();
+        false
+    }
+
+    /// The zone has been found at its low mark: nothing is cached until it is above high again, and what is, lands. Twice:
+    /// words that give nothing any more then give up their groups, so that frees of those go past them too.
+    pub(crate) fn note_short(&self) {
+        if self.marks.note_short() {
+            self.drain();
+            self.drain();
+        }
     }
 
     /// Frames in slot words now, each read once. Reads the words that the hints name if those name all.

@@ -2,7 +2,7 @@
 //!
 //! A free leaves its frames in its CPU's credit and the next claim takes them from there, so that CPUs which free as
 //! much as they take leave the zone's line alone. Credits cost nobody a frame: a request that is not served collects
-//! them all before it looks again. They are filled only while the count is above the mark.
+//! them all before it looks again. They are filled only while the count is above the low mark.
 
 use crate::cache::CpuCache;
 use crate::cache::credit::{Added, Credit, HintEpoch};
@@ -15,24 +15,29 @@ const MOST: u64 = 2 * HALF;
 const HALF: u64 = BLOCK_FRAMES;
 
 impl Zone<'_> {
-    /// Claims `want` frames, from the count at least `least` of them if that leaves the mark; the number, or the frames
-    /// seen above the mark. One locked operation.
+    /// Claims `most` frames, from the count at least `least` of them if that leaves the floor; the number, or the frames
+    /// seen above the floor. One locked operation.
     #[inline]
-    pub(crate) fn claim(&self, cache: Option<&CpuCache>, want: u64, least: u64) -> Result<u64, u64> {
-        if cache.is_some_and(|cache| cache.credit.spend(want)) {
-            return Ok(want);
+    pub(crate) fn claim(
+        &self,
+        cache: Option<&CpuCache>,
+        (most, least): (u64, u64),
+        floor: u64,
+    ) -> Result<u64, u64> {
+        if cache.is_some_and(|cache| cache.credit.spend(most)) {
+            return Ok(most);
         }
-        self.count.claim(want, least, self.mark)
+        self.count.claim(most, least, floor)
     }
 
     /// Counts frames whose blocks' counts have been raised already. One locked operation, and three more now and then.
     #[inline]
     pub(crate) fn raise(&self, cache: Option<&CpuCache>, frames: u64) {
-        match cache.filter(|_| self.count.free() > self.mark) {
+        match cache.filter(|_| !self.is_bypassed()) {
             Some(cache) => match cache.credit.add(frames, MOST) {
-                // Looked at again: isolation may have taken the count below the mark since, and does not see what is added
+                // Looked at again: isolation may have taken the count below since, and does not see what is added
                 // after it collected. It looks after its debit, this after the add: one of the two sees the other.
-                Added::Hinted if self.is_at_mark() => {
+                Added::Hinted if self.is_short_now() => {
                     self.collect(&cache.credit);
                 }
                 Added::Hinted => {}
@@ -48,15 +53,15 @@ impl Zone<'_> {
     fn hint_credit(&self, cache: &CpuCache, epoch: HintEpoch) {
         self.credit_hints.set(cache.rank());
         cache.credit.note_hinted(epoch);
-        if self.is_at_mark() {
+        if self.is_short_now() {
             self.collect(&cache.credit); // as in `raise`
         }
     }
 
     /// Whether the count, read again, does not allow a credit any more.
     #[inline]
-    fn is_at_mark(&self) -> bool {
-        self.count.free() <= self.mark && !planted(Mutant::MarkNotReread)
+    fn is_short_now(&self) -> bool {
+        self.count.free() <= self.marks.bypass() && !planted(Mutant::MarkNotReread)
     }
 
     /// Counts frames that the credit does not hold: half of it makes room, on the move meanwhile.

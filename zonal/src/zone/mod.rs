@@ -12,6 +12,7 @@ pub(crate) mod count;
 pub(crate) mod cpu;
 pub(crate) mod credit;
 pub(crate) mod land;
+pub(crate) mod marks;
 pub(crate) mod runs;
 pub(crate) mod search;
 pub(crate) mod take;
@@ -20,15 +21,17 @@ use crate::block::bitmap::Bitmap;
 use crate::block::entry::Entry;
 use crate::cache::CpuCache;
 use crate::frame::{
-    BLOCK_FRAMES, BlockIndex, FrameRange, GROUP_FRAMES, GroupIndex, NodeId, Pfn, SECTION_BLOCKS,
+    BLOCK_FRAMES, BlockIndex, FrameRange, GROUP_FRAMES, GroupIndex, NodeId, Order, Pfn, SECTION_BLOCKS,
     SECTION_FRAMES, ZoneId,
 };
 use crate::hint::HintTree;
+use crate::request::Request;
 use crate::section::{Owner, Section, block_in_section};
 use crate::sync::AtomicU64;
 use crate::topology::{Kind, ZoneKind};
 use crate::zone::count::ZoneCount;
 pub(crate) use crate::zone::cpu::Cpu;
+use crate::zone::marks::ZoneMarks;
 use crate::zone::search::Class;
 
 /// Trees of a zone: three classes for each of three kinds, and one for wholly free blocks.
@@ -44,9 +47,12 @@ pub(crate) struct Zone<'m> {
     pub(crate) span: FrameRange,
     /// No other zone's block lies in the span.
     pub(crate) alone: bool,
+    /// What a request that would have its frames here first does at first: a Normal zone above a DMA32 zone that can help
+    /// out keeps kinds apart.
+    pub(crate) mixing: Mixing,
     pub(crate) managed: u64,
-    pub(crate) mark: u64,
-    /// Above the mark by this much, a claim that is given back cannot make another request fail (see `take_block`).
+    pub(crate) marks: ZoneMarks,
+    /// Above its floor by this much, a claim that is given back cannot make another request fail (see `take_block`).
     pub(crate) slack: u64,
     /// Dense index of the first section.
     pub(crate) first_section: usize,
@@ -65,6 +71,35 @@ pub(crate) struct Zone<'m> {
     pub(crate) credit_hints: HintTree<'m>,
     /// How many closings of the caches are in force, and which was the last (see [`cached`]).
     pub(crate) gate: AtomicU64,
+}
+
+/// What a request asks of one zone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Want {
+    pub(crate) order: Order,
+    pub(crate) kind: Kind,
+    /// Frames that must be free afterwards.
+    pub(crate) floor: u64,
+    /// Whether other kinds' blocks that are in use may serve it (not with Linux's ALLOC_NOFRAGMENT).
+    pub(crate) mixing: Mixing,
+}
+
+/// Whether kinds may come to lie in one block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mixing {
+    Allowed,
+    Avoided,
+}
+
+impl Want {
+    /// What the request asks of a zone of which it must leave `floor` frames.
+    pub(crate) const fn of(request: &Request, floor: u64) -> Self {
+        Self { order: request.order, kind: request.kind, floor, mixing: Mixing::Allowed }
+    }
+
+    pub(crate) const fn frames(self) -> u64 {
+        self.order.frames()
+    }
 }
 
 /// A block of a zone: its number and its words.

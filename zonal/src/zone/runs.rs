@@ -7,9 +7,8 @@
 use crate::block::entry::Raise;
 use crate::frame::{BLOCK_FRAMES, BlockIndex, Order, SECTION_BLOCKS, SECTION_FRAMES};
 use crate::mutant::{Mutant, planted};
-use crate::topology::Kind;
 use crate::zone::take::Miss;
-use crate::zone::{Block, Zone};
+use crate::zone::{Block, Want, Zone};
 
 /// Blocks in a run of `order`.
 pub(crate) const fn blocks_in(order: Order) -> usize {
@@ -17,22 +16,21 @@ pub(crate) const fn blocks_in(order: Order) -> usize {
 }
 
 impl<'m> Zone<'m> {
-    /// Takes an aligned run of `order` (above a block) whose first block `allowed` accepts. Linear in the zone.
+    /// Takes an aligned run (above a block) whose first block `allowed` accepts. Linear in the zone.
     #[inline(never)]
     pub(crate) fn take_run(
         &self,
-        order: Order,
-        kind: Kind,
+        want: Want,
         allowed: impl Fn(Block<'m>) -> bool,
     ) -> Result<Block<'m>, Miss> {
-        let length = blocks_in(order);
+        let (order, length) = (want.order, blocks_in(want.order));
         let mut at = 0;
         while at + length <= self.entries.len() {
             let Some(first) = self.block(BlockIndex(at as u32)) else { break };
             let step = if first.start.is_aligned(order) { length } else { 1 };
             // Blocks before the next aligned start cannot begin a run: skip to the next block that might.
             if step == length && self.is_free_run(at, length) && allowed(first) {
-                match self.take_run_at_block(at, order, kind) {
+                match self.take_run_at_block(at, want) {
                     Err(Miss::NoRun) => {}
                     Err(at_mark) => return Err(at_mark),
                     Ok(()) => return Ok(first),
@@ -40,7 +38,7 @@ impl<'m> Zone<'m> {
             }
             at += if step == length { length.min(self.to_section_end(at)) } else { 1 };
         }
-        if self.count.spares(order.frames(), self.mark) { Err(Miss::NoRun) } else { Err(Miss::AtMark) }
+        if self.count.spares(order.frames(), want.floor) { Err(Miss::NoRun) } else { Err(Miss::AtMark) }
     }
 
     /// Blocks from this one to the end of its section: runs longer than that continue only in an adjacent section.
@@ -66,18 +64,18 @@ impl<'m> Zone<'m> {
         b.start.get() - a.start.get() == (last - first) as u64 * SECTION_FRAMES
     }
 
-    /// Takes the run of `order` (a block or longer) whose first block is number `at`, or nothing.
-    pub(crate) fn take_run_at_block(&self, at: usize, order: Order, kind: Kind) -> Result<(), Miss> {
-        let (length, frames) = (blocks_in(order), order.frames());
+    /// Takes the run (a block or longer) whose first block is number `at`, or nothing.
+    pub(crate) fn take_run_at_block(&self, at: usize, want: Want) -> Result<(), Miss> {
+        let (length, frames) = (blocks_in(want.order), want.frames());
         let Some(entries) = self.entries.get(at..at + length).filter(|_| self.is_adjacent(at, length)) else {
             return Err(Miss::NoRun);
         };
         self.count.enter(frames);
-        if self.count.claim(frames, frames, self.mark).is_err() {
+        if self.count.claim(frames, frames, want.floor).is_err() {
             self.count.leave(frames);
             return Err(Miss::AtMark);
         }
-        let got = entries.iter().take_while(|entry| entry.take_tentative(self.id, kind)).count();
+        let got = entries.iter().take_while(|entry| entry.take_tentative(self.id, want.kind)).count();
         let outcome = if got == length {
             entries.iter().for_each(|entry| entry.commit());
             Ok(())

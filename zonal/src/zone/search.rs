@@ -7,7 +7,7 @@
 use crate::frame::{BLOCK_FRAMES, BlockIndex, Order};
 use crate::hint::HintTree;
 use crate::topology::Kind;
-use crate::zone::{Block, Zone};
+use crate::zone::{Block, Mixing, Want, Zone};
 
 /// Which runs a hint speaks of; the smallest that holds the order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -47,8 +47,18 @@ pub(crate) enum Offer<T> {
     Taken(T),
     /// Not this one: a race was lost, or it has no such run.
     Next,
-    /// No block will do (the zone is at its mark).
+    /// No block will do (the zone is at the floor).
     Stop,
+}
+
+impl<T> Offer<T> {
+    /// Does something else if the block was taken.
+    fn inspect_taken(self, then: impl FnOnce()) -> Self {
+        if matches!(self, Self::Taken(_)) {
+            then();
+        }
+        self
+    }
 }
 
 /// How a search ended without a taken block.
@@ -74,36 +84,46 @@ impl<'m> Zone<'m> {
         self.is_partly_used(block, kind, Class::Frame).then_some(block)
     }
 
-    /// Whether a look shows that the zone has no run of `order` above its mark, in blocks or in words. It says so only where
+    /// Whether a look shows that the zone has no such run above the floor, in blocks or in words. It says so only where
     /// nothing is cached and no credit is left, and of too few frames, or for order 9 of no free block.
     #[inline]
-    pub(crate) fn is_out_of(&self, order: Order) -> bool {
-        let short = !self.count.spares(order.frames(), self.mark);
+    pub(crate) fn is_out_of(&self, order: Order, floor: u64) -> bool {
+        let short = !self.count.spares(order.frames(), floor);
         (short || order == Order::BLOCK && self.free_tree().is_clear())
             && self.credit_hints.is_clear()
             && self.cpu_hints.is_clear()
     }
 
-    /// Offers blocks that may hold a run of `order` (below a block), best first, with the kind to retype them to.
+    /// Whether the hints know of a run of `order` in whatever kind of block, or of a free block.
+    pub(crate) fn may_have_run(&self, order: Order) -> bool {
+        let classes =
+            Class::ALL.into_iter().filter(|&class| order < Order::BLOCK && class >= Class::of(order));
+        !self.free_tree().is_clear()
+            || classes
+                .flat_map(|class| Kind::ALL.map(|kind| self.tree(kind, class)))
+                .any(|tree| !tree.is_clear())
+    }
+
+    /// Offers blocks that may hold a wanted run (below a block), best first, with the kind to retype them to.
     pub(crate) fn search<T>(
         &self,
-        order: Order,
-        kind: Kind,
+        want: Want,
         start: usize,
         mut offer: impl FnMut(Block<'m>, Option<Kind>) -> Offer<T>,
     ) -> Result<T, Missed> {
-        let class = Class::of(order);
+        let (class, kind) = (Class::of(want.order), want.kind);
         let own = self.tree(kind, class);
         let found = self
             .offer_tree(own, start, |b| self.is_partly_used(b, kind, class), |b| offer(b, None))
             .or_else(|| self.offer_tree(self.free_tree(), start, is_free, |b| offer(b, Some(kind))))
-            .or_else(|| self.offer_fallbacks(class, kind, start, &mut offer));
-        found.unwrap_or_else(|| self.scan(order, offer))
+            .or_else(|| self.offer_fallbacks(class, want, start, &mut offer));
+        found.unwrap_or_else(|| self.scan(want, offer))
     }
 
     /// Offers wholly free blocks. Where the hints are settled, finding none costs the same whatever the zone's size.
     pub(crate) fn search_free<T>(
         &self,
+        want: Want,
         start: usize,
         mut offer: impl FnMut(Block<'m>) -> Offer<T>,
     ) -> Result<T, Missed> {
@@ -122,7 +142,7 @@ impl<'m> Zone<'m> {
             Some(outcome) => outcome,
             // Our own clears moved the guard too: look again at the hints they left, then trust a still guard.
             None if !lost && self.is_settled_empty(stamp) => Err(Missed::NotFound),
-            None => self.scan(Order::BLOCK, |b, _| offer(b)),
+            None => self.scan(want, |b, _| offer(b)),
         }
     }
 
@@ -138,16 +158,20 @@ impl<'m> Zone<'m> {
     fn offer_fallbacks<T>(
         &self,
         class: Class,
-        kind: Kind,
+        want: Want,
         start: usize,
         offer: &mut impl FnMut(Block<'m>, Option<Kind>) -> Offer<T>,
     ) -> Outcome<T> {
+        if want.mixing == Mixing::Avoided {
+            return Some(Err(Missed::NotFound));
+        }
+        let kind = want.kind;
         let classes = Class::ALL.into_iter().rev().filter(|&c| c >= class);
         classes.flat_map(|c| kind.fallbacks().map(|k| (c, k))).find_map(|(class, other)| {
             let usable = |b: Block<'m>| self.is_partly_used(b, other, class);
             self.offer_tree(self.tree(other, class), start, usable, |b| {
                 let half_free = b.entry.load().count() >= BLOCK_FRAMES / 2;
-                offer(b, half_free.then_some(kind))
+                offer(b, half_free.then_some(kind)).inspect_taken(|| self.marks.add_boost())
             })
         })
     }
@@ -182,12 +206,12 @@ impl<'m> Zone<'m> {
     /// Offers every block that could serve, and repairs its hints: linear, when the hints do not say enough.
     fn scan<T>(
         &self,
-        order: Order,
+        want: Want,
         mut offer: impl FnMut(Block<'m>, Option<Kind>) -> Offer<T>,
     ) -> Result<T, Missed> {
-        let least = order.frames();
-        if !self.count.spares(least, self.mark) {
-            // At the mark no claim can succeed: the offers would only say so one by one.
+        let (order, least) = (want.order, want.frames());
+        if !self.count.spares(least, want.floor) {
+            // At the floor no claim can succeed: the offers would only say so one by one.
             return Err(Missed::Stopped);
         }
         for block in self.blocks() {

@@ -12,7 +12,7 @@ use crate::frame::{BLOCK_FRAMES, BlockIndex, GROUP_FRAMES, GroupIndex, Order, Pf
 use crate::mutant::{Mutant, planted};
 use crate::topology::Kind;
 use crate::zone::search::{Missed, Offer};
-use crate::zone::{Block, Zone};
+use crate::zone::{Block, Want, Zone};
 
 /// Looks a holder of a claim takes at the rows before it gives the claim back. It always finds a frame, unless
 /// misuse has broken the block's count: then it must not look for ever.
@@ -34,7 +34,7 @@ pub(crate) struct TakenGroup {
 /// Why a zone did not serve.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Miss {
-    /// Its count does not allow the order above the mark.
+    /// Its count does not allow the order above the floor.
     AtMark,
     /// No block has such a run.
     NoRun,
@@ -50,39 +50,39 @@ impl From<Missed> for Miss {
 }
 
 impl<'m> Zone<'m> {
-    /// Takes a run of `order` (at most a group) and, where the zone stays above its mark, the rest of its group, at
+    /// Takes a run (at most a group) and, where the zone stays above the floor, the rest of its group, at
     /// most `most` frames in all.
     #[inline(always)]
     pub(crate) fn take_group(
         &self,
         cache: Option<&CpuCache>,
-        (order, kind): (Order, Kind),
+        want: Want,
         start: usize,
         most: u64,
     ) -> Result<TakenGroup, Miss> {
         let uncredited = cache.is_none_or(|cache| cache.credit.frames() == 0);
-        if uncredited && !self.count.spares(order.frames(), self.mark) {
+        if uncredited && !self.count.spares(want.frames(), want.floor) {
             return Err(Miss::AtMark); // no claim can succeed
         }
         // Mostly the block of the last refill, or one hinted beside it, has more. If not, nothing was claimed.
-        if let Some(block) = self.near(kind, order, start) {
-            if let Offer::Taken(taken) = self.offer_group(cache, block, None, (order, most)) {
+        if let Some(block) = self.near(want.kind, want.order, start) {
+            if let Offer::Taken(taken) = self.offer_group(cache, block, None, (want, most)) {
                 return Ok(taken);
             }
         }
-        self.search_group(cache, (order, kind), start, most)
+        self.search_group(cache, want, start, most)
     }
 
     #[inline(never)]
     fn search_group(
         &self,
         cache: Option<&CpuCache>,
-        (order, kind): (Order, Kind),
+        want: Want,
         start: usize,
         most: u64,
     ) -> Result<TakenGroup, Miss> {
-        let offer = |block, retype| self.offer_group(cache, block, retype, (order, most));
-        self.search(order, kind, start, offer).map_err(Miss::from)
+        let offer = |block, retype| self.offer_group(cache, block, retype, (want, most));
+        self.search(want, start, offer).map_err(Miss::from)
     }
 
     #[inline(always)]
@@ -91,18 +91,18 @@ impl<'m> Zone<'m> {
         cache: Option<&CpuCache>,
         block: Block<'m>,
         retype: Option<Kind>,
-        (order, most): (Order, u64),
+        (Want { order, floor, .. }, most): (Want, u64),
     ) -> Offer<TakenGroup> {
         let run = order.frames();
         let Some(spot) = block.bitmap.choose_group(order) else { return Offer::Next };
-        let want = u64::from(spot.frames).min(most).max(run);
-        self.count.enter(want);
-        let offer = match self.claim(cache, want, run) {
-            Ok(counted) => self.take_spot(block, spot, order, retype, (want, counted)),
+        let frames = u64::from(spot.frames).min(most).max(run);
+        self.count.enter(frames);
+        let offer = match self.claim(cache, (frames, run), floor) {
+            Ok(counted) => self.take_spot(block, spot, order, retype, (frames, counted)),
             Err(_) => Offer::Stop,
         };
         if !matches!(offer, Offer::Taken(_)) {
-            self.count.leave(want);
+            self.count.leave(frames);
         }
         offer
     }
@@ -156,25 +156,25 @@ impl<'m> Zone<'m> {
         (Some(taken), counted - claimed + self.return_claim(block, spare))
     }
 
-    /// Takes up to `want` single frames in at most `room` groups, a block after the other, and gives each group to
+    /// Takes up to `frames` single frames in at most `room` groups, a block after the other, and gives each group to
     /// `push`; the zone is counted once, each block once and each row once. Returns the frames taken: none if the zone
     /// cannot spare that many at once.
     pub(crate) fn take_many(
         &self,
-        kind: Kind,
+        want: Want,
         mut start: usize,
-        want: u64,
+        frames: u64,
         mut room: usize,
         mut push: impl FnMut(u32, GroupIndex, u32),
     ) -> u64 {
-        self.count.enter(want);
-        let Ok(mut left) = self.count.claim(want, want, self.mark) else {
-            self.count.leave(want);
+        self.count.enter(frames);
+        let Ok(mut left) = self.count.claim(frames, frames, want.floor) else {
+            self.count.leave(frames);
             return 0;
         };
         let mut taken = 0;
         while room > 0 && left > 0 {
-            let found = self.search(Order::ZERO, kind, start, |block, retype| {
+            let found = self.search(want, start, |block, retype| {
                 let Some(claimed) = self.claim_block(block, left, 1, retype) else { return Offer::Next };
                 let here = take_scattered(block, claimed as u32, room, |row, half, mask| {
                     let frame = row as u64 * ROW_FRAMES + half * GROUP_FRAMES;
@@ -191,7 +191,7 @@ impl<'m> Zone<'m> {
         if left > 0 {
             self.count.raise(left);
         }
-        self.count.leave(want);
+        self.count.leave(frames);
         taken
     }
 
@@ -223,19 +223,14 @@ impl<'m> Zone<'m> {
         self.count.leave(taken.in_transit);
     }
 
-    /// Takes a run of `order` from a row to half a block.
+    /// Takes a run from a row to half a block.
     #[inline(never)]
-    pub(crate) fn take_rows(
-        &self,
-        cache: Option<&CpuCache>,
-        (order, kind): (Order, Kind),
-        start: usize,
-    ) -> Result<Pfn, Miss> {
-        let run = order.frames();
-        self.search(order, kind, start, |block, retype| {
+    pub(crate) fn take_rows(&self, cache: Option<&CpuCache>, want: Want, start: usize) -> Result<Pfn, Miss> {
+        let (order, run) = (want.order, want.frames());
+        self.search(want, start, |block, retype| {
             let Some(first) = block.bitmap.find_rows(order) else { return Offer::Next };
             self.count.enter(run);
-            let offer = match self.claim(cache, run, run) {
+            let offer = match self.claim(cache, (run, run), want.floor) {
                 Err(_) => Offer::Stop,
                 Ok(_) if self.take_counted(block, order, retype, || block.bitmap.take_rows(first, order)) => {
                     Offer::Taken(block.start.add(first as u64 * ROW_FRAMES))
@@ -272,39 +267,39 @@ impl<'m> Zone<'m> {
 
     /// Takes a wholly free block: the zone's count and the entry, one locked step each.
     ///
-    /// Well above the mark the claim is not announced in the transit word: when it is made, every context of every CPU
-    /// may hold one that it must give back, and the zone's count is above the mark all the same. One that sleeps
+    /// Well above the floor the claim is not announced in the transit word: when it is made, every context of every CPU
+    /// may hold one that it must give back, and the zone's count is above the floor all the same. One that sleeps
     /// until others have used up the rest hides its 512 frames; they count as what it was asked for.
     #[inline(never)]
-    pub(crate) fn take_block(&self, cache: Option<&CpuCache>, kind: Kind) -> Option<Pfn> {
+    pub(crate) fn take_block(&self, cache: Option<&CpuCache>, want: Want) -> Option<Pfn> {
         let start = cache.map_or(0, CpuCache::freed_block);
         // Mostly the block that this CPU freed last, or one hinted beside it, is free. If not, nothing was claimed.
         let near = self.free_tree().peek(start).and_then(|at| self.block(BlockIndex(at as u32)));
         if let Some(block) = near.filter(|block| block.entry.load().is_free_block()) {
-            if let Offer::Taken(start) = self.claim_free_block(cache, block, kind) {
+            if let Offer::Taken(start) = self.claim_free_block(cache, block, want) {
                 return Some(start);
             }
         }
-        self.search_block(cache, kind, start)
+        self.search_block(cache, want, start)
     }
 
     #[inline(never)]
-    fn search_block(&self, cache: Option<&CpuCache>, kind: Kind, start: usize) -> Option<Pfn> {
-        self.search_free(start, |block| self.claim_free_block(cache, block, kind)).ok()
+    fn search_block(&self, cache: Option<&CpuCache>, want: Want, start: usize) -> Option<Pfn> {
+        self.search_free(want, start, |block| self.claim_free_block(cache, block, want)).ok()
     }
 
     #[inline(always)]
-    fn claim_free_block(&self, cache: Option<&CpuCache>, block: Block<'m>, kind: Kind) -> Offer<Pfn> {
-        let lenient = self.count.free() >= self.mark + self.slack;
+    fn claim_free_block(&self, cache: Option<&CpuCache>, block: Block<'m>, want: Want) -> Offer<Pfn> {
+        let lenient = self.count.free() >= want.floor + self.slack;
         let spent = |cache: &CpuCache| cache.credit.spend(BLOCK_FRAMES);
         if lenient && cache.is_some_and(spent)
-            || self.count.claim(BLOCK_FRAMES, BLOCK_FRAMES, self.mark + self.slack).is_ok()
+            || self.count.claim(BLOCK_FRAMES, BLOCK_FRAMES, want.floor + self.slack).is_ok()
         {
-            return self.take_counted_block(block, kind);
+            return self.take_counted_block(block, want.kind);
         }
         self.count.enter(BLOCK_FRAMES);
-        let offer = match self.claim(cache, BLOCK_FRAMES, BLOCK_FRAMES) {
-            Ok(_) => self.take_counted_block(block, kind),
+        let offer = match self.claim(cache, (BLOCK_FRAMES, BLOCK_FRAMES), want.floor) {
+            Ok(_) => self.take_counted_block(block, want.kind),
             Err(_) => Offer::Stop,
         };
         self.count.leave(BLOCK_FRAMES);
@@ -320,9 +315,9 @@ impl<'m> Zone<'m> {
         Offer::Next
     }
 
-    /// Takes exactly the run of `order` (below a block) at frame `offset` of the block, or nothing.
-    pub(crate) fn take_run_at(&self, block: Block<'m>, offset: u64, order: Order) -> Result<(), Miss> {
-        let run = order.frames();
+    /// Takes exactly the wanted run (below a block) at frame `offset` of the block, or nothing.
+    pub(crate) fn take_run_at(&self, block: Block<'m>, offset: u64, want: Want) -> Result<(), Miss> {
+        let (order, run) = (want.order, want.frames());
         let row = (offset / ROW_FRAMES) as usize;
         let take = || {
             if order >= Order::ROW {
@@ -331,7 +326,7 @@ impl<'m> Zone<'m> {
             block.bitmap.row(row).take_exact(run_mask(order) << (offset % ROW_FRAMES))
         };
         self.count.enter(run);
-        let taken = match self.count.claim(run, run, self.mark) {
+        let taken = match self.count.claim(run, run, want.floor) {
             Err(_) => Err(Miss::AtMark),
             Ok(_) if self.take_counted(block, order, self.retype_free(block), take) => Ok(()),
             Ok(_) => Err(Miss::NoRun),

@@ -169,7 +169,9 @@ fn request() -> impl Strategy<Value = Request> {
         let plain = Request::order(order).aligned(align);
         let placed = below.map_or(plain, |limit| plain.below(Pfn::new(limit)));
         let near = node.map_or(placed, |node| placed.node(node));
-        near.gfp(Gfp::from_bits_retain(bits & 0x00ff_ffff)).unwrap_or(near)
+        // Nobody reclaims here: what must not fail would wait for ever.
+        let gfp = Gfp::from_bits_retain(bits & 0x00ff_ffff).difference(Gfp::NOFAIL);
+        near.gfp(gfp).unwrap_or(near)
     })
 }
 

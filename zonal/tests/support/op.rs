@@ -4,7 +4,7 @@
 //! every machine and shrinks well. Who draws them is elsewhere: `draw.rs` with proptest, the fuzz targets from bytes.
 
 /// Which zones and kind a request is for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Purpose {
     Kernel,
     Reclaimable,

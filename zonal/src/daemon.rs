@@ -1,0 +1,95 @@
+//! The daemons as functions: a thread of the embedder calls them when [`Platform::wake`] says so.
+//!
+//! What is asked of a daemon lies in a word of its node ([`crate::node`]); who runs a daemon sleeps only when
+//! [`PageAllocator::has_work`] says no *after* it has made sure that a later wake will be heard.
+
+use crate::access::{Access, Level};
+use crate::allocator::PageAllocator;
+use crate::frame::{NodeId, Order};
+use crate::gfp::Gfp;
+use crate::node::{Node, Work};
+use crate::platform::{Daemon, Demand, Platform};
+use crate::slow::{CLUSTER, FIRST_PRIORITY};
+use crate::zone::Zone;
+
+impl<'m, P: Platform> PageAllocator<'m, P> {
+    /// Reclaims for a node until one of the zones that were asked for is at its high mark, or nothing more can be had; then
+    /// has kcompactd make the run that was asked for, if it is not there. False if nobody had asked, or another
+    /// thread is at it.
+    ///
+    /// Task context; blocks as [`Platform::reclaim`] does. A round of reclaim for each that brought frames, and 13 that
+    /// brought none, at most.
+    pub fn kswapd(&self, node: NodeId) -> bool {
+        let Some(words) = self.state.node(node) else { return false };
+        let Some(work) = words.kswapd.begin() else { return false };
+        self.balance(node, words, work);
+        words.kswapd.end();
+        true
+    }
+
+    /// Whether work waits for a daemon that is not at it.
+    pub fn has_work(&self, daemon: Daemon, node: NodeId) -> bool {
+        self.state.node(node).is_some_and(|words| match daemon {
+            Daemon::Kswapd => words.kswapd.is_asked(),
+            Daemon::Kcompactd => words.kcompactd.is_asked(),
+        })
+    }
+
+    /// Asks a daemon for work by hand, as a request that found no frames does.
+    pub fn ask(&self, daemon: Daemon, node: NodeId, order: Order) {
+        let work = Work { order, highest: crate::topology::ZoneKind::Movable };
+        let asked = self.state.node(node).is_some_and(|words| match daemon {
+            Daemon::Kswapd => words.kswapd.ask(work),
+            Daemon::Kcompactd => words.kcompactd.ask(work),
+        });
+        if asked {
+            self.platform.wake(daemon, node);
+        }
+    }
+
+    /// One pass of kswapd.
+    fn balance(&self, node: NodeId, words: &Node, work: Work) {
+        let zones = || self.state.zones.iter().filter(|zone| zone.node == node && zone.kind <= work.highest);
+        let boosts = |zone: &Zone<'_>| zone.marks.boost();
+        let boosted: u64 = zones().map(boosts).sum();
+        let mut priority = FIRST_PRIORITY;
+        let mut freed = 0;
+        // Up to the boosted high mark if there is one: that is what the boost is for.
+        while !self.is_balanced(node, work) {
+            zones().for_each(Zone::note_short);
+            let frames = zones().map(|zone| missing(zone, work)).sum::<u64>().max(CLUSTER);
+            let gfp = Gfp::KERNEL;
+            let demand = Demand { node, highest: work.highest, order: work.order, gfp, frames, priority };
+            let brought = self.platform.reclaim(&demand);
+            freed += brought;
+            match (brought, priority.checked_sub(1)) {
+                (0, None) => break,
+                (0, Some(harder)) => priority = harder,
+                _ => {}
+            }
+        }
+        if boosted > 0 {
+            zones().for_each(|zone| zone.marks.take_boost(zone.marks.boost()));
+        }
+        if freed > 0 || self.is_balanced(node, work) {
+            words.note_progress();
+        } else {
+            words.note_failure();
+        }
+        if work.order > Order::ZERO && !zones().any(|zone| zone.may_have_run(work.order)) {
+            self.ask(Daemon::Kcompactd, node, work.order);
+        }
+    }
+
+    /// Whether a zone up to the highest that was asked for is at its high mark.
+    fn is_balanced(&self, node: NodeId, work: Work) -> bool {
+        let zones = self.state.zones.iter().filter(|zone| zone.node == node && zone.kind <= work.highest);
+        zones.into_iter().any(|zone| missing(zone, work) == 0)
+    }
+}
+
+/// Frames that the zone is short of its high mark, those in words among the free.
+fn missing(zone: &Zone<'_>, work: Work) -> u64 {
+    let high = zone.marks.floor(Access::at(Level::High), work.highest, Order::ZERO);
+    high.saturating_sub(zone.free() + zone.cached())
+}

@@ -1,0 +1,153 @@
+//! A node's daemons as requests see them: what they have been asked to do, whether they are at it, whether it helps.
+//!
+//! | bits of a [`Job`] | field | changed by |
+//! |---|---|---|
+//! | 0..=7 | the longest order asked for | [`Job::ask`] up, [`Job::begin`] to 0 |
+//! | 8..=9 | the highest zone asked for | as the order |
+//! | 16 | asked: work waits | `ask`; `begin` |
+//! | 17 | running: the daemon is at work | `begin`; [`Job::end`] |
+//!
+//! No wake-up is lost: what is asked stays in the word until a daemon takes it, whoever was told of it or died before he
+//! told anybody. Everybody who asks while the daemon is not running tells the platform.
+
+use crate::frame::Order;
+use crate::sync::{AtomicU32, Ordering};
+use crate::topology::ZoneKind;
+
+const ORDER: u32 = 0xff;
+const HIGHEST_SHIFT: u32 = 8;
+const HIGHEST: u32 = 3 << HIGHEST_SHIFT;
+const ASKED: u32 = 1 << 16;
+const RUNNING: u32 = 1 << 17;
+
+/// Passes of kswapd without a frame after which nobody wakes it any more (Linux: MAX_RECLAIM_RETRIES).
+const HOPELESS: u32 = 16;
+
+/// What a daemon is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Work {
+    pub(crate) order: Order,
+    pub(crate) highest: ZoneKind,
+}
+
+impl Work {
+    const fn bits(self) -> u32 {
+        self.order.get() as u32 | (self.highest as u32) << HIGHEST_SHIFT
+    }
+
+    fn of(word: u32) -> Self {
+        let highest = ZoneKind::ALL[((word & HIGHEST) >> HIGHEST_SHIFT) as usize];
+        Self { order: Order::from_raw((word & ORDER) as u8), highest }
+    }
+
+    fn with(self, other: Self) -> Self {
+        Self { order: self.order.max(other.order), highest: self.highest.max(other.highest) }
+    }
+}
+
+/// One daemon's word.
+pub(crate) struct Job(AtomicU32);
+
+impl Job {
+    pub(crate) fn new() -> Self {
+        Self(AtomicU32::new(0))
+    }
+
+    /// Leaves work; whether the daemon must be told. A load where the same is asked already.
+    pub(crate) fn ask(&self, work: Work) -> bool {
+        let mut now = self.0.load(Ordering::Relaxed); // Relaxed: the exchange decides
+        loop {
+            let merged = if now & ASKED == 0 { work } else { Work::of(now).with(work) };
+            let next = now & RUNNING | ASKED | merged.bits();
+            if next == now {
+                return now & RUNNING == 0;
+            }
+            // AcqRel: what the asker saw of the zones is before what the daemon looks at; partner: `begin`.
+            match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return now & RUNNING == 0,
+                Err(seen) => now = seen,
+            }
+        }
+    }
+
+    /// Takes the work, if there is any and nobody else is at it.
+    pub(crate) fn begin(&self) -> Option<Work> {
+        let mut now = self.0.load(Ordering::Relaxed); // Relaxed: the exchange decides
+        loop {
+            if now & ASKED == 0 || now & RUNNING != 0 {
+                return None;
+            }
+            // AcqRel: partner: `ask`.
+            match self.0.compare_exchange_weak(now, RUNNING, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return Some(Work::of(now)),
+                Err(seen) => now = seen,
+            }
+        }
+    }
+
+    /// The work is done; whether more has come.
+    pub(crate) fn end(&self) -> bool {
+        // AcqRel: as `begin`.
+        self.0.fetch_and(!RUNNING, Ordering::AcqRel) & ASKED != 0
+    }
+
+    /// Whether work waits for a daemon that is not at it.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Acquire) & (ASKED | RUNNING) == ASKED // Acquire: partner: `ask`
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & RUNNING != 0 // Relaxed: a hint
+    }
+}
+
+/// Something that one request does at a time, the others go on without it.
+pub(crate) struct Turn(AtomicU32);
+
+impl Turn {
+    pub(crate) fn new() -> Self {
+        Self(AtomicU32::new(0))
+    }
+
+    /// Whether it is the caller's turn; who gets it calls `leave`.
+    pub(crate) fn enter(&self) -> bool {
+        // Acquire: what the last one's kill freed; partner: `leave`.
+        self.0.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    pub(crate) fn leave(&self) {
+        self.0.store(0, Ordering::Release); // Release: partner: `enter`
+    }
+}
+
+/// A node's words.
+#[repr(align(64))]
+pub(crate) struct Node {
+    pub(crate) kswapd: Job,
+    pub(crate) kcompactd: Job,
+    /// Passes of kswapd without a frame, one after the other.
+    failures: AtomicU32,
+}
+
+impl Node {
+    pub(crate) fn new() -> Self {
+        Self { kswapd: Job::new(), kcompactd: Job::new(), failures: AtomicU32::new(0) }
+    }
+
+    /// Whether kswapd has tried for so long in vain that nobody should wake it.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.failures.load(Ordering::Relaxed) >= HOPELESS // Relaxed, here and below: a policy, no protocol
+    }
+
+    /// A pass of kswapd freed nothing.
+    pub(crate) fn note_failure(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Frames were freed: there is hope again.
+    pub(crate) fn note_progress(&self) {
+        if self.failures.load(Ordering::Relaxed) > 0 {
+            self.failures.store(0, Ordering::Relaxed);
+        }
+    }
+}

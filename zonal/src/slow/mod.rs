@@ -1,0 +1,256 @@
+//! The ladder of a request that its first zone did not serve, rung by rung, in Linux's order (linux-facts 2.9).
+//!
+//! | rung | who | what |
+//! |---|---|---|
+//! | fast walk | all | every zone down to its low mark; zones whose kswapd is at work come last |
+//! | wake | all that may | kswapd of each node on the way |
+//! | slow walk | all | down to what the request's class leaves of the min mark |
+//! | reserves | MEMALLOC, victims | down to nothing, or half of that |
+//! | last walk | those that may not wait | the same, until a walk has seen everything at rest; then failure |
+//! | reclaim, walk | those that may wait | [`Platform::reclaim`], until it brings nothing any more |
+//! | out of memory | those that may not fail | one at a time: a last walk, then [`Platform::oom`] |
+//!
+//! Up to the last walk nothing waits for anybody: each step is bounded, whatever others do. What may wait calls the
+//! platform between its walks, never inside a protocol step.
+
+pub(crate) mod retry;
+pub(crate) mod walk;
+
+use crate::access::{Access, Level, Reserves};
+use crate::error::AllocError;
+use crate::frame::{NodeId, Order, Pfn};
+use crate::gfp::Gfp;
+use crate::platform::{Climb, Demand, Oom, Platform, Step, Verdict};
+use crate::slow::retry::Retry;
+use crate::slow::walk::Walk;
+use crate::topology::ZoneKind;
+
+/// Orders above are costly: nobody is killed for them (Linux: PAGE_ALLOC_COSTLY_ORDER).
+pub(crate) const COSTLY: Order = Order::from_raw(3);
+
+/// Orders above fail whatever was asked (Linux: MAX_PAGE_ORDER).
+const LONGEST: Order = Order::from_raw(10);
+
+/// Frames that direct reclaim is asked for at least (Linux: SWAP_CLUSTER_MAX).
+pub(crate) const CLUSTER: u64 = 32;
+
+/// The priority that reclaim begins with (Linux: DEF_PRIORITY).
+pub(crate) const FIRST_PRIORITY: u8 = 12;
+
+/// Serves a request that its CPU's words and its first zone did not.
+#[cold]
+pub(crate) fn alloc<P: Platform>(walk: Walk<'_, '_>, platform: &P) -> Result<Pfn, AllocError> {
+    if let Some(node) = walk.request.node.filter(|&node| !walk.state.lists.has_node(node)) {
+        return Err(AllocError::NoSuchNode { node });
+    }
+    let class = Access::of_class(walk.request.gfp, walk.request.order, platform.task());
+    let mut ladder = Ladder {
+        walk,
+        platform,
+        class,
+        reserve: class.with_reserves(walk.request.gfp, platform.task()),
+        climb: Climb::default(),
+    };
+    let outcome = ladder.alloc();
+    platform.climbed(&ladder.climb);
+    outcome
+}
+
+/// A request on its way up.
+struct Ladder<'s, 'm, P> {
+    walk: Walk<'s, 'm>,
+    platform: &'s P,
+    /// What its class leaves.
+    class: Access,
+    /// What it leaves with the reserves that it may use; as `class` if none.
+    reserve: Access,
+    climb: Climb,
+}
+
+/// How an attempt to make memory ended.
+enum Rung {
+    Got(Pfn),
+    /// Something was done for it: try again.
+    Progress,
+    Nothing,
+}
+
+impl<P: Platform> Ladder<'_, '_, P> {
+    fn alloc(&mut self) -> Result<Pfn, AllocError> {
+        let waits = self.gfp().contains(Gfp::DIRECT_RECLAIM);
+        if !waits {
+            if let Some(error) = self.walk.glance(self.reserve) {
+                self.wake_kswapds();
+                return Err(error);
+            }
+        }
+        if let Some(pfn) = self.fast_walk() {
+            return Ok(pfn);
+        }
+        self.wake_kswapds();
+        if self.reserve != self.class || waits {
+            if let Some(pfn) = self.slow_walk(self.class) {
+                return Ok(pfn);
+            }
+        }
+        if waits && !self.reserve.reserves.contains(Reserves::NO_WATERMARKS) {
+            return self.wait();
+        }
+        self.last_walk()
+    }
+
+    fn gfp(&self) -> Gfp {
+        self.walk.request.gfp
+    }
+
+    fn order(&self) -> Order {
+        self.walk.request.order
+    }
+
+    fn fast_walk(&mut self) -> Option<Pfn> {
+        self.climb.walks += 1;
+        if self.platform.injects(Step::FastWalk) { None } else { self.walk.fast() }
+    }
+
+    fn slow_walk(&mut self, access: Access) -> Option<Pfn> {
+        self.climb.walks += 1;
+        if self.platform.injects(Step::SlowWalk) { None } else { self.walk.once(access) }
+    }
+
+    /// The walk before a failure or a kill.
+    fn last_walk(&mut self) -> Result<Pfn, AllocError> {
+        let (outcome, walks) = self.walk.last(self.reserve);
+        self.climb.walks += walks;
+        outcome
+    }
+
+    /// Tells the daemons of the nodes on the way that frames are short.
+    fn wake_kswapds(&self) {
+        let mut told = None;
+        let nodes = self.walk.zones().map(|zone| zone.node).filter(|&node| told.replace(node) != Some(node));
+        nodes.for_each(|node| self.walk.wake_kswapd(self.platform, node));
+    }
+
+    /// From the first reclaim on.
+    fn wait(&mut self) -> Result<Pfn, AllocError> {
+        let mut retry = Retry::new();
+        loop {
+            self.wake_kswapds();
+            let progress = match self.reclaim(&retry) {
+                Rung::Got(pfn) => return Ok(pfn),
+                rung => matches!(rung, Rung::Progress),
+            };
+            if self.gives_up_early() {
+                break;
+            }
+            if retry.after_reclaim(self.walk, self.platform, self.class, progress) {
+                continue;
+            }
+            match self.out_of_memory() {
+                Rung::Got(pfn) => return Ok(pfn),
+                Rung::Progress => retry = Retry::new(),
+                Rung::Nothing => break,
+            }
+        }
+        self.nopage()
+    }
+
+    /// One light attempt, or a run too long to try hard for.
+    fn gives_up_early(&self) -> bool {
+        let costly = self.order() > COSTLY && !self.gfp().intersects(Gfp::RETRY_MAYFAIL.union(Gfp::NOFAIL));
+        self.gfp().contains(Gfp::NORETRY) || costly
+    }
+
+    /// Asks the platform for frames, for each node on the way, and looks again.
+    fn reclaim(&mut self, retry: &Retry) -> Rung {
+        self.climb.reclaims += 1;
+        let freed =
+            if self.platform.injects(Step::Reclaim) { 0 } else { self.reclaim_nodes(retry.priority()) };
+        match self.slow_walk(self.reserve) {
+            Some(pfn) => Rung::Got(pfn),
+            None if freed > 0 => Rung::Progress,
+            None => Rung::Nothing,
+        }
+    }
+
+    fn reclaim_nodes(&self, priority: u8) -> u64 {
+        let (mut freed, mut asked) = (0, None);
+        for zone in self.walk.zones().filter(|zone| asked.replace(zone.node) != Some(zone.node)) {
+            let demand = self.demand(zone.node, priority);
+            let from_here = self.platform.reclaim(&demand);
+            if let Some(node) = self.walk.state.node(zone.node).filter(|_| from_here > 0) {
+                node.note_progress();
+            }
+            freed += from_here;
+            if freed >= demand.frames {
+                break;
+            }
+        }
+        freed
+    }
+
+    fn demand(&self, node: NodeId, priority: u8) -> Demand {
+        let request = self.walk.request;
+        let frames = request.order.frames().max(CLUSTER);
+        Demand { node, highest: request.highest, order: request.order, gfp: request.gfp, frames, priority }
+    }
+
+    /// Memory has run out: one request at a time looks once more, and has the platform kill.
+    fn out_of_memory(&mut self) -> Rung {
+        if !self.walk.state.oom.enter() {
+            self.climb.pauses += 1;
+            self.platform.pause(); // somebody else is at it: that is progress
+            return Rung::Progress;
+        }
+        let rung = self.kill();
+        self.walk.state.oom.leave();
+        rung
+    }
+
+    fn kill(&mut self) -> Rung {
+        // What a kill in parallel has freed. Then, since frames in flight must not cost a life, down to the mark.
+        if let Some(pfn) = self.slow_walk(Access::at(Level::High)) {
+            return Rung::Got(pfn);
+        }
+        if let Ok(pfn) = self.last_walk() {
+            return Rung::Got(pfn);
+        }
+        let request = self.walk.request;
+        let in_vain = request.order > COSTLY
+            || request.gfp.intersects(Gfp::RETRY_MAYFAIL.union(Gfp::THISNODE))
+            || request.highest < ZoneKind::Normal;
+        if in_vain || self.platform.task().oom_victim {
+            return Rung::Nothing;
+        }
+        let oom =
+            Oom { order: request.order, gfp: request.gfp, highest: request.highest, node: self.walk.node() };
+        self.climb.kills += 1;
+        match self.platform.oom(&oom) {
+            Verdict::Killed => Rung::Progress,
+            Verdict::GiveUp => Rung::Nothing,
+        }
+    }
+
+    /// Nothing helped: failure, but for a request that cannot fail.
+    fn nopage(&mut self) -> Result<Pfn, AllocError> {
+        loop {
+            let failed = self.last_walk();
+            let possible = self.order() <= LONGEST && self.walk.zones().next().is_some();
+            if failed.is_ok() || !possible || !self.gfp().contains(Gfp::NOFAIL) {
+                return failed;
+            }
+            // Below the mark by half, then below everything.
+            for reserves in [Reserves::MIN_RESERVE, Reserves::NO_WATERMARKS] {
+                if let Some(pfn) = self.slow_walk(self.class.with(reserves)) {
+                    return Ok(pfn);
+                }
+            }
+            self.climb.pauses += 1;
+            self.platform.pause();
+            self.wake_kswapds();
+            if let Rung::Got(pfn) = self.reclaim(&Retry::new()) {
+                return Ok(pfn);
+            }
+        }
+    }
+}

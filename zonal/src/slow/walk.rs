@@ -1,0 +1,236 @@
+//! Walks over a request's zones: their blocks, then anybody's slot words, and again if frames were on the move.
+//!
+//! A last walk fails only if in it nothing could be had; if something was on the move meanwhile it is made again, a
+//! bounded number of times. It never waits: what is still in another operation's hands then counts as allocated,
+//! and the error says how many frames that is.
+
+use crate::access::Access;
+use crate::cache::CpuCache;
+use crate::error::AllocError;
+use crate::frame::{MAX_FRAMES, NodeId, Order, Pfn};
+use crate::gfp::Gfp;
+use crate::mutant::{Mutant, planted};
+use crate::node::Work;
+use crate::placed;
+use crate::platform::{Daemon, Platform};
+use crate::request::Request;
+use crate::state::State;
+use crate::sync::load_barrier;
+use crate::zone::{Cpu, Mixing, Want, Zone};
+
+/// Walks a request makes before it fails, twice as many at most.
+const WALKS: u32 = 8;
+
+/// A request, and where it comes from.
+#[derive(Clone, Copy)]
+pub(crate) struct Walk<'s, 'm> {
+    pub(crate) state: &'s State<'m>,
+    pub(crate) request: &'s Request,
+    pub(crate) cpu: &'s Cpu<'m>,
+}
+
+impl<'s, 'm> Walk<'s, 'm> {
+    /// The node it starts at.
+    pub(crate) fn node(&self) -> NodeId {
+        self.request.node.unwrap_or(self.cpu.node)
+    }
+
+    /// The request's zones, in order.
+    #[inline]
+    pub(crate) fn zones(self) -> impl Iterator<Item = &'m Zone<'m>> + use<'s, 'm> {
+        let (Self { state, request, .. }, node) = (self, self.node());
+        let this_node = request.gfp.contains(Gfp::THISNODE);
+        let (highest, limit) = (request.highest, request.below.unwrap_or(Pfn::new(MAX_FRAMES)));
+        let listed = state.lists.list(node).iter().filter_map(|id| state.zones.get(usize::from(id.0)));
+        let asked = listed.filter(move |zone| zone.kind <= highest && (!this_node || zone.node == node));
+        let asked = asked.enumerate().filter(|&(at, _)| !planted(Mutant::ZonelistStops) || at == 0);
+        asked.map(|(_, zone)| zone).filter(move |zone| zone.span.start < limit)
+    }
+
+    /// Frames that the request must leave in the zone.
+    pub(crate) fn floor(&self, zone: &Zone<'_>, access: Access) -> u64 {
+        zone.marks.floor(access, self.request.highest, self.request.order)
+    }
+
+    /// What it asks of the zone.
+    fn want(&self, zone: &Zone<'_>, access: Access) -> Want {
+        Want::of(self.request, self.floor(zone, access))
+    }
+
+    /// Tells a node's kswapd that frames are short, if the request may.
+    pub(crate) fn wake_kswapd(self, platform: &impl Platform, node: NodeId) {
+        let work = Work { order: self.request.order, highest: self.request.highest };
+        let may = self.request.gfp.contains(Gfp::KSWAPD_RECLAIM) && !planted(Mutant::WakeLost);
+        let asked =
+            self.state.node(node).is_some_and(|node| may && !node.is_hopeless() && node.kswapd.ask(work));
+        if asked {
+            platform.wake(Daemon::Kswapd, node);
+        }
+    }
+
+    /// The zones' blocks in order, down to their low marks; which of them is short is noted. Kinds are kept apart first
+    /// where the zones of the first node may do without; nodes whose kswapd is at work come last.
+    pub(crate) fn fast(self) -> Option<Pfn> {
+        let first = self.zones().next()?;
+        let near = |zone: &&Zone<'_>| first.mixing == Mixing::Avoided && zone.node == first.node;
+        let several = self.state.nodes.len() > 1;
+        let busy = |zone: &&Zone<'_>| {
+            several && self.state.node(zone.node).is_some_and(|node| node.kswapd.is_running())
+        };
+        let mixed = |zone| self.fast_in(zone, Mixing::Allowed);
+        (self.zones().filter(near).find_map(|zone| self.fast_in(zone, Mixing::Avoided)))
+            .or_else(|| self.zones().filter(|zone| !busy(zone)).find_map(mixed))
+            .or_else(|| self.zones().filter(busy).find_map(mixed))
+    }
+
+    fn fast_in(self, zone: &'m Zone<'m>, mixing: Mixing) -> Option<Pfn> {
+        let want = Want { mixing, ..Want::of(self.request, self.floor(zone, Access::FAST)) };
+        let found = take(zone, zone.cache_of(self.cpu), self.request, want, self.cpu);
+        if found.is_none() && !zone.count.spares(want.frames(), want.floor) {
+            zone.note_short();
+        }
+        found
+    }
+
+    /// One walk: blocks first, then slot words.
+    pub(crate) fn once(self, access: Access) -> Option<Pfn> {
+        let take_from = |zone: &'m Zone<'m>| {
+            zone.collect_credits();
+            take(zone, zone.cache_of(self.cpu), self.request, self.want(zone, access), self.cpu)
+        };
+        self.zones()
+            .find_map(take_from)
+            .or_else(|| self.zones().find_map(|zone| self.take_cached(zone, access)))
+    }
+
+    /// Walks until one has seen everything at rest, a bounded number of times: what came of it, and how many.
+    pub(crate) fn last(self, access: Access) -> (Result<Pfn, AllocError>, u32) {
+        let mut walks = 0;
+        loop {
+            let before = Motion::of(self);
+            if let Some(pfn) = self.once(access) {
+                return (Ok(pfn), walks + 1);
+            }
+            walks += 1;
+            load_barrier(); // the walk's looks stay before the second reading
+            let after = Motion::of(self);
+            // The last walk is one that began with nothing in flight, if there is one in twice as many.
+            let enough = walks >= WALKS && (before.in_flight == 0 || walks >= 2 * WALKS);
+            let patient = planted(Mutant::RetryForever) && after.in_flight > 0;
+            if !patient && (enough || after.still_since(&before) || planted(Mutant::InFlightForgotten)) {
+                return (Err(self.refusal(access, before.in_flight.max(after.in_flight))), walks);
+            }
+        }
+    }
+
+    /// Refuses at once where two looks at the zones show that they have nothing, and that nothing moved between.
+    #[inline(never)]
+    pub(crate) fn glance(self, access: Access) -> Option<AllocError> {
+        let order = self.request.order;
+        if self.request.is_placed() {
+            return None;
+        }
+        let (mut free, mut most, mut moves) = (0, None, 0u64);
+        for zone in self.zones() {
+            let (transit, floor) = (zone.count.transit(), self.floor(zone, access));
+            if transit.frames() > 0 || !zone.is_out_of(order, floor) {
+                return None;
+            }
+            let above = zone.count.free().saturating_sub(floor);
+            (free, most, moves) = (free + above, most.max(Some(above)), moves.wrapping_add(transit.moves()));
+        }
+        load_barrier(); // the looks stay before the second reading
+        for zone in self.zones() {
+            let transit = zone.count.transit();
+            if transit.frames() > 0 {
+                return None;
+            }
+            moves = moves.wrapping_sub(transit.moves());
+        }
+        // Each zone's moves only grow, so equal sums mean equal terms.
+        (moves == 0).then(|| without_run(order, free, most, 0))
+    }
+
+    /// Takes a run out of any CPU's words; a run that no word holds may form in the blocks once they are empty.
+    fn take_cached(self, zone: &'m Zone<'m>, access: Access) -> Option<Pfn> {
+        let (request, want) = (self.request, self.want(zone, access));
+        if !request.is_placed() && request.order <= Order::GROUP {
+            let stolen = zone.steal(want);
+            if stolen.is_some() || request.order == Order::ZERO {
+                return stolen;
+            }
+        }
+        if planted(Mutant::CachedForgotten) || zone.drain() == 0 {
+            return None;
+        }
+        take(zone, zone.cache_of(self.cpu), request, want, self.cpu)
+    }
+
+    /// Why the walk failed, with the figures it ended with.
+    fn refusal(self, access: Access, in_flight: u64) -> AllocError {
+        let above = |zone: &Zone<'_>| (zone.free() + zone.cached()).saturating_sub(self.floor(zone, access));
+        let free = self.zones().map(above).sum();
+        without_run(self.request.order, free, self.zones().map(above).max(), in_flight)
+    }
+}
+
+/// Takes a run from a zone's blocks, the way its order is kept; `cache` is what the CPU has of the zone.
+#[inline]
+pub(crate) fn take(
+    zone: &Zone<'_>,
+    cache: Option<&CpuCache>,
+    request: &Request,
+    want: Want,
+    cpu: &Cpu<'_>,
+) -> Option<Pfn> {
+    let order = request.order;
+    let start = || cache.map_or(0, |cache| cache.start_block(request.kind));
+    if request.is_placed() {
+        placed::take(zone, request, want).ok()
+    } else if order <= Order::GROUP {
+        zone.refill((cpu, cache), want).ok()
+    } else if order < Order::BLOCK {
+        zone.take_rows(cache, want, start()).ok()
+    } else if order == Order::BLOCK {
+        zone.take_block(cache, want)
+    } else {
+        zone.take_run(want, |_| true).map(|block| block.start).ok()
+    }
+}
+
+/// What moves between rows, words and hands in the zones of a request.
+struct Motion {
+    in_flight: u64,
+    moves: u64,
+    /// Frames in credits, which a walk collects: more of them have been freed since.
+    credits: u64,
+}
+
+impl Motion {
+    fn of(walk: Walk<'_, '_>) -> Self {
+        let start = Self { in_flight: 0, moves: 0, credits: 0 };
+        walk.zones().map(|zone| (zone.count.transit(), zone.credits())).fold(
+            start,
+            |sum, (transit, credits)| Self {
+                in_flight: sum.in_flight + transit.frames(),
+                moves: sum.moves + transit.moves(),
+                credits: sum.credits + credits,
+            },
+        )
+    }
+
+    /// Whether nothing moved between the two readings and no credit is left. (Each zone's moves only grow, so equal sums
+    /// mean equal terms.)
+    fn still_since(&self, before: &Self) -> bool {
+        self.in_flight == 0 && before.in_flight == 0 && self.moves == before.moves && self.credits == 0
+    }
+}
+
+/// Why no zone has such a run, of which the fullest has `most` frames above its mark.
+fn without_run(order: Order, free: u64, most: Option<u64>, in_flight: u64) -> AllocError {
+    match most {
+        None => AllocError::NoZone,
+        Some(most) if most < order.frames() => AllocError::NoMemory { order, free, in_flight },
+        Some(_) => AllocError::NoRun { order, free, in_flight },
+    }
+}

@@ -1,0 +1,121 @@
+//! A zone's marks as requests read them: figures that upkeep changes while everybody allocates.
+//!
+//! | word | meaning | changed by |
+//! |---|---|---|
+//! | `levels` | min, low, high, promo in frames | [`ZoneMarks::set`] |
+//! | `reserve` | what requests for each kind of zone leave besides | `set` |
+//! | `boost` | bit 0: raised since kswapd was last told; the rest: added to every level for a while | [`ZoneMarks::add_boost`], [`ZoneMarks::take_boost`], [`ZoneMarks::take_boosted`] |
+//! | `most_boost` | what the boost may come to | `set` |
+//! | `bypass` | bit 0: the zone is short; the rest: the count up to which caches are bypassed, low, or high while it is short | `set`, [`ZoneMarks::note_short`], [`ZoneMarks::note_ample`] |
+//!
+//! All are read and written Relaxed: each figure is a policy by itself, and a request that reads an old one is a request
+//! that came a moment earlier. What holds to the frame is the exchange of the zone's count against the floor that was
+//! read.
+
+use crate::access::{Access, Level};
+use crate::frame::{BLOCK_FRAMES, Order};
+use crate::sync::{AtomicU64, Ordering};
+use crate::topology::ZoneKind;
+use crate::watermark::Marks;
+
+const SHORT: u64 = 1;
+const BOOSTED: u64 = 1;
+
+/// The words, away from those that every claim writes.
+#[repr(align(128))]
+pub(crate) struct ZoneMarks {
+    /// Min, low, high, promo.
+    levels: [AtomicU64; 4],
+    reserve: [AtomicU64; 4],
+    boost: AtomicU64,
+    most_boost: AtomicU64,
+    bypass: AtomicU64,
+}
+
+impl ZoneMarks {
+    pub(crate) fn new(marks: Marks, reserve: [u64; 4], most_boost: u64) -> Self {
+        Self {
+            levels: [marks.min, marks.low, marks.high, marks.promo].map(AtomicU64::new),
+            reserve: reserve.map(AtomicU64::new),
+            boost: AtomicU64::new(0),
+            most_boost: AtomicU64::new(most_boost),
+            bypass: AtomicU64::new(marks.low << 1),
+        }
+    }
+
+    /// The levels, without the boost.
+    pub(crate) fn get(&self) -> Marks {
+        let [min, low, high, promo] = self.levels.each_ref().map(|level| level.load(Ordering::Relaxed));
+        Marks { min, low, high, promo }
+    }
+
+    /// What requests for each kind of zone leave here besides the mark.
+    pub(crate) fn reserves(&self) -> [u64; 4] {
+        self.reserve.each_ref().map(|frames| frames.load(Ordering::Relaxed))
+    }
+
+    /// The boost now.
+    pub(crate) fn boost(&self) -> u64 {
+        self.boost.load(Ordering::Relaxed) >> 1
+    }
+
+    /// Frames that a request leaves: it may take a run if as many frames are free afterwards. An order-0 request at the
+    /// min mark does not leave the boost.
+    #[inline]
+    pub(crate) fn floor(&self, access: Access, highest: ZoneKind, order: Order) -> u64 {
+        let level = self.levels[access.level as usize].load(Ordering::Relaxed);
+        let boosted = access.level != Level::Min || order > Order::ZERO;
+        let mark = level + if boosted { self.boost() } else { 0 };
+        access.share_of(mark) + self.reserve[highest as usize].load(Ordering::Relaxed)
+    }
+
+    /// The count up to which caches are bypassed.
+    #[inline]
+    pub(crate) fn bypass(&self) -> u64 {
+        self.bypass.load(Ordering::Relaxed) >> 1
+    }
+
+    /// The zone has been found at its low mark: caches are bypassed up to high. Whether that is news.
+    pub(crate) fn note_short(&self) -> bool {
+        let high = self.get().high;
+        high > 0 && self.bypass.swap(high << 1 | SHORT, Ordering::Relaxed) & SHORT == 0
+    }
+
+    /// The zone has been found above what caches are bypassed up to: from now on that is low.
+    #[inline]
+    pub(crate) fn note_ample(&self) {
+        if self.bypass.load(Ordering::Relaxed) & SHORT != 0 {
+            self.bypass.store(self.get().low << 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds a block to the boost, up to the most there may be: frames were taken from another kind.
+    pub(crate) fn add_boost(&self) {
+        let most = self.most_boost.load(Ordering::Relaxed);
+        let boosted =
+            |now: u64| (now >> 1 < most).then(|| most.min((now >> 1) + BLOCK_FRAMES) << 1 | BOOSTED);
+        let _ = self.boost.fetch_update(Ordering::Relaxed, Ordering::Relaxed, boosted);
+    }
+
+    /// Takes `frames` of the boost away: what kswapd saw when it began has been made up for.
+    pub(crate) fn take_boost(&self, frames: u64) {
+        let less = |now: u64| Some((now >> 1).saturating_sub(frames) << 1 | now & BOOSTED);
+        let _ = self.boost.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// Whether the boost has been raised since this was asked last: kswapd is to be told.
+    #[inline]
+    pub(crate) fn take_boosted(&self) -> bool {
+        self.boost.load(Ordering::Relaxed) & BOOSTED != 0
+            && self.boost.fetch_and(!BOOSTED, Ordering::Relaxed) & BOOSTED != 0
+    }
+
+    /// Replaces the figures. Requests meanwhile see some of the old and some of the new.
+    pub(crate) fn set(&self, marks: Marks, reserve: [u64; 4], most_boost: u64) {
+        let levels = [marks.min, marks.low, marks.high, marks.promo];
+        self.levels.iter().zip(levels).for_each(|(word, frames)| word.store(frames, Ordering::Relaxed));
+        self.reserve.iter().zip(reserve).for_each(|(word, frames)| word.store(frames, Ordering::Relaxed));
+        self.most_boost.store(most_boost, Ordering::Relaxed);
+        self.bypass.store(marks.low << 1, Ordering::Relaxed);
+    }
+}
