@@ -1,6 +1,6 @@
 //! Machines from TOML, from this machine, and by number: what is accepted is exact, what is refused is named.
 
-use zonal::{Caching, Checking, ConfigError, FrameRange, Mark, MemoryRange, NodeId, Pfn, ZoneKind};
+use zonal::{Caching, Checking, ConfigError, FrameRange, Mark, MemoryRange, NodeId, Pfn, Tuning, ZoneKind};
 use zonal_linux::{Machine, MachineError};
 
 const MIB: u64 = 256;
@@ -64,6 +64,41 @@ fn listed_and_counted_cpus_share_the_numbers() {
     let machine = read("node = [{ memory = '2 MiB', cpus = 2 }, { cpus = [3, 1] }, { cpus = 1 }]");
     assert_eq!(machine.cpus(), [0, 1, 0, 1, 2].map(NodeId));
     assert_eq!(machine.config().topology.distances, [10, 20, 20, 20, 10, 20, 20, 20, 10]);
+}
+
+#[test]
+fn watermarks_are_linux_s_but_for_what_the_table_says() {
+    let machine = read(include_str!("../machines/tuned.toml"));
+    let (kbytes, factor) = (Some(65_536), 200);
+    let tuning = Tuning { min_free_kbytes: kbytes, watermark_scale_factor: factor, ..Tuning::default() };
+    assert_eq!(machine.config().tuning, Some(tuning));
+    assert_eq!(machine.config().marks, [Mark { node: NodeId(0), zone: ZoneKind::Dma, frames: 256 }]);
+    let node = "node = [{ memory = '2 MiB', cpus = 1 }]\n";
+    assert_eq!(read(&format!("{node}[watermarks]")).config().tuning, Some(Tuning::default()));
+    assert_eq!(read(node).config().tuning, None);
+    let knobs = "watermark_boost_factor = 0\nlowmem_reserve_ratio = [1, 2, 3, 4]";
+    let tuning =
+        Tuning { watermark_boost_factor: 0, lowmem_reserve_ratio: [1, 2, 3, 4], ..Tuning::default() };
+    assert_eq!(read(&format!("{node}[watermarks]\n{knobs}")).config().tuning, Some(tuning));
+    assert_eq!(read(node).with_tuning(tuning).unwrap().config().tuning, Some(tuning));
+    let bad = Tuning { watermark_scale_factor: 0, ..tuning };
+    assert_eq!(
+        read(node).with_tuning(bad).unwrap_err().to_string(),
+        "watermark scale factor 0: 1 to 3000 ten-thousandths are possible"
+    );
+}
+
+#[test]
+fn knobs_that_make_no_sense_are_refused() {
+    let refuses = |knob: &str, words| {
+        refuses(&format!("node = [{{ memory = '2 MiB', cpus = 1 }}]\n[watermarks]\n{knob}"), words);
+    };
+    refuses("watermark_scale_factor = 3001", &["scale factor 3001", "3000"]);
+    refuses("watermark_scale_factor = 70000", &["line 3", "70000"]);
+    refuses("min_free_kbytes = -1", &["line 3", "-1"]);
+    refuses("min_free_kbytes = 9223372036854775807", &["9223372036854775807 KiB"]);
+    refuses("lowmem_reserve_ratio = [256, 32]", &["line 3", "lowmem_reserve_ratio"]);
+    refuses("watermark_boost = 1", &["line 3", "watermark_boost", "`watermark_boost_factor`"]);
 }
 
 #[test]

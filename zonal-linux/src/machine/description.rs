@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 use zonal::{
     BLOCK_FRAMES, Caching, Checking, Config, ConfigError, FRAME_SIZE, FrameRange, MAX_FRAMES, Mark,
-    MemoryRange, NodeId, Pfn, Topology, ZoneKind,
+    MemoryRange, NodeId, Pfn, Topology, Tuning, ZoneKind,
 };
 
 use super::{MAX_CPUS, MAX_NODES, Machine, MachineError, equidistant};
@@ -29,6 +29,7 @@ struct Description {
     reserved: Vec<Range>,
     #[serde(default)]
     mark: Vec<MarkEntry>,
+    watermarks: Option<WatermarksTable>,
 }
 
 /// A `[[node]]`, or `count` alike.
@@ -72,6 +73,16 @@ struct MarkEntry {
     #[serde(with = "ZoneName")]
     zone: ZoneKind,
     free: ByteSize,
+}
+
+/// `[watermarks]`: what it does not say is as Linux has it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WatermarksTable {
+    min_free_kbytes: Option<u64>,
+    watermark_scale_factor: Option<u16>,
+    watermark_boost_factor: Option<u32>,
+    lowmem_reserve_ratio: Option<[u32; 4]>,
 }
 
 #[derive(Deserialize)]
@@ -132,6 +143,7 @@ pub(super) fn read(text: &str) -> Result<Machine, MachineError> {
         distances,
         cpus,
         marks: marks?,
+        tuning: file.watermarks.map(|table| table.read()),
         caching: file.caching,
         checking: file.checking,
         dma_end: zone_end("dma_end", file.dma_end, default.dma_end)?,
@@ -246,6 +258,18 @@ impl Range {
             }
         };
         Ok(FrameRange::new(Pfn::new(start), Pfn::new(end)))
+    }
+}
+
+impl WatermarksTable {
+    fn read(&self) -> Tuning {
+        let usual = Tuning::default();
+        Tuning {
+            min_free_kbytes: self.min_free_kbytes,
+            watermark_scale_factor: self.watermark_scale_factor.unwrap_or(usual.watermark_scale_factor),
+            watermark_boost_factor: self.watermark_boost_factor.unwrap_or(usual.watermark_boost_factor),
+            lowmem_reserve_ratio: self.lowmem_reserve_ratio.unwrap_or(usual.lowmem_reserve_ratio),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use zonal::{
     BLOCK_FRAMES, Caching, Checking, Config, ConfigError, FRAME_SIZE, FrameRange, MAX_FRAMES, Mark,
-    MemoryRange, NodeId, Pfn, Topology,
+    MemoryRange, NodeId, Pfn, Topology, Tuning,
 };
 
 pub use error::MachineError;
@@ -37,6 +37,7 @@ pub struct Machine {
     distances: Vec<u8>,
     cpus: Vec<NodeId>,
     marks: Vec<Mark>,
+    tuning: Option<Tuning>,
     caching: Caching,
     checking: Checking,
     dma_end: Pfn,
@@ -45,7 +46,7 @@ pub struct Machine {
 
 impl Machine {
     /// A machine of these ranges whose CPU `i` is in node `cpus[i]`. It has as many nodes as are named, 20 apart, no
-    /// reserved frames, marks 0, local caching, no checking, and Linux's zone limits; the `with_` methods change that.
+    /// reserved frames, no marks, local caching, no checking, and Linux's zone limits; the `with_` methods change that.
     ///
     /// # Errors
     /// [`MachineError::Config`] says what the allocator would refuse.
@@ -63,6 +64,7 @@ impl Machine {
             distances: equidistant(nodes),
             cpus,
             marks: Vec::new(),
+            tuning: None,
             caching: policy.caching,
             checking: policy.checking,
             dma_end: policy.dma_end,
@@ -144,10 +146,19 @@ impl Machine {
         Self { reserved, ..self }
     }
 
-    /// The same machine with marks; a zone not named has none.
+    /// The same machine with marks; a zone not named has those of the tuning, if there is one.
     #[must_use]
     pub fn with_marks(self, marks: Vec<Mark>) -> Self {
         Self { marks, ..self }
+    }
+
+    /// The same machine with the marks that Linux would give its zones, and what they hold back from requests for
+    /// higher ones.
+    ///
+    /// # Errors
+    /// [`MachineError::Config`] with the value that makes no sense.
+    pub fn with_tuning(self, tuning: Tuning) -> Result<Self, MachineError> {
+        Self { tuning: Some(tuning), ..self }.checked()
     }
 
     /// The same machine with these CPU caches.
@@ -181,6 +192,7 @@ impl Machine {
         };
         Config {
             marks: &self.marks,
+            tuning: self.tuning,
             caching: self.caching,
             checking: self.checking,
             dma_end: self.dma_end,
