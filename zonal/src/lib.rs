@@ -78,7 +78,7 @@ pub use frame::{
     BLOCK_FRAMES, FRAME_SIZE, FrameRange, GROUP_FRAMES, Group, MAX_FRAMES, NodeId, Order, Pfn,
     SECTION_FRAMES, ZoneId,
 };
-pub use gfp::Gfp;
+pub use gfp::{Gfp, Scope};
 #[cfg(feature = "faults")]
 #[doc(hidden)]
 pub use mutant::plant_fault;
