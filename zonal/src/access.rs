@@ -5,8 +5,8 @@
 use bitflags::bitflags;
 
 use crate::frame::Order;
-use crate::gfp::Gfp;
 use crate::platform::Task;
+use crate::urgency::{Reserves, Urgency};
 
 /// The mark that a request leaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,7 +22,7 @@ pub(crate) enum Level {
 bitflags! {
     /// What makes the mark lower.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-    pub(crate) struct Reserves: u8 {
+    pub(crate) struct AllocFlags: u8 {
         /// No mark at all.
         const NO_WATERMARKS = 1 << 0;
         /// Half of what is left: for a task that is being killed.
@@ -36,11 +36,11 @@ bitflags! {
     }
 }
 
-/// Mark and reserves together.
+/// Mark and flags together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Access {
     pub(crate) level: Level,
-    pub(crate) reserves: Reserves,
+    pub(crate) flags: AllocFlags,
 }
 
 impl Access {
@@ -49,51 +49,52 @@ impl Access {
 
     /// The whole mark.
     pub(crate) const fn at(level: Level) -> Self {
-        Self { level, reserves: Reserves::empty() }
+        Self { level, flags: AllocFlags::empty() }
     }
 
     /// What a request's class may have on the slow path.
-    pub(crate) fn of_class(gfp: Gfp, order: Order, task: Task) -> Self {
-        let mut reserves = Reserves::empty();
-        reserves.set(Reserves::MIN_RESERVE, gfp.contains(Gfp::HIGH));
-        if gfp.contains(Gfp::DIRECT_RECLAIM) {
-            reserves.set(Reserves::MIN_RESERVE, gfp.contains(Gfp::HIGH) || task.realtime && !task.interrupt);
-        } else if !gfp.contains(Gfp::NOMEMALLOC) {
-            reserves.insert(Reserves::NON_BLOCK);
-            reserves.set(Reserves::HIGHATOMIC, order > Order::ZERO && gfp.contains(Gfp::HIGH));
+    pub(crate) fn of_class(urgency: Urgency, order: Order, task: Task) -> Self {
+        let mut flags = AllocFlags::empty();
+        let high = matches!(urgency.reserves, Reserves::High | Reserves::Half);
+        let realtime = urgency.waits && task.realtime && !task.interrupt;
+        flags.set(AllocFlags::MIN_RESERVE, high || realtime);
+        if !urgency.waits && !matches!(urgency.reserves, Reserves::None | Reserves::Half) {
+            flags.insert(AllocFlags::NON_BLOCK);
+            flags.set(AllocFlags::HIGHATOMIC, order > Order::ZERO && urgency.reserves == Reserves::High);
         }
-        Self { level: Level::Min, reserves }
+        Self { level: Level::Min, flags }
     }
 
     /// The same with the reserves that belong to who asks: for reclaim itself all, for a victim half.
-    pub(crate) fn with_reserves(self, gfp: Gfp, task: Task) -> Self {
-        if gfp.contains(Gfp::NOMEMALLOC) {
-            return self;
+    pub(crate) fn with_reserves(self, urgency: Urgency, task: Task) -> Self {
+        match urgency.reserves {
+            Reserves::None | Reserves::Half => self,
+            Reserves::All => self.with(AllocFlags::NO_WATERMARKS),
+            _ if task.interrupt => self,
+            _ if task.memalloc => self.with(AllocFlags::NO_WATERMARKS),
+            _ if task.oom_victim => self.with(AllocFlags::OOM),
+            Reserves::Ordinary | Reserves::High => self,
         }
-        if gfp.contains(Gfp::MEMALLOC) || task.memalloc && !task.interrupt {
-            return self.with(Reserves::NO_WATERMARKS);
-        }
-        if task.oom_victim && !task.interrupt { self.with(Reserves::OOM) } else { self }
     }
 
-    /// The same with more reserves.
-    pub(crate) fn with(self, reserves: Reserves) -> Self {
-        Self { reserves: self.reserves | reserves, ..self }
+    /// The same with more flags.
+    pub(crate) fn with(self, flags: AllocFlags) -> Self {
+        Self { flags: self.flags | flags, ..self }
     }
 
     /// What is left of `mark`: half for MIN_RESERVE, then three quarters for NON_BLOCK too, then half for OOM.
     pub(crate) const fn share_of(self, mark: u64) -> u64 {
         let mut left = mark;
-        if self.reserves.contains(Reserves::NO_WATERMARKS) {
+        if self.flags.contains(AllocFlags::NO_WATERMARKS) {
             return 0;
         }
-        if self.reserves.contains(Reserves::MIN_RESERVE) {
+        if self.flags.contains(AllocFlags::MIN_RESERVE) {
             left -= left / 2;
-            if self.reserves.contains(Reserves::NON_BLOCK) {
+            if self.flags.contains(AllocFlags::NON_BLOCK) {
                 left -= left / 4;
             }
         }
-        if self.reserves.contains(Reserves::OOM) {
+        if self.flags.contains(AllocFlags::OOM) {
             left -= left / 2;
         }
         left
@@ -106,23 +107,23 @@ mod tests {
 
     #[test]
     fn each_class_leaves_its_share_of_the_mark() {
-        let left = |reserves| Access { level: Level::Min, reserves }.share_of(4096);
-        assert_eq!(left(Reserves::empty()), 4096);
-        assert_eq!(left(Reserves::NON_BLOCK), 4096, "not waiting alone gives nothing");
-        assert_eq!(left(Reserves::MIN_RESERVE), 2048, "HIGH: 1/2");
-        assert_eq!(left(Reserves::MIN_RESERVE | Reserves::NON_BLOCK), 1536, "ATOMIC: 3/8");
-        assert_eq!(left(Reserves::OOM), 2048, "a victim: 1/2");
-        assert_eq!(left(Reserves::OOM | Reserves::MIN_RESERVE), 1024, "a victim with HIGH: 1/4");
-        let all = Reserves::OOM | Reserves::MIN_RESERVE | Reserves::NON_BLOCK;
+        let left = |flags| Access { level: Level::Min, flags }.share_of(4096);
+        assert_eq!(left(AllocFlags::empty()), 4096);
+        assert_eq!(left(AllocFlags::NON_BLOCK), 4096, "not waiting alone gives nothing");
+        assert_eq!(left(AllocFlags::MIN_RESERVE), 2048, "HIGH: 1/2");
+        assert_eq!(left(AllocFlags::MIN_RESERVE | AllocFlags::NON_BLOCK), 1536, "ATOMIC: 3/8");
+        assert_eq!(left(AllocFlags::OOM), 2048, "a victim: 1/2");
+        assert_eq!(left(AllocFlags::OOM | AllocFlags::MIN_RESERVE), 1024, "a victim with HIGH: 1/4");
+        let all = AllocFlags::OOM | AllocFlags::MIN_RESERVE | AllocFlags::NON_BLOCK;
         assert_eq!(left(all), 768, "a victim with ATOMIC: 3/16");
-        assert_eq!(left(Reserves::NO_WATERMARKS | Reserves::OOM), 0);
+        assert_eq!(left(AllocFlags::NO_WATERMARKS | AllocFlags::OOM), 0);
     }
 
     #[test]
     fn odd_marks_are_rounded_up() {
-        let left = |reserves, mark| Access { level: Level::Min, reserves }.share_of(mark);
-        assert_eq!(left(Reserves::MIN_RESERVE, 5), 3);
-        assert_eq!(left(Reserves::MIN_RESERVE | Reserves::NON_BLOCK, 11), 5);
-        assert_eq!(left(Reserves::OOM, 1), 1);
+        let left = |flags, mark| Access { level: Level::Min, flags }.share_of(mark);
+        assert_eq!(left(AllocFlags::MIN_RESERVE, 5), 3);
+        assert_eq!(left(AllocFlags::MIN_RESERVE | AllocFlags::NON_BLOCK, 11), 5);
+        assert_eq!(left(AllocFlags::OOM, 1), 1);
     }
 }

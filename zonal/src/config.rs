@@ -2,6 +2,7 @@
 
 use crate::frame::{NodeId, Pfn};
 use crate::topology::{Topology, ZoneKind};
+use crate::watermark::Tuning;
 
 /// Which (CPU, zone) pairs get slot words (192 bytes each).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -28,14 +29,14 @@ pub enum Checking {
     On,
 }
 
-/// A zone's mark: no request takes the zone's free frames below it.
+/// A zone's marks, all four at one figure, whatever the tuning makes of the zone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mark {
     /// The zone's node.
     pub node: NodeId,
     /// Which of its zones.
     pub zone: ZoneKind,
-    /// Frames that stay free. Also the bypass mark: at or below it caches neither refill by
+    /// Frames that stay free, but for requests that may go below. Also the bypass mark: at or below it caches neither refill by
     /// group nor keep frees, but for frames of groups that their words are of.
     pub frames: u64,
 }
@@ -45,8 +46,11 @@ pub struct Mark {
 pub struct Config<'c> {
     /// The machine.
     pub topology: Topology<'c>,
-    /// Marks; a zone not named has mark 0.
+    /// Marks; a zone not named has those of the tuning.
     pub marks: &'c [Mark],
+    /// What the other marks follow from, and what zones hold back from requests for higher ones; `None`: no marks,
+    /// nothing held back.
+    pub tuning: Option<Tuning>,
     /// Who caches what.
     pub caching: Caching,
     /// Checked mode.
@@ -58,11 +62,12 @@ pub struct Config<'c> {
 }
 
 impl<'c> Config<'c> {
-    /// Marks 0, local caching, unchecked, Linux's zone limits.
+    /// No marks, local caching, unchecked, Linux's zone limits.
     pub const fn new(topology: Topology<'c>) -> Self {
         Self {
             topology,
             marks: &[],
+            tuning: None,
             caching: Caching::Local,
             checking: Checking::Off,
             dma_end: Pfn::containing(16 << 20),

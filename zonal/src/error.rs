@@ -242,6 +242,16 @@ pub enum ConfigError {
         /// End of DMA32.
         dma32: Pfn,
     },
+    /// More is to be kept free than 52 address bits reach.
+    MinFree {
+        /// The KiB given.
+        kbytes: u64,
+    },
+    /// The scale factor of the watermarks is not 1 to 3000.
+    WatermarkScale {
+        /// The factor given.
+        factor: u16,
+    },
     /// The metadata memory lent is too small.
     Metadata {
         /// Bytes lent (after alignment).
@@ -276,6 +286,12 @@ impl fmt::Display for ConfigError {
                 write!(f, "a mark names a zone of node {} without memory", node.0)
             }
             Self::ZoneLimits { dma, dma32 } => write!(f, "DMA ends at {dma}, above DMA32's end {dma32}"),
+            Self::MinFree { kbytes } => {
+                write!(f, "{kbytes} KiB to be kept free, more than 52 address bits reach")
+            }
+            Self::WatermarkScale { factor } => {
+                write!(f, "watermark scale factor {factor}: 1 to 3000 ten-thousandths are possible")
+            }
             Self::Metadata { lent, needed } => write!(f, "{lent} bytes of metadata lent, {needed} needed"),
         }
     }

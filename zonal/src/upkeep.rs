@@ -2,10 +2,11 @@
 
 use crate::allocator::PageAllocator;
 use crate::block::entry::Raise;
-use crate::error::IsolateError;
+use crate::error::{ConfigError, IsolateError};
 use crate::frame::{BLOCK_FRAMES, FrameRange, Pfn, ZoneId};
 use crate::mutant::{Mutant, planted};
 use crate::platform::Platform;
+use crate::watermark::{Levels, Marks, Tuning, Watermarks};
 use crate::zone::{Block, Zone};
 
 /// Times a block's count may change under an isolation before it reports that the block is busy.
@@ -44,6 +45,41 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// Ends one closing; false if none was in force.
     pub fn reopen_caches(&self, zone: ZoneId) -> bool {
         self.zone(zone).is_some_and(Zone::reopen_caches)
+    }
+
+    /// Gives every zone the marks that Linux computes from these knobs (linux-facts 2.6), in place of whatever it had.
+    /// Requests meanwhile see some of the old figures and some of the new. Linear in the zones.
+    ///
+    /// # Errors
+    /// A [`ConfigError`] that names the knob and its value; nothing changed then.
+    pub fn set_tuning(&self, tuning: Tuning) -> Result<(), ConfigError> {
+        tuning.check()?;
+        let managed = |node: usize| {
+            let mut frames = [0; 4];
+            // Zones are numbered by node.
+            let first = self.state.zones.partition_point(|zone| usize::from(zone.node.0) < node);
+            let zones = self.state.zones.iter().skip(first);
+            let own = zones.take_while(|zone| usize::from(zone.node.0) == node);
+            own.for_each(|zone| frames[zone.kind as usize] = zone.managed);
+            frames
+        };
+        let watermarks = Watermarks::new(tuning, (0..self.state.nodes.len()).map(managed));
+        for zone in self.state.zones {
+            zone.marks.set(watermarks.levels(zone.kind, managed(usize::from(zone.node.0)), None));
+        }
+        Ok(())
+    }
+
+    /// Gives a zone these marks; what it holds back for other zones stays. False if there is no such zone.
+    pub fn set_marks(&self, zone: ZoneId, marks: Marks) -> bool {
+        self.zone(zone).is_some_and(|zone| {
+            zone.marks.set(Levels {
+                marks,
+                protection: zone.marks.reserves(),
+                most_boost: zone.marks.most_boost(),
+            });
+            true
+        })
     }
 
     /// Isolates the blocks of a range: their free frames leave the zone's count and are not allocated, what is freed

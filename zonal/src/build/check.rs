@@ -42,5 +42,8 @@ pub(in crate::build) fn check(config: &Config<'_>) -> Result<(), ConfigError> {
     if config.dma_end > config.dma32_end {
         return Err(ConfigError::ZoneLimits { dma: config.dma_end, dma32: config.dma32_end });
     }
+    if let Some(tuning) = config.tuning {
+        tuning.check()?;
+    }
     if topology.memory.is_empty() { Err(ConfigError::NoMemory) } else { Ok(()) }
 }

@@ -7,6 +7,7 @@ mod check;
 mod frames;
 mod ground;
 mod header;
+mod marks;
 mod rules;
 mod sections;
 mod sizes;

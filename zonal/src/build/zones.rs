@@ -2,18 +2,19 @@
 
 use crate::block::bitmap::Bitmap;
 use crate::block::entry::Entry;
+use crate::build::marks::marks_of;
 use crate::build::rules::{cached_cpus, first_rank};
 use crate::build::sections::place_of;
 use crate::cache::CpuCache;
 use crate::config::{Caching, Config};
 use crate::error::ConfigError;
-use crate::frame::{BLOCK_FRAMES, BlockIndex, FrameRange, MAX_FRAMES, Pfn, SECTION_BLOCKS, ZoneId};
+use crate::frame::{BLOCK_FRAMES, BlockIndex, FrameRange, Pfn, SECTION_BLOCKS, ZoneId};
 use crate::hint::{HintTree, words_for};
 use crate::metadata::Carver;
 use crate::section::Section;
 use crate::sync::AtomicU64;
 use crate::topology::ZoneKind;
-use crate::watermark::Marks;
+use crate::watermark::Levels;
 use crate::zone::count::ZoneCount;
 use crate::zone::marks::ZoneMarks;
 use crate::zone::{Cpu, Mixing, TREES, Zone};
@@ -132,10 +133,11 @@ pub(in crate::build) fn build_zones<'m>(
     listed: &[ListedZone],
     mut parts: ZoneParts<'m>,
 ) -> Result<&'m [Zone<'m>], ConfigError> {
+    let marks_of = marks_of(config, plans);
     let zones = carver.array(listed.len(), |id| {
         let zone = listed[id];
         let plan = plans.get(place_of(&zone)).copied().unwrap_or_default();
-        build_zone(config, ZoneId(id as u16), zone, plan, &mut parts)
+        build_zone(config, ZoneId(id as u16), (zone, marks_of(zone)), plan, &mut parts)
     })?;
     let mut below: Option<ListedZone> = None;
     for zone in zones.iter_mut() {
@@ -172,7 +174,7 @@ fn hint_free(zone: &Zone<'_>) {
 fn build_zone<'m>(
     config: &Config<'_>,
     id: ZoneId,
-    ListedZone { node, kind }: ListedZone,
+    (ListedZone { node, kind }, levels): (ListedZone, Levels),
     plan: ZonePlan,
     parts: &mut ZoneParts<'m>,
 ) -> Zone<'m> {
@@ -180,7 +182,6 @@ fn build_zone<'m>(
     let blocks = first * SECTION_BLOCKS..(last + 1) * SECTION_BLOCKS;
     let (caches, rest) = parts.caches.split_at(cached_cpus(config, node).min(parts.caches.len()));
     parts.caches = rest;
-    let mark = config.marks.iter().rev().find(|mark| mark.node == node && mark.zone == kind);
     let sections = parts.sections.get(first..=last).unwrap_or(&[]);
     Zone {
         id,
@@ -191,12 +192,7 @@ fn build_zone<'m>(
         alone: false,
         mixing: Mixing::Allowed,
         managed: plan.managed,
-        // No zone holds more; so sums with a mark fit.
-        marks: ZoneMarks::new(
-            mark.map_or(Marks::default(), |mark| Marks::at(mark.frames.min(MAX_FRAMES))),
-            [0; 4],
-            0,
-        ),
+        marks: ZoneMarks::new(levels),
         slack: config.topology.cpus.len() as u64 * CONTEXTS * BLOCK_FRAMES,
         first_section: first,
         sections,

@@ -16,7 +16,7 @@
 pub(crate) mod retry;
 pub(crate) mod walk;
 
-use crate::access::{Access, Level, Reserves};
+use crate::access::{Access, AllocFlags, Level};
 use crate::error::AllocError;
 use crate::frame::{NodeId, Order, Pfn};
 use crate::gfp::Gfp;
@@ -24,6 +24,7 @@ use crate::platform::{Climb, Demand, Oom, Platform, Step, Verdict};
 use crate::slow::retry::Retry;
 use crate::slow::walk::Walk;
 use crate::topology::ZoneKind;
+use crate::urgency::{Effort, Urgency};
 
 /// Orders above are costly: nobody is killed for them (Linux: PAGE_ALLOC_COSTLY_ORDER).
 pub(crate) const COSTLY: Order = Order::from_raw(3);
@@ -43,14 +44,10 @@ pub(crate) fn alloc<P: Platform>(walk: Walk<'_, '_>, platform: &P) -> Result<Pfn
     if let Some(node) = walk.request.node.filter(|&node| !walk.state.lists.has_node(node)) {
         return Err(AllocError::NoSuchNode { node });
     }
-    let class = Access::of_class(walk.request.gfp, walk.request.order, platform.task());
-    let mut ladder = Ladder {
-        walk,
-        platform,
-        class,
-        reserve: class.with_reserves(walk.request.gfp, platform.task()),
-        climb: Climb::default(),
-    };
+    let (urgency, task) = (walk.request.urgency, platform.task());
+    let class = Access::of_class(urgency, walk.request.order, task);
+    let reserve = class.with_reserves(urgency, task);
+    let mut ladder = Ladder { walk, platform, class, reserve, climb: Climb::default() };
     let outcome = ladder.alloc();
     platform.climbed(&ladder.climb);
     outcome
@@ -77,7 +74,7 @@ enum Rung {
 
 impl<P: Platform> Ladder<'_, '_, P> {
     fn alloc(&mut self) -> Result<Pfn, AllocError> {
-        let waits = self.gfp().contains(Gfp::DIRECT_RECLAIM);
+        let waits = self.urgency().waits;
         if !waits {
             if let Some(error) = self.walk.glance(self.reserve) {
                 self.wake_kswapds();
@@ -93,14 +90,14 @@ impl<P: Platform> Ladder<'_, '_, P> {
                 return Ok(pfn);
             }
         }
-        if waits && !self.reserve.reserves.contains(Reserves::NO_WATERMARKS) {
+        if waits && !self.reserve.flags.contains(AllocFlags::NO_WATERMARKS) {
             return self.wait();
         }
         self.last_walk()
     }
 
-    fn gfp(&self) -> Gfp {
-        self.walk.request.gfp
+    fn urgency(&self) -> Urgency {
+        self.walk.request.urgency
     }
 
     fn order(&self) -> Order {
@@ -157,8 +154,11 @@ impl<P: Platform> Ladder<'_, '_, P> {
 
     /// One light attempt, or a run too long to try hard for.
     fn gives_up_early(&self) -> bool {
-        let costly = self.order() > COSTLY && !self.gfp().intersects(Gfp::RETRY_MAYFAIL.union(Gfp::NOFAIL));
-        self.gfp().contains(Gfp::NORETRY) || costly
+        match self.urgency().effort {
+            Effort::Once => true,
+            Effort::Usual => self.order() > COSTLY,
+            Effort::Hard => false,
+        }
     }
 
     /// Asks the platform for frames, for each node on the way, and looks again.
@@ -217,7 +217,8 @@ impl<P: Platform> Ladder<'_, '_, P> {
         }
         let request = self.walk.request;
         let in_vain = request.order > COSTLY
-            || request.gfp.intersects(Gfp::RETRY_MAYFAIL.union(Gfp::THISNODE))
+            || request.urgency.effort == Effort::Hard
+            || request.gfp.contains(Gfp::THISNODE)
             || request.highest < ZoneKind::Normal;
         if in_vain || self.platform.task().oom_victim {
             return Rung::Nothing;
@@ -236,12 +237,12 @@ impl<P: Platform> Ladder<'_, '_, P> {
         loop {
             let failed = self.last_walk();
             let possible = self.order() <= LONGEST && self.walk.zones().next().is_some();
-            if failed.is_ok() || !possible || !self.gfp().contains(Gfp::NOFAIL) {
+            if failed.is_ok() || !possible || !self.urgency().never_fails {
                 return failed;
             }
             // Below the mark by half, then below everything.
-            for reserves in [Reserves::MIN_RESERVE, Reserves::NO_WATERMARKS] {
-                if let Some(pfn) = self.slow_walk(self.class.with(reserves)) {
+            for flags in [AllocFlags::MIN_RESERVE, AllocFlags::NO_WATERMARKS] {
+                if let Some(pfn) = self.slow_walk(self.class.with(flags)) {
                     return Ok(pfn);
                 }
             }

@@ -16,7 +16,7 @@ use crate::access::{Access, Level};
 use crate::frame::{BLOCK_FRAMES, Order};
 use crate::sync::{AtomicU64, Ordering};
 use crate::topology::ZoneKind;
-use crate::watermark::Marks;
+use crate::watermark::{Levels, Marks};
 
 const SHORT: u64 = 1;
 const BOOSTED: u64 = 1;
@@ -33,10 +33,10 @@ pub(crate) struct ZoneMarks {
 }
 
 impl ZoneMarks {
-    pub(crate) fn new(marks: Marks, reserve: [u64; 4], most_boost: u64) -> Self {
+    pub(crate) fn new(Levels { marks, protection, most_boost }: Levels) -> Self {
         Self {
             levels: [marks.min, marks.low, marks.high, marks.promo].map(AtomicU64::new),
-            reserve: reserve.map(AtomicU64::new),
+            reserve: protection.map(AtomicU64::new),
             boost: AtomicU64::new(0),
             most_boost: AtomicU64::new(most_boost),
             bypass: AtomicU64::new(marks.low << 1),
@@ -57,6 +57,11 @@ impl ZoneMarks {
     /// The boost now.
     pub(crate) fn boost(&self) -> u64 {
         self.boost.load(Ordering::Relaxed) >> 1
+    }
+
+    /// What the boost may come to.
+    pub(crate) fn most_boost(&self) -> u64 {
+        self.most_boost.load(Ordering::Relaxed)
     }
 
     /// Frames that a request leaves: it may take a run if as many frames are free afterwards. An order-0 request at the
@@ -111,10 +116,10 @@ impl ZoneMarks {
     }
 
     /// Replaces the figures. Requests meanwhile see some of the old and some of the new.
-    pub(crate) fn set(&self, marks: Marks, reserve: [u64; 4], most_boost: u64) {
+    pub(crate) fn set(&self, Levels { marks, protection, most_boost }: Levels) {
         let levels = [marks.min, marks.low, marks.high, marks.promo];
         self.levels.iter().zip(levels).for_each(|(word, frames)| word.store(frames, Ordering::Relaxed));
-        self.reserve.iter().zip(reserve).for_each(|(word, frames)| word.store(frames, Ordering::Relaxed));
+        self.reserve.iter().zip(protection).for_each(|(word, frames)| word.store(frames, Ordering::Relaxed));
         self.most_boost.store(most_boost, Ordering::Relaxed);
         self.bypass.store(marks.low << 1, Ordering::Relaxed);
     }
