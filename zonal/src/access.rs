@@ -33,6 +33,10 @@ bitflags! {
         const MIN_RESERVE = 1 << 3;
         /// The blocks kept for long atomic requests may be used.
         const HIGHATOMIC = 1 << 4;
+
+        /// Those that make the frames kept for atomic requests count as free.
+        const RESERVES = Self::OOM.bits() | Self::NON_BLOCK.bits() | Self::MIN_RESERVE.bits()
+            | Self::HIGHATOMIC.bits();
     }
 }
 

@@ -292,7 +292,7 @@ fn free_run<'m>(
         }
         let entry = block.entry.load();
         let are_free = || block.bitmap.row(row).load() & bits != 0;
-        let may_keep = !entry.is_isolated() && entry.is_open_to_frees();
+        let may_keep = entry.is_open(); // neither isolated nor reserved nor taken whole
         if may_keep && zone.keep_freed(cpu, (cache, entry.kind()), (group, mask, block.entry), are_free) {
             return Ok(());
         }

@@ -79,6 +79,15 @@ pub enum Finding {
         /// What its blocks say.
         blocks: u64,
     },
+    /// A zone's reserve is not the sum of its reserved blocks' counts.
+    ReserveCount {
+        /// The zone.
+        zone: ZoneId,
+        /// What the zone says.
+        reserve: u64,
+        /// What its reserved blocks say.
+        blocks: u64,
+    },
     /// Frames are in the hands of operations that have not returned.
     InFlight {
         /// The zone.
@@ -118,6 +127,9 @@ impl fmt::Display for Finding {
             Self::ZoneCount { zone, count, blocks } => {
                 write!(f, "zone {}: count {count}, its blocks {blocks}", zone.0)
             }
+            Self::ReserveCount { zone, reserve, blocks } => {
+                write!(f, "zone {}: reserve {reserve}, its reserved blocks {blocks}", zone.0)
+            }
             Self::InFlight { zone, frames } => write!(f, "zone {}: {frames} frames in flight", zone.0),
             Self::Allocated { noted, allocated } => {
                 write!(f, "{noted} frames noted as allocated, {allocated} are not free")
@@ -150,7 +162,7 @@ impl<P: Platform> PageAllocator<'_, P> {
     /// Recounts every zone from its bits, reports each disagreement, and returns the sums. Exact at quiescence. Linear in
     /// memory; compares each pair of words that hold frames.
     pub fn audit(&self, report: &mut dyn FnMut(Finding)) -> AuditSummary {
-        let mut audit = Audit { sums: AuditSummary::default(), report };
+        let mut audit = Audit { sums: AuditSummary::default(), reserved: 0, report };
         self.state.zones.iter().for_each(|zone| audit.zone(zone));
         let sums = &mut audit.sums;
         sums.allocated = sums.managed.saturating_sub(sums.free + sums.cached + sums.isolated);
@@ -165,6 +177,8 @@ impl<P: Platform> PageAllocator<'_, P> {
 
 struct Audit<'r> {
     sums: AuditSummary,
+    /// Counts of the zone's reserved blocks so far.
+    reserved: u64,
     report: &'r mut dyn FnMut(Finding),
 }
 
@@ -175,7 +189,12 @@ impl Audit<'_> {
     }
 
     fn zone(&mut self, zone: &Zone<'_>) {
+        self.reserved = 0;
         let blocks = zone.blocks().map(|block| self.block(zone, block)).sum();
+        let (reserve, reserved) = (zone.highatomic.free(), self.reserved);
+        if reserve != reserved {
+            self.find(Finding::ReserveCount { zone: zone.id, reserve, blocks: reserved });
+        }
         let credits: u64 = zone.caches.iter().map(|cache| cache.credit.frames()).sum();
         let count = zone.count.free() + credits;
         if count != blocks {
@@ -210,6 +229,11 @@ impl Audit<'_> {
         }
         if entry.is_isolated() {
             self.sums.isolated += bits;
+            return 0;
+        }
+        if entry.is_reserved() {
+            self.sums.free += bits;
+            self.reserved += count;
             return 0;
         }
         self.sums.free += bits;

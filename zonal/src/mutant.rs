@@ -59,6 +59,7 @@ mutants! {
     RecoveryTrustsCount: "Recovery keeps the counts it finds.",
     RecoveryForgetsWords: "Recovery does not land what slot words hold.",
     WakeLost: "A request that finds the zones short does not wake kswapd.",
+    ReserveKept: "The blocks kept for atomic requests are not given up when reclaim is in vain.",
     RolledBackRowsKept: "A lost multi-row run does not put back the rows it took.",
 }
 

@@ -32,6 +32,10 @@ pub struct ZoneInfo {
     /// Frames that may be claimed from blocks: the zone's count and the CPUs' credits. Exact at quiescence; in motion low
     /// by the claims and frees under way, and off by what passes between count and credits while they are read.
     pub free: u64,
+    /// Frames in the blocks kept for long atomic requests, used ones among them.
+    pub reserved_highatomic: u64,
+    /// Of those, free: not among `free`. Exact at quiescence.
+    pub free_highatomic: u64,
     /// Frames in slot words. Each word is read once.
     pub cached: u64,
     /// Frames on the move. Exact when read.
@@ -66,6 +70,8 @@ pub struct BlockInfo {
     pub managed: u32,
     /// Whether it is isolated.
     pub isolated: bool,
+    /// Whether it is kept for long atomic requests.
+    pub reserved: bool,
 }
 
 impl<'m, P: Platform> PageAllocator<'m, P> {
@@ -137,6 +143,8 @@ impl Zone<'_> {
             boost: self.marks.boost(),
             protection: self.marks.reserves(),
             free: self.free(),
+            reserved_highatomic: self.highatomic.reserved(),
+            free_highatomic: self.highatomic.free(),
             cached: self.caches.iter().map(CpuCache::frames).sum(),
             in_flight: self.count.transit().frames(),
             isolated: isolated.map(|entry| entry.count()).sum(),
@@ -159,6 +167,7 @@ impl Block<'_> {
             free: entry.count() as u32,
             managed: entry.managed() as u32,
             isolated: entry.is_isolated(),
+            reserved: entry.is_reserved(),
         }
     }
 }

@@ -135,6 +135,10 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             if entry.is_isolated() {
                 return Err(IsolateError::AlreadyIsolated { pfn });
             }
+            if entry.is_reserved() {
+                zone.release_block(block, entry, entry.kind());
+                continue;
+            }
             match isolate_at(zone, block, entry.count()) {
                 Flagged::Yes => return Ok(entry.count()),
                 Flagged::CountChanged => {}

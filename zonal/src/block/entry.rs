@@ -8,6 +8,7 @@
 //! | 22 | `whole`: allocated as one run of order 9 or part of a larger one; the rows' bits mean nothing | [`Entry::take_whole`], [`Entry::commit`]; [`Entry::put_whole`], [`Entry::split`] |
 //! | 23 | `tentative`: taken towards a run of order 10 or more, not yet committed: in flight | [`Entry::take_tentative`]; [`Entry::commit`], [`Entry::abandon`] |
 //! | 24 | `isolated`: not claimable, its count is not in the zone's | [`Entry::isolate`], [`Entry::unisolate`] |
+//! | 25 | `reserved`: kept for long atomic requests, its count is in the zone's reserve | [`Entry::reserve`], [`Entry::release`] |
 //! | 32..=47 | `zone`: the zone it belongs to; every claim compares it | construction only (hotplug later) |
 //!
 //! Claim first: no row is touched without a claim, so `count <= popcount(rows)` and the difference is the claims whose
@@ -26,6 +27,7 @@ const KIND: u64 = 3 << KIND_SHIFT;
 const WHOLE: u64 = 1 << 22;
 const TENTATIVE: u64 = 1 << 23;
 const ISOLATED: u64 = 1 << 24;
+const RESERVED: u64 = 1 << 25;
 const ZONE_SHIFT: u32 = 32;
 
 /// A plain copy of an entry.
@@ -61,10 +63,15 @@ impl Snapshot {
     pub(crate) const fn zone(self) -> ZoneId {
         ZoneId((self.0 >> ZONE_SHIFT) as u16)
     }
-    /// Whether anybody may claim here at all.
+    /// Whether anybody may claim here.
     #[inline]
     pub(crate) const fn is_open(self) -> bool {
-        self.0 & (WHOLE | TENTATIVE | ISOLATED) == 0
+        self.0 & (WHOLE | TENTATIVE | ISOLATED | RESERVED) == 0
+    }
+    /// Whether it is kept for long atomic requests.
+    #[inline]
+    pub(crate) const fn is_reserved(self) -> bool {
+        self.0 & RESERVED != 0
     }
     /// Whether parts of it may be freed: it is not taken whole.
     #[inline]
@@ -237,12 +244,40 @@ impl Entry {
         self.update(Ordering::Release, |now| now.is_whole().then_some(now.0 & !WHOLE)).is_ok()
     }
 
-    /// Isolates a block whose count is `count` still; refused if it changed or is isolated already.
+    /// Keeps a block for atomic requests if it is as it was seen still.
+    pub(crate) fn reserve(&self, seen: Snapshot) -> bool {
+        // Relaxed: it publishes nothing and acts on the count alone; an exchange does not break what others released here.
+        self.update(Ordering::Relaxed, |now| (now == seen && now.is_open()).then_some(now.0 | RESERVED))
+            .is_ok()
+    }
+
+    /// Gives up a reserved block to `kind` if it is as it was seen still. The entry as it was left.
+    pub(crate) fn release(&self, seen: Snapshot, kind: Kind) -> Raise {
+        // As `unisolate`: hints are made from the bits next.
+        let outcome = self.update(Ordering::SeqCst, |now| {
+            (now == seen && now.is_reserved())
+                .then_some(now.0 & !(RESERVED | KIND) | (kind as u64) << KIND_SHIFT)
+        });
+        outcome.map_or(Raise::Refused, |(_, new)| Raise::Done(Snapshot(new)))
+    }
+
+    /// Claims `frames` of a reserved block.
+    #[must_use]
+    pub(crate) fn claim_reserved(&self, frames: u64) -> bool {
+        // Acquire: as `claim`.
+        self.update(Ordering::SeqCst, |now| {
+            (now.is_reserved() && now.count() >= frames).then_some(now.0 - frames)
+        })
+        .is_ok()
+    }
+
+    /// Isolates a block whose count is `count` still; refused if it changed, is isolated already, or reserved.
     pub(crate) fn isolate(&self, count: u64) -> Result<(), Snapshot> {
         // SeqCst: before the words are gone through; partner: the load of the entry after an install. It publishes nothing
         // and acts on the count alone; an exchange does not break what others released here.
         self.update(Ordering::SeqCst, |now| {
-            (!now.is_isolated() && !now.is_tentative() && now.count() == count).then_some(now.0 | ISOLATED)
+            let plain = !now.is_isolated() && !now.is_tentative() && !now.is_reserved();
+            (plain && now.count() == count).then_some(now.0 | ISOLATED)
         })
         .map(|_| ())
     }

@@ -16,6 +16,7 @@ use crate::sync::AtomicU64;
 use crate::topology::ZoneKind;
 use crate::watermark::Levels;
 use crate::zone::count::ZoneCount;
+use crate::zone::highatomic::Highatomic;
 use crate::zone::marks::ZoneMarks;
 use crate::zone::{Cpu, Mixing, TREES, Zone};
 use crate::zonelist::{ListedZone, Zonelists};
@@ -199,6 +200,7 @@ fn build_zone<'m>(
         entries: parts.entries.get(blocks.clone()).unwrap_or(&[]),
         bitmaps: parts.bitmaps.get(blocks).unwrap_or(&[]),
         count: ZoneCount::new(plan.free),
+        highatomic: Highatomic::new(),
         trees: core::array::from_fn(|_| parts.tree(plan.blocks())),
         caches,
         first_rank: first_rank(config, node),

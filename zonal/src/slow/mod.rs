@@ -111,13 +111,24 @@ impl<P: Platform> Ladder<'_, '_, P> {
 
     fn slow_walk(&mut self, access: Access) -> Option<Pfn> {
         self.climb.walks += 1;
-        if self.platform.injects(Step::SlowWalk) { None } else { self.walk.once(access) }
+        let found = if self.platform.injects(Step::SlowWalk) { None } else { self.walk.once(access) };
+        self.keep_block(found, access);
+        found
+    }
+
+    /// A long request from atomic context has been served: its block is kept for the next.
+    fn keep_block(&self, found: Option<Pfn>, access: Access) {
+        let Some(pfn) = found.filter(|_| access.flags.contains(AllocFlags::HIGHATOMIC)) else { return };
+        if let Ok((zone, _)) = self.walk.state.block(pfn) {
+            zone.reserve(pfn);
+        }
     }
 
     /// The walk before a failure or a kill.
     fn last_walk(&mut self) -> Result<Pfn, AllocError> {
         let (outcome, walks) = self.walk.last(self.reserve);
         self.climb.walks += walks;
+        self.keep_block(outcome.ok(), self.reserve);
         outcome
     }
 
@@ -143,6 +154,10 @@ impl<P: Platform> Ladder<'_, '_, P> {
             if retry.after_reclaim(self.walk, self.platform, self.class, progress) {
                 continue;
             }
+            // The last thing to try before a kill: success is worth another round.
+            if self.release(0) {
+                continue;
+            }
             match self.out_of_memory() {
                 Rung::Got(pfn) => return Ok(pfn),
                 Rung::Progress => retry = Retry::new(),
@@ -166,11 +181,22 @@ impl<P: Platform> Ladder<'_, '_, P> {
         self.climb.reclaims += 1;
         let freed =
             if self.platform.injects(Step::Reclaim) { 0 } else { self.reclaim_nodes(retry.priority()) };
-        match self.slow_walk(self.reserve) {
+        // What is kept for atomic requests is given up but for a block a zone, once, before reclaim is called vain.
+        let found = self.slow_walk(self.reserve).or_else(|| {
+            let released = freed > 0 && retry.is_new() && self.release(1);
+            if released { self.slow_walk(self.reserve) } else { None }
+        });
+        match found {
             Some(pfn) => Rung::Got(pfn),
             None if freed > 0 => Rung::Progress,
             None => Rung::Nothing,
         }
+    }
+
+    /// Gives up a block that is kept for atomic requests in each zone that keeps more than `keep`.
+    fn release(&self, keep: u64) -> bool {
+        let kind = self.walk.request.kind;
+        self.walk.zones().filter(|zone| zone.release(kind, keep)).count() > 0
     }
 
     fn reclaim_nodes(&self, priority: u8) -> u64 {

@@ -22,6 +22,11 @@ impl Retry {
         Self { without_progress: 0 }
     }
 
+    /// Whether no round was in vain so far.
+    pub(crate) const fn is_new(&self) -> bool {
+        self.without_progress == 0
+    }
+
     /// How hard reclaim should look: harder with each round in vain.
     pub(crate) fn priority(&self) -> u8 {
         FIRST_PRIORITY.saturating_sub(self.without_progress as u8)

@@ -4,7 +4,7 @@
 //! bounded number of times. It never waits: what is still in another operation's hands then counts as allocated,
 //! and the error says how many frames that is.
 
-use crate::access::Access;
+use crate::access::{Access, AllocFlags};
 use crate::cache::CpuCache;
 use crate::error::AllocError;
 use crate::frame::{MAX_FRAMES, NodeId, Order, Pfn};
@@ -49,7 +49,13 @@ impl<'s, 'm> Walk<'s, 'm> {
 
     /// Frames that the request must leave in the zone.
     pub(crate) fn floor(&self, zone: &Zone<'_>, access: Access) -> u64 {
-        zone.marks.floor(access, self.request.highest, self.request.order)
+        let floor = zone.marks.floor(access, self.request.highest, self.request.order);
+        // For a request with reserves what atomic requests keep is as good as free.
+        if access.flags.intersects(AllocFlags::RESERVES) {
+            floor.saturating_sub(zone.highatomic.free())
+        } else {
+            floor
+        }
     }
 
     /// What it asks of the zone.
@@ -98,9 +104,26 @@ impl<'s, 'm> Walk<'s, 'm> {
             zone.collect_credits();
             take(zone, zone.cache_of(self.cpu), self.request, self.want(zone, access), self.cpu)
         };
-        self.zones()
-            .find_map(take_from)
+        let reserved = |zone: &'m Zone<'m>| self.take_reserved(zone, access);
+        let first = access.flags.contains(AllocFlags::HIGHATOMIC);
+        (first.then(|| self.zones().find_map(reserved)).flatten())
+            .or_else(|| self.zones().find_map(take_from))
             .or_else(|| self.zones().find_map(|zone| self.take_cached(zone, access)))
+            .or_else(|| self.zones().find_map(reserved))
+    }
+
+    /// Takes a run out of the blocks kept for atomic requests, if this one may and the mark allows.
+    fn take_reserved(self, zone: &'m Zone<'m>, access: Access) -> Option<Pfn> {
+        let may = AllocFlags::HIGHATOMIC | AllocFlags::OOM | AllocFlags::NON_BLOCK;
+        let want = self.want(zone, access);
+        if !access.flags.intersects(may) || self.request.is_placed() || zone.highatomic.free() < want.frames()
+        {
+            return None;
+        }
+        // The floor has been lowered by what is free there.
+        let left = zone.free() + zone.cached() + zone.highatomic.free();
+        let allowed = left >= zone.marks.floor(access, self.request.highest, want.order) + want.frames();
+        if allowed { zone.take_reserved(want) } else { None }
     }
 
     /// Walks until one has seen everything at rest, a bounded number of times: what came of it, and how many.

@@ -146,6 +146,7 @@ impl<'m> Zone<'m> {
         }
         match block.entry.raise(frames) {
             Raise::Done(after) if after.is_isolated() => 0,
+            Raise::Done(after) if after.is_reserved() => self.reserve_freed(frames),
             Raise::Done(after) => {
                 self.refresh_hints(block, after);
                 frames
@@ -161,6 +162,9 @@ impl<'m> Zone<'m> {
         if after.is_isolated() {
             return 0; // counted when isolation ends
         }
+        if after.is_reserved() {
+            return self.reserve_freed(frames);
+        }
         let index = block.index.0 as usize;
         if planted(Mutant::HintLost) {
             return frames;
@@ -171,6 +175,13 @@ impl<'m> Zone<'m> {
             self.hint_run(index, after.kind(), completed);
         }
         frames
+    }
+
+    /// Counts frames freed in a reserved block; none are the zone's.
+    #[cold]
+    fn reserve_freed(&self, frames: u64) -> u64 {
+        self.highatomic.raise(frames);
+        0
     }
 
     /// Sets the hints of a block of this kind for runs up to `class`.

@@ -2,15 +2,16 @@
 //!
 //! This file says what a zone is and how its frames are numbered; [`search`] finds a block, [`take`] and [`runs`]
 //! take frames out of blocks, [`land`] puts frames back, [`cached`] deals with slot words, [`credit`] with the
-//! count, [`cpu`] is who asks.
+//! count, [`highatomic`] with blocks kept back, [`marks`] says what must be left, [`cpu`] is who asks.
 //!
-//! Invariant at quiescence: `count + credits = sum of the counts of the zone's blocks that are not isolated`, and
-//! `count + credits + cached + isolated + allocated = managed`.
+//! Invariant at quiescence: `count + credits = sum of the counts of the zone's blocks that are neither isolated nor
+//! reserved`, and `count + credits + reserve + cached + isolated + allocated = managed`.
 
 pub(crate) mod cached;
 pub(crate) mod count;
 pub(crate) mod cpu;
 pub(crate) mod credit;
+pub(crate) mod highatomic;
 pub(crate) mod land;
 pub(crate) mod marks;
 pub(crate) mod runs;
@@ -31,11 +32,12 @@ use crate::sync::AtomicU64;
 use crate::topology::{Kind, ZoneKind};
 use crate::zone::count::ZoneCount;
 pub(crate) use crate::zone::cpu::Cpu;
+use crate::zone::highatomic::Highatomic;
 use crate::zone::marks::ZoneMarks;
 use crate::zone::search::Class;
 
-/// Trees of a zone: three classes for each of three kinds, and one for wholly free blocks.
-pub(crate) const TREES: usize = 10;
+/// Trees of a zone: three classes for each of three kinds, one for wholly free blocks, one for reserved ones.
+pub(crate) const TREES: usize = 11;
 
 /// A populated zone.
 pub(crate) struct Zone<'m> {
@@ -61,6 +63,7 @@ pub(crate) struct Zone<'m> {
     pub(crate) entries: &'m [Entry],
     pub(crate) bitmaps: &'m [Bitmap],
     pub(crate) count: ZoneCount,
+    pub(crate) highatomic: Highatomic,
     pub(crate) trees: [HintTree<'m>; TREES],
     pub(crate) caches: &'m [CpuCache],
     /// Rank of the first CPU that has lines here; the others follow.
@@ -209,6 +212,6 @@ impl<'m> Zone<'m> {
     /// The tree of wholly free blocks, of whatever kind.
     #[inline]
     pub(crate) fn free_tree(&self) -> &HintTree<'m> {
-        &self.trees[TREES - 1]
+        &self.trees[TREES - 2]
     }
 }

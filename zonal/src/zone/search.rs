@@ -92,6 +92,7 @@ impl<'m> Zone<'m> {
         (short || order == Order::BLOCK && self.free_tree().is_clear())
             && self.credit_hints.is_clear()
             && self.cpu_hints.is_clear()
+            && self.highatomic.free() == 0
     }
 
     /// Whether the hints know of a run of `order` in whatever kind of block, or of a free block.
