@@ -90,6 +90,6 @@ pub use recovery::{Recovery, RecoveryError};
 pub use request::Request;
 pub use stats::{BlockInfo, BlockState, ZoneInfo};
 pub use topology::{Kind, MemoryRange, Placement, Topology, ZoneKind};
-pub use urgency::Reserves;
+pub use urgency::{Effort, Reserves, Urgency};
 pub use watermark::{Marks, Pageset, Tuning, Watermarks};
 pub use zonelist::Fallback;

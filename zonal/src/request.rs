@@ -1,6 +1,6 @@
-//! What a caller asks for, decoded once so that the fast path only reads fields.
+//! What a caller asks for, decoded once as far as the fast path reads it; how urgent it is, only a miss has to know.
 //!
-//! It is said by calls or by Linux's flags; both end as a mask, from which [`Request::settle`] decodes the rest. So what
+//! It is said by calls or by Linux's flags; both end as a mask, from which `saying` decodes the rest. So what
 //! is said both ways is equal. Invariant: the mask is not [`Gfp::forbidden`], and every other field but order and place
 //! follows from it.
 
@@ -38,7 +38,6 @@ pub struct Request {
     pub(crate) node: Option<NodeId>,
     pub(crate) below: Option<Pfn>,
     pub(crate) align: Order,
-    pub(crate) urgency: Urgency,
     /// Slot words can serve it: at most a group, anywhere.
     pub(crate) cacheable: bool,
     /// Nothing but the CPU's own words for its first zone is asked of a hit: cacheable, no node, nothing to deliver.
@@ -56,7 +55,6 @@ impl Request {
             node: None,
             below: None,
             align: Order::ZERO,
-            urgency: Urgency::of(Gfp::KERNEL),
             cacheable: true,
             plain: true,
         }
@@ -78,6 +76,11 @@ impl Request {
     /// The flags that say the same.
     pub const fn flags(&self) -> Gfp {
         self.gfp
+    }
+
+    /// What it may do for its frames.
+    pub const fn urgency(&self) -> Urgency {
+        Urgency::of(self.gfp)
     }
 
     /// Only zones up to this one. Movable zones are for requests that are [`Request::movable`] as well; others are
@@ -208,23 +211,15 @@ impl Request {
         self.saying(self.gfp.union(flags))
     }
 
-    /// The same with another mask, none of whose bits exclude each other.
+    /// The same with another mask, none of whose bits exclude each other: what follows from it is decoded anew.
     const fn saying(self, gfp: Gfp) -> Self {
-        Self { gfp, ..self }.settle()
+        Self { gfp, highest: gfp.highest_zone(), kind: gfp.kind(), ..self }.settle()
     }
 
     const fn settle(self) -> Self {
-        let gfp = self.gfp;
         let cacheable = self.order.get() <= Order::GROUP.get() && !self.is_placed();
-        let special = gfp.intersects(Gfp::ZERO.union(Gfp::THISNODE)) || self.node.is_some();
-        Self {
-            highest: gfp.highest_zone(),
-            kind: gfp.kind(),
-            urgency: Urgency::of(gfp),
-            cacheable,
-            plain: cacheable && !special,
-            ..self
-        }
+        let special = self.gfp.intersects(Gfp::ZERO.union(Gfp::THISNODE)) || self.node.is_some();
+        Self { cacheable, plain: cacheable && !special, ..self }
     }
 
     /// Whether the run's place is restricted beyond zone and node.
@@ -242,11 +237,11 @@ mod tests {
     fn what_is_decoded_follows_every_change_of_the_mask() {
         let table = Request::order(Order::GROUP);
         let lower = table.zones_up_to(ZoneKind::Dma32).movable().atomic().silent();
-        assert_eq!(lower.urgency, Urgency::of(Gfp::ATOMIC | Gfp::NOWARN));
+        assert_eq!(lower.urgency(), Urgency::of(Gfp::ATOMIC | Gfp::NOWARN));
         assert_eq!((lower.highest, lower.kind, lower.plain), (ZoneKind::Dma32, Kind::Movable, true));
         let back = lower.gfp(Gfp::KERNEL).map(|request| request.node(NodeId(1)).never_fail());
         let Ok(back) = back else { panic!("no flag of KERNEL is forbidden") };
-        assert_eq!(back.urgency, Urgency { never_fails: true, ..table.urgency });
+        assert_eq!(back.urgency(), Urgency { never_fails: true, ..table.urgency() });
         assert_eq!((back.highest, back.kind, back.plain), (ZoneKind::Normal, Kind::Unmovable, false));
         assert!(!table.zeroed().plain && !table.this_node().plain && table.zeroed().cacheable);
     }

@@ -1,4 +1,4 @@
-//! How far and how long a request goes for its frames: what the ladder reads, decoded from the flags once.
+//! How far and how long a request goes for its frames: what the ladder reads, decoded from the flags.
 //!
 //! Source: linux-facts 2.1, 2.5 and 2.9. Never says which mark a walk leaves; that follows from it and from who asks.
 //!
@@ -31,7 +31,7 @@ pub enum Reserves {
 
 /// How often a request that waits tries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Effort {
+pub enum Effort {
     /// One light pass of reclaim and compaction.
     Once,
     /// Up to order 3 as long as anything helps, the killing of a task included; above that one pass.
@@ -42,21 +42,24 @@ pub(crate) enum Effort {
 
 /// What a request may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Urgency {
+pub struct Urgency {
     /// It may reclaim, compact, and wait for others.
-    pub(crate) waits: bool,
+    pub waits: bool,
     /// It may wake the daemons.
-    pub(crate) wakes: bool,
-    pub(crate) reserves: Reserves,
-    pub(crate) effort: Effort,
+    pub wakes: bool,
+    /// How far below the min mark it may go.
+    pub reserves: Reserves,
+    /// How often it tries, if it waits.
+    pub effort: Effort,
     /// It tries until it has its frames. (One that may not wait cannot.)
-    pub(crate) never_fails: bool,
+    pub never_fails: bool,
     /// Its failure is reported.
-    pub(crate) warns: bool,
+    pub warns: bool,
 }
 
 impl Urgency {
-    pub(crate) const fn of(gfp: Gfp) -> Self {
+    /// What a request with these flags may do.
+    pub const fn of(gfp: Gfp) -> Self {
         let waits = gfp.contains(Gfp::DIRECT_RECLAIM);
         Self {
             waits,
