@@ -1,5 +1,6 @@
-//! What the page allocator is tested against: a naive model of it, an independent zonelist order, machines, and a suite
-//! of checks that any frame allocator can be run through ([`conformance`]).
+//! What the page allocator is tested against: a naive model of it, an independent zonelist order, Linux's contract of a
+//! request ([`contract`]), machines, and a suite of checks that any frame allocator can be run through
+//! ([`conformance`]).
 //!
 //! The crate names nothing of `zonal`: frames are plain `u64` numbers, zones plain indices. It never predicts which frame
 //! an allocator chooses; it judges the choice afterwards. Whatever is slow but obvious is written the slow and obvious
@@ -23,6 +24,7 @@
 #![deny(unsafe_code)]
 
 pub mod conformance;
+pub mod contract;
 mod machine;
 mod model;
 mod seeded;

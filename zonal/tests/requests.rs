@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 use proptest::sample::subsequence;
-use zonal::{AllocError, Gfp, NodeId, Order, Request, Reserves, Scope, ZoneKind};
+use zonal::{AllocError, Effort, Gfp, NodeId, Order, Request, Reserves, Scope, Urgency, ZoneKind};
+use zonal_testkit::Class;
+use zonal_testkit::contract::{self, Asker, Failure, Level};
 
 /// A call and the flags that stand for it.
 #[derive(Clone, Copy, Debug)]
@@ -112,6 +114,62 @@ fn forbidden_flags_make_no_request() {
         match gfp.forbidden() {
             0 => assert_eq!(made.map(|request| request.flags()), Ok(gfp)),
             bits => assert_eq!(made, Err(AllocError::ForbiddenFlags { bits })),
+        }
+    }
+}
+
+#[test]
+fn the_testkit_s_table_selects_the_same_zones() {
+    for bits in 0..16 {
+        let gfp = Gfp::from_bits_retain(bits) | Gfp::KERNEL;
+        let zone = (gfp.forbidden() == 0).then(|| match gfp.highest_zone() {
+            ZoneKind::Dma => Class::Dma,
+            ZoneKind::Dma32 => Class::Dma32,
+            ZoneKind::Normal => Class::Normal,
+            ZoneKind::Movable => Class::Movable,
+        });
+        assert_eq!(zone, contract::highest_zone(gfp.bits()), "{gfp}");
+    }
+}
+
+/// What the testkit says of a mask with nothing but an ordinary task behind it follows from its urgency, too.
+#[test]
+fn the_testkit_s_reading_of_a_mask_agrees_with_its_urgency() {
+    let flags = [Gfp::DIRECT_RECLAIM, Gfp::HIGH, Gfp::MEMALLOC, Gfp::NOMEMALLOC];
+    let flags = flags.into_iter().chain([Gfp::NORETRY, Gfp::RETRY_MAYFAIL, Gfp::NOFAIL]);
+    let flags: Vec<Gfp> = flags.collect();
+    for picked in 0..1u32 << flags.len() {
+        let gfp = flags.iter().zip(0..).filter(|&(_, bit)| picked >> bit & 1 != 0);
+        let gfp = gfp.fold(NOTHING, |mask, (&flag, _)| mask | flag);
+        for order in [0, 3, 4] {
+            let urgency = Request::order(Order::ZERO).gfp(gfp).map(|request| request.urgency());
+            let Ok(Urgency { waits, reserves, effort, never_fails, .. }) = urgency else {
+                panic!("{gfp} is forbidden")
+            };
+            let failure = match effort {
+                _ if !waits => Failure::AtOnce,
+                _ if never_fails => Failure::Never,
+                Effort::Once => Failure::AfterOneLightPass,
+                Effort::Hard => Failure::WithoutProgress,
+                Effort::Usual if order > 3 => Failure::AfterOnePass,
+                Effort::Usual => Failure::WithoutVictim,
+            };
+            assert_eq!(
+                contract::failure(gfp.bits(), order, Asker::default()),
+                failure,
+                "{gfp} order {order}"
+            );
+            let zone = contract::ZoneNow { marks: [800, 900, 1000], ..contract::ZoneNow::default() };
+            let grants = contract::grants(gfp.bits(), order, Asker::default());
+            let Some(last) = grants.last() else { panic!("no test at all") };
+            let floor = if last.no_watermarks { 0 } else { zone.floor(*last, Class::Normal, order) };
+            let expected = match reserves {
+                Reserves::None | Reserves::Ordinary => 800,
+                Reserves::High if !waits => 300,
+                Reserves::Half | Reserves::High => 400,
+                Reserves::All => 0,
+            };
+            assert_eq!((last.level, floor), (Level::Min, expected), "{gfp} order {order}");
         }
     }
 }
