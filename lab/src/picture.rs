@@ -160,7 +160,7 @@ mod tests {
     use zonal::Pfn;
 
     fn block(free: u32, kind: Kind, state: BlockState) -> BlockInfo {
-        BlockInfo { start: Pfn::new(0), kind, state, free, managed: 512, isolated: false }
+        BlockInfo { start: Pfn::new(0), kind, state, free, managed: 512, isolated: false, reserved: false }
     }
 
     #[test]
@@ -190,6 +190,8 @@ mod tests {
             marks: zonal::Marks::default(),
             boost: 0,
             protection: [0; 4],
+            reserved_highatomic: 0,
+            free_highatomic: 0,
             free: 0,
             cached: 0,
             in_flight: 0,

@@ -33,7 +33,7 @@ impl<P: Platform> PageAllocator<'_, P> {
     /// What the request may have of a zone, all reserves included.
     fn access(&self, request: &Request) -> Access {
         let task = self.platform.task();
-        Access::of_class(request.urgency, request.order, task).with_reserves(request.urgency, task)
+        Access::of_class(request.urgency(), request.order, task).with_reserves(request.urgency(), task)
     }
 
     /// Allocates `frames` adjacent frames (1 to 262,144, any number) and returns the first; its alignment is that of

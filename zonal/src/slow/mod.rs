@@ -44,7 +44,7 @@ pub(crate) fn alloc<P: Platform>(walk: Walk<'_, '_>, platform: &P) -> Result<Pfn
     if let Some(node) = walk.request.node.filter(|&node| !walk.state.lists.has_node(node)) {
         return Err(AllocError::NoSuchNode { node });
     }
-    let (urgency, task) = (walk.request.urgency, platform.task());
+    let (urgency, task) = (walk.request.urgency(), platform.task());
     let class = Access::of_class(urgency, walk.request.order, task);
     let reserve = class.with_reserves(urgency, task);
     let mut ladder = Ladder { walk, platform, class, reserve, climb: Climb::default() };
@@ -97,7 +97,7 @@ impl<P: Platform> Ladder<'_, '_, P> {
     }
 
     fn urgency(&self) -> Urgency {
-        self.walk.request.urgency
+        self.walk.request.urgency()
     }
 
     fn order(&self) -> Order {
@@ -243,7 +243,7 @@ impl<P: Platform> Ladder<'_, '_, P> {
         }
         let request = self.walk.request;
         let in_vain = request.order > COSTLY
-            || request.urgency.effort == Effort::Hard
+            || request.urgency().effort == Effort::Hard
             || request.gfp.contains(Gfp::THISNODE)
             || request.highest < ZoneKind::Normal;
         if in_vain || self.platform.task().oom_victim {

@@ -66,7 +66,7 @@ impl<'s, 'm> Walk<'s, 'm> {
     /// Tells a node's kswapd that frames are short, if the request may.
     pub(crate) fn wake_kswapd(self, platform: &impl Platform, node: NodeId) {
         let work = Work { order: self.request.order, highest: self.request.highest };
-        let may = self.request.urgency.wakes && !planted(Mutant::WakeLost);
+        let may = self.request.urgency().wakes && !planted(Mutant::WakeLost);
         let asked =
             self.state.node(node).is_some_and(|node| may && !node.is_hopeless() && node.kswapd.ask(work));
         if asked {
