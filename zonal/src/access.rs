@@ -89,9 +89,6 @@ impl Access {
     /// What is left of `mark`: half for MIN_RESERVE, then three quarters for NON_BLOCK too, then half for OOM.
     pub(crate) const fn share_of(self, mark: u64) -> u64 {
         let mut left = mark;
-        if self.flags.contains(AllocFlags::NO_WATERMARKS) {
-            return 0;
-        }
         if self.flags.contains(AllocFlags::MIN_RESERVE) {
             left -= left / 2;
             if self.flags.contains(AllocFlags::NON_BLOCK) {
@@ -120,7 +117,6 @@ mod tests {
         assert_eq!(left(AllocFlags::OOM | AllocFlags::MIN_RESERVE), 1024, "a victim with HIGH: 1/4");
         let all = AllocFlags::OOM | AllocFlags::MIN_RESERVE | AllocFlags::NON_BLOCK;
         assert_eq!(left(all), 768, "a victim with ATOMIC: 3/16");
-        assert_eq!(left(AllocFlags::NO_WATERMARKS | AllocFlags::OOM), 0);
     }
 
     #[test]

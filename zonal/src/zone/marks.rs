@@ -12,7 +12,7 @@
 //! that came a moment earlier. What holds to the frame is the exchange of the zone's count against the floor that was
 //! read.
 
-use crate::access::{Access, Level};
+use crate::access::{Access, AllocFlags, Level};
 use crate::frame::{BLOCK_FRAMES, Order};
 use crate::sync::{AtomicU64, Ordering};
 use crate::topology::ZoneKind;
@@ -64,13 +64,18 @@ impl ZoneMarks {
         self.most_boost.load(Ordering::Relaxed)
     }
 
-    /// Frames that a request leaves: it may take a run if as many frames are free afterwards. An order-0 request at the
-    /// min mark does not leave the boost.
+    /// Frames that a request leaves: it may take a run if as many frames are free afterwards. A single frame for who has
+    /// part of the min mark is not kept back by the boost.
     #[inline]
     pub(crate) fn floor(&self, access: Access, highest: ZoneKind, order: Order) -> u64 {
+        if access.flags.contains(AllocFlags::NO_WATERMARKS) {
+            return 0;
+        }
         let level = self.levels[access.level as usize].load(Ordering::Relaxed);
-        let boosted = access.level != Level::Min || order > Order::ZERO;
-        let mark = level + if boosted { self.boost() } else { 0 };
+        let unboosted = access.level == Level::Min
+            && order == Order::ZERO
+            && access.flags.contains(AllocFlags::MIN_RESERVE);
+        let mark = if unboosted { level } else { level + self.boost() };
         access.share_of(mark) + self.reserve[highest as usize].load(Ordering::Relaxed)
     }
 
