@@ -186,6 +186,7 @@ mod tests {
             node: zonal::NodeId(1),
             kind: zonal::ZoneKind::Dma32,
             span: zonal::FrameRange::new(Pfn::new(0), Pfn::new(0)),
+            present: 0,
             managed: 0,
             marks: zonal::Marks::default(),
             boost: 0,

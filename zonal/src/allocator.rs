@@ -17,7 +17,7 @@ use crate::cache::CpuCache;
 use crate::cache::word::Put;
 use crate::config::Config;
 use crate::error::{AllocError, ConfigError, FreeError};
-use crate::frame::{BLOCK_FRAMES, FrameRange, GROUP_FRAMES, Order, Pfn, ROW_FRAMES, ROWS};
+use crate::frame::{BLOCK_FRAMES, FrameRange, Order, Pfn, ROW_FRAMES, ROWS};
 use crate::gfp::Gfp;
 use crate::mutant::{Mutant, planted};
 use crate::platform::Platform;
@@ -27,6 +27,7 @@ use crate::request::Request;
 use crate::slow;
 use crate::slow::walk::{Walk, take};
 use crate::state::State;
+use crate::zone::cpu::group_mask;
 use crate::zone::land::NotLanded;
 use crate::zone::runs::blocks_in;
 use crate::zone::{Block, Cpu, Want, Zone};
@@ -86,7 +87,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     ///
     /// # Errors
     /// By cause, see [`AllocError`].
-    #[inline]
+    #[inline(always)] // what is inline is a hit, and two calls
     pub fn alloc_raw(&self, request: &Request) -> Result<Pfn, AllocError> {
         let cpu = self.cpu();
         let bare = self.state.tags.is_none();
@@ -117,7 +118,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     pub unsafe fn free_raw(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let cpu = self.cpu();
         let cacheable = order <= Order::GROUP && pfn.is_aligned(order) && self.state.tags.is_none();
-        match if cacheable { cpu.put(pfn, group_mask(pfn, order)) } else { Put::OtherGroup } {
+        match if cacheable { cpu.put(pfn, order) } else { Put::OtherGroup } {
             Put::Kept => Ok(()),
             Put::OtherGroup => self.free_missed(pfn, order, cpu),
             Put::AlreadyHere => Err(FreeError::DoubleFree { pfn, order }),
@@ -136,7 +137,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         let (zone, cache) = self.first_zone(request, cpu)?;
         let words = cache.filter(|_| request.cacheable);
         let hit = words.and_then(|cache| zone.take_cached(cpu, cache, request.kind, request.order));
-        hit.or_else(|| {
+        let taken = hit.or_else(|| {
             let floor = zone.marks.floor(Access::FAST, request.highest, request.order);
             let want = Want { mixing: zone.mixing, ..Want::of(request, floor) };
             let found = take(zone, cache, request, want, cpu);
@@ -144,18 +145,34 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
                 self.walk(request, cpu).wake_kswapd(&self.platform, zone.node);
             }
             found
+        });
+        taken.inspect(|_| cpu.count_taken(zone, request.order))
+    }
+
+    /// A request that its first zone did not serve.
+    pub(crate) fn alloc_anywhere(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
+        slow::alloc(self.walk(request, cpu), &self.platform).inspect(|&pfn| {
+            if let (Ok((zone, _)), Some(preferred)) = (self.state.block(pfn), self.preferred(request, cpu)) {
+                cpu.count_found(zone, preferred, (1, request.order));
+            }
         })
+    }
+
+    /// The zone that heads the request's list.
+    pub(crate) fn preferred(&self, request: &Request, cpu: &Cpu<'m>) -> Option<&'m Zone<'m>> {
+        let first = self.state.lists.first(request.node.unwrap_or(cpu.node), request.highest);
+        self.state.zones.get(usize::from(first.0))
     }
 
     /// A request that its first zone did not serve, or whose run is to be tagged or zeroed.
     #[inline(never)]
     fn alloc_slowly(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
         if self.state.tags.is_none() && !request.gfp.contains(Gfp::ZERO) {
-            return slow::alloc(self.walk(request, cpu), &self.platform);
+            return self.alloc_anywhere(request, cpu);
         }
         match self.alloc_missed(request, cpu) {
             Some(pfn) => self.deliver(request, pfn),
-            None => self.deliver(request, slow::alloc(self.walk(request, cpu), &self.platform)?),
+            None => self.deliver(request, self.alloc_anywhere(request, cpu)?),
         }
     }
 
@@ -171,8 +188,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         let (zone, cache) = match cpu.home(request.highest).filter(|_| request.node.is_none()) {
             Some(home) => (home.zone, Some(home.cache)),
             None => {
-                let first = self.state.lists.first(node, request.highest);
-                let zone = self.state.zones.get(usize::from(first.0))?;
+                let zone = self.preferred(request, cpu)?;
                 (zone, zone.cache_of(cpu))
             }
         };
@@ -201,7 +217,10 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             return self.free_long(pfn, order, cpu);
         }
         match cpu.block(pfn).filter(|_| self.state.tags.is_none() && pfn.is_aligned(order)) {
-            Some((home, block)) => free_run((home.zone, block), (cpu, Some(home.cache)), pfn, order),
+            Some((home, block)) => {
+                cpu.count_freed(order.frames());
+                free_run((home.zone, block), (cpu, Some(home.cache)), pfn, order)
+            }
             None => self.free_anywhere(pfn, order, cpu),
         }
     }
@@ -210,6 +229,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     #[inline(never)]
     fn free_anywhere(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Result<(), FreeError> {
         let (zone, block) = self.checked(pfn, order, self.state.block(pfn))?;
+        cpu.count_freed(order.frames());
         free_run((zone, block), (cpu, zone.cache_of(cpu)), pfn, order)
     }
 
@@ -218,7 +238,10 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     fn free_long(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Result<(), FreeError> {
         let block = if order == Order::BLOCK && pfn.is_aligned(order) { cpu.block(pfn) } else { None };
         match block.filter(|_| self.state.tags.is_none()) {
-            Some((home, block)) if home.zone.land_whole(Some(home.cache), block).is_ok() => Ok(()),
+            Some((home, block)) if home.zone.land_whole(Some(home.cache), block).is_ok() => {
+                cpu.count_freed(order.frames());
+                Ok(())
+            }
             _ => self.free_longer(pfn, order, cpu),
         }
     }
@@ -228,6 +251,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     fn free_longer(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Result<(), FreeError> {
         let near = cpu.block(pfn).map(|(home, block)| (home.zone, block));
         let (zone, block) = self.checked(pfn, order, near.map_or_else(|| self.state.block(pfn), Ok))?;
+        cpu.count_freed(order.frames());
         if order < Order::BLOCK {
             return land_run(zone, block, pfn, order);
         }
@@ -259,13 +283,16 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             let Ok((zone, block)) = self.state.block(pfn) else { return };
             let cpu = self.cpu();
             // Refused only if somebody else's misuse freed it before: nothing is left to do then.
-            let _ = if order <= Order::GROUP {
+            let freed = if order <= Order::GROUP {
                 free_run((zone, block), (cpu, zone.cache_of(cpu)), pfn, order)
             } else if order < Order::BLOCK {
                 land_run(zone, block, pfn, order)
             } else {
                 free_block(zone, None, block)
             };
+            if freed.is_ok() {
+                cpu.count_freed(order.frames().min(BLOCK_FRAMES));
+            }
         });
     }
 }
@@ -298,13 +325,6 @@ fn free_run<'m>(
         }
     }
     zone.land(cache, block, row, bits).map_err(|cause| refused(cause, pfn, order))
-}
-
-/// The run's frames in its group; order at most a group.
-#[inline]
-fn group_mask(pfn: Pfn, order: Order) -> u32 {
-    let run = ((1u64 << order.frames()) - 1) as u32;
-    run << (pfn.get() % GROUP_FRAMES)
 }
 
 /// Lands a run from a row to half a block, row by row.

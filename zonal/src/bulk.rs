@@ -9,7 +9,6 @@ use crate::error::{AllocError, FreeError};
 use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, Group, Order, Pfn, ROW_FRAMES, ROWS};
 use crate::platform::Platform;
 use crate::request::Request;
-use crate::slow;
 use crate::zone::land::NotLanded;
 use crate::zone::{Cpu, Want, Zone};
 
@@ -29,14 +28,19 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         }
         let request = request.with_order(Order::ZERO);
         let cpu = self.cpu();
-        let mut bulk = Bulk { out, filled: 0, left: frames };
+        let mut bulk = Bulk { out, filled: 0, frames: 0, left: frames };
         if !request.is_placed() {
-            self.walk(&request, cpu).zones().for_each(|zone| bulk.fill_from(zone, &request, cpu));
+            for zone in self.walk(&request, cpu).zones() {
+                let before = bulk.frames;
+                bulk.fill_from(zone, &request, cpu);
+                let preferred = self.preferred(&request, cpu).unwrap_or(zone);
+                cpu.count_found(zone, preferred, (bulk.frames - before, Order::ZERO));
+            }
         }
         while bulk.wants_more() {
             // What the blocks do not have: other CPUs' words, places asked for, and the reason for a failure.
             let request = if bulk.filled == 0 { request } else { request.without_waiting() };
-            match slow::alloc(self.walk(&request, cpu), &self.platform) {
+            match self.alloc_anywhere(&request, cpu) {
                 Ok(pfn) => bulk.push_frame(pfn),
                 Err(error) if bulk.filled == 0 => return Err(error),
                 Err(_) => break,
@@ -102,6 +106,9 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         });
         let (frames, landed) = zone.land_rows_uncounted(block, &masks);
         counted.add(zone, frames);
+        if landed.is_ok() {
+            self.cpu().count_freed(masks.iter().map(|mask| u64::from(mask.count_ones())).sum());
+        }
         landed.map_err(|cause| match cause {
             (NotLanded::AlreadyFree, row, bits) => {
                 let group = row as u64 * ROW_FRAMES + if bits as u32 == 0 { GROUP_FRAMES } else { 0 };
@@ -167,6 +174,7 @@ const MOST_AT_ONCE: u64 = 512;
 struct Bulk<'o> {
     out: &'o mut [Group],
     filled: usize,
+    frames: u64,
     left: u64,
 }
 
@@ -218,6 +226,7 @@ impl Bulk<'_> {
         if let Some(place) = self.out.get_mut(self.filled) {
             *place = group;
             self.filled += 1;
+            self.frames += u64::from(group.frames());
             self.left -= u64::from(group.frames()).min(self.left);
         }
     }

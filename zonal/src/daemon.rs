@@ -5,6 +5,7 @@
 
 use crate::access::{Access, Level};
 use crate::allocator::PageAllocator;
+use crate::events::Event;
 use crate::frame::{NodeId, Order};
 use crate::gfp::Gfp;
 use crate::node::{Node, Work};
@@ -52,6 +53,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         let zones = || self.state.zones.iter().filter(|zone| zone.node == node && zone.kind <= work.highest);
         let boosts = |zone: &Zone<'_>| zone.marks.boost();
         let boosted: u64 = zones().map(boosts).sum();
+        self.cpu().count(Event::Pageoutrun, 1);
         let mut priority = FIRST_PRIORITY;
         let mut freed = 0;
         // Up to the boosted high mark if there is one: that is what the boost is for.

@@ -24,7 +24,12 @@ impl<P: Platform> PageAllocator<'_, P> {
             return Err(AllocError::Misaligned { pfn, order });
         }
         match placed::take_at(&self.state, (request, self.access(request)), pfn) {
-            Ok(()) => self.deliver(request, pfn).map(|_| ()),
+            Ok(()) => {
+                if let Ok((zone, _)) = self.state.block(pfn) {
+                    self.cpu().count_taken(zone, order);
+                }
+                self.deliver(request, pfn).map(|_| ())
+            }
             Err(Miss::NoRun) => Err(AllocError::NotFree { pfn, order }),
             Err(Miss::AtMark) => Err(AllocError::NoMemory { order, free: 0, in_flight: 0 }),
         }

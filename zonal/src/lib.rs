@@ -42,6 +42,7 @@ mod cache;
 mod config;
 mod daemon;
 mod error;
+mod events;
 mod exact;
 mod frame;
 mod gfp;
@@ -75,6 +76,7 @@ pub use audit::{AuditSummary, Finding};
 pub use build::metadata_size;
 pub use config::{Caching, Checking, Config, Mark};
 pub use error::{AllocError, ConfigError, FreeError, IsolateError};
+pub use events::{Event, Events, Numa};
 pub use frame::{
     BLOCK_FRAMES, FRAME_SIZE, FrameRange, GROUP_FRAMES, Group, MAX_FRAMES, NodeId, Order, Pfn,
     SECTION_FRAMES, ZoneId,
@@ -88,8 +90,8 @@ pub use owned::Frames;
 pub use platform::{Climb, Daemon, Demand, OneCpu, Oom, Platform, Step, Task, Verdict};
 pub use recovery::{Recovery, RecoveryError};
 pub use request::Request;
-pub use stats::{BlockInfo, BlockState, ZoneInfo};
 pub use topology::{Kind, MemoryRange, Placement, Topology, ZoneKind};
 pub use urgency::{Effort, Reserves, Urgency};
 pub use watermark::{Marks, Pageset, Tuning, Watermarks};
+pub use zone::figures::{BlockInfo, BlockState, ZoneInfo};
 pub use zonelist::Fallback;

@@ -60,6 +60,7 @@ mutants! {
     RecoveryForgetsWords: "Recovery does not land what slot words hold.",
     WakeLost: "A request that finds the zones short does not wake kswapd.",
     ReserveKept: "The blocks kept for atomic requests are not given up when reclaim is in vain.",
+    CountedPlainly: "Checked mode counts events by a load and a store.",
     RolledBackRowsKept: "A lost multi-row run does not put back the rows it took.",
 }
 

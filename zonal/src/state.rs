@@ -3,6 +3,7 @@
 //! All of it lies in the lent memory. Only the zones' and the tags' words change after construction.
 
 use crate::error::FreeError;
+use crate::events::{Event, Events, Numa};
 use crate::frame::{NodeId, Pfn};
 use crate::node::{Node, Turn};
 use crate::section::SectionMap;
@@ -47,6 +48,27 @@ impl<'m> State<'m> {
     fn wrapped_cpu(&self, number: usize) -> &'m Cpu<'m> {
         let number = number.checked_rem(self.cpus.len());
         number.and_then(|number| self.cpus.get(number)).unwrap_or(self.boot_cpu)
+    }
+
+    /// Frames taken from a zone so far, and where requests found their runs. Reads a few lines a CPU.
+    pub(crate) fn taken(&self, zone: &Zone<'_>) -> (u64, Numa) {
+        let taken = self.cpus.iter().map(|cpu| cpu.taken(zone));
+        taken.fold((0, Numa::default()), |(frames, numa), (more, other)| (frames + more, numa.and(other)))
+    }
+
+    /// What has happened so far.
+    pub(crate) fn events(&self) -> Events {
+        let (mut allocated, mut numa) = ([0; 4], Numa::default());
+        for zone in self.zones {
+            let (frames, found) = self.taken(zone);
+            allocated[zone.kind as usize] += frames;
+            numa = numa.and(found);
+        }
+        let mut counts = [0; Event::ALL.len()];
+        for &event in Event::ALL {
+            counts[event as usize] = self.cpus.iter().map(|cpu| cpu.events(event)).sum();
+        }
+        Events { allocated, freed: self.cpus.iter().map(Cpu::freed).sum(), numa, counts }
     }
 
     #[inline]

@@ -1,78 +1,13 @@
 //! Looking: what zones and blocks hold. Every figure says how exact it is.
 
 use crate::allocator::PageAllocator;
-use crate::block::row::run_starts;
-use crate::cache::CpuCache;
-use crate::frame::{BLOCK_FRAMES, BlockIndex, FrameRange, NodeId, Order, Pfn, ROW_FRAMES, ZoneId};
+use crate::events::{Events, Numa};
+use crate::frame::{NodeId, Pfn, ZoneId};
 use crate::platform::Platform;
-use crate::topology::{Kind, ZoneKind};
-use crate::watermark::Marks;
+use crate::topology::ZoneKind;
+use crate::zone::figures::{BlockInfo, ZoneInfo};
 use crate::zone::{Block, Zone};
 use crate::zonelist::Fallback;
-
-/// A zone's figures. Each is read by itself: the sum of different ones is exact at quiescence only.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ZoneInfo {
-    /// Its place in the table.
-    pub id: ZoneId,
-    /// Its node.
-    pub node: NodeId,
-    /// Its place in the node.
-    pub kind: ZoneKind,
-    /// From its first block to its last, holes included.
-    pub span: FrameRange,
-    /// Frames it manages. Exact.
-    pub managed: u64,
-    /// Its watermarks, without the boost.
-    pub marks: Marks,
-    /// What is added to each of them for a while, after a block was taken from another kind.
-    pub boost: u64,
-    /// What requests for the four kinds of zones leave here besides the mark (Linux: lowmem_reserve).
-    pub protection: [u64; 4],
-    /// Frames that may be claimed from blocks: the zone's count and the CPUs' credits. Exact at quiescence; in motion low
-    /// by the claims and frees under way, and off by what passes between count and credits while they are read.
-    pub free: u64,
-    /// Frames in the blocks kept for long atomic requests, used ones among them.
-    pub reserved_highatomic: u64,
-    /// Of those, free: not among `free`. Exact at quiescence.
-    pub free_highatomic: u64,
-    /// Frames in slot words. Each word is read once.
-    pub cached: u64,
-    /// Frames on the move. Exact when read.
-    pub in_flight: u64,
-    /// Free frames in isolated blocks. Each block is read once.
-    pub isolated: u64,
-}
-
-/// What a block is used for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum BlockState {
-    /// Its frames are allocated and freed by the row (or all free).
-    Rows,
-    /// Allocated as one.
-    Whole,
-    /// Taken towards a longer run.
-    Tentative,
-}
-
-/// A block's figures, read in one load.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct BlockInfo {
-    /// Its first frame.
-    pub start: Pfn,
-    /// Its kind.
-    pub kind: Kind,
-    /// What it is used for.
-    pub state: BlockState,
-    /// Frames that may be claimed.
-    pub free: u32,
-    /// Frames that exist.
-    pub managed: u32,
-    /// Whether it is isolated.
-    pub isolated: bool,
-    /// Whether it is kept for long atomic requests.
-    pub reserved: bool,
-}
 
 impl<'m, P: Platform> PageAllocator<'m, P> {
     /// All zones' figures, by id.
@@ -88,11 +23,8 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// A zone's maximal free runs by order (Linux's buddyinfo): aligned, disjoint, blocks joined up to order 10.
     /// Frames in slot words are not in them. Each row is read once.
     pub fn free_runs(&self, zone: ZoneId) -> [u64; 19] {
-        let mut runs = [0; 19];
-        if let Some(zone) = self.state.zones.get(usize::from(zone.0)) {
-            zone.blocks().for_each(|block| count_runs(zone, block, &mut runs));
-        }
-        runs
+        let runs = self.state.zones.get(usize::from(zone.0)).map(Zone::free_runs).unwrap_or_default();
+        core::array::from_fn(|order| runs.iter().map(|of_type| of_type[order]).sum())
     }
 
     /// The zones of a node's list, in the order they are tried.
@@ -119,6 +51,17 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         self.state.block(pfn).ok().map(|(zone, _)| zone.id)
     }
 
+    /// What has happened since the allocator was built. Reads a few lines for each CPU and zone.
+    pub fn events(&self) -> Events {
+        self.state.events()
+    }
+
+    /// Where requests found their runs in this zone, or wanted to find them. As exact as [`PageAllocator::events`].
+    pub fn numa(&self, zone: ZoneId) -> Numa {
+        let zone = self.state.zones.get(usize::from(zone.0));
+        zone.map_or(Numa::default(), |zone| self.state.taken(zone).1)
+    }
+
     /// Number of CPUs in the table.
     pub fn cpus(&self) -> usize {
         self.state.cpus.len()
@@ -127,93 +70,5 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// The platform.
     pub fn platform(&self) -> &P {
         &self.platform
-    }
-}
-
-impl Zone<'_> {
-    fn info(&self) -> ZoneInfo {
-        let isolated = self.blocks().map(|block| block.entry.load()).filter(|entry| entry.is_isolated());
-        ZoneInfo {
-            id: self.id,
-            node: self.node,
-            kind: self.kind,
-            span: self.span,
-            managed: self.managed,
-            marks: self.marks.get(),
-            boost: self.marks.boost(),
-            protection: self.marks.reserves(),
-            free: self.free(),
-            reserved_highatomic: self.highatomic.reserved(),
-            free_highatomic: self.highatomic.free(),
-            cached: self.caches.iter().map(CpuCache::frames).sum(),
-            in_flight: self.count.transit().frames(),
-            isolated: isolated.map(|entry| entry.count()).sum(),
-        }
-    }
-}
-
-impl Block<'_> {
-    fn info(self) -> BlockInfo {
-        let entry = self.entry.load();
-        let state = match entry {
-            entry if entry.is_tentative() => BlockState::Tentative,
-            entry if entry.is_whole() => BlockState::Whole,
-            _ => BlockState::Rows,
-        };
-        BlockInfo {
-            start: self.start,
-            kind: entry.kind(),
-            state,
-            free: entry.count() as u32,
-            managed: entry.managed() as u32,
-            isolated: entry.is_isolated(),
-            reserved: entry.is_reserved(),
-        }
-    }
-}
-
-/// Adds a block's maximal free runs.
-fn count_runs(zone: &Zone<'_>, block: Block<'_>, runs: &mut [u64; 19]) {
-    let entry = block.entry.load();
-    if !entry.is_open_to_frees() || entry.count() == 0 {
-        return;
-    }
-    if entry.count() == BLOCK_FRAMES {
-        let pair = Order::from_raw(Order::BLOCK.get() + 1);
-        let buddy = zone.block(BlockIndex(block.index.0 ^ 1)).map(|buddy| (buddy.start, buddy.entry.load()));
-        let paired = buddy.is_some_and(|(start, buddy)| {
-            buddy.is_open_to_frees()
-                && buddy.count() == BLOCK_FRAMES
-                && start.get() ^ BLOCK_FRAMES == block.start.get()
-        });
-        match (paired, block.start.is_aligned(pair)) {
-            (true, true) => runs[usize::from(pair.get())] += 1,
-            (true, false) => {}
-            (false, _) => runs[usize::from(Order::BLOCK.get())] += 1,
-        }
-        return;
-    }
-    count_part(block, 0, Order::BLOCK, runs);
-}
-
-/// Adds the maximal free runs of the aligned part of `order` at `offset`, which is known not to be wholly free if it
-/// is the block itself.
-fn count_part(block: Block<'_>, offset: u64, order: Order, runs: &mut [u64; 19]) {
-    if order <= Order::ROW {
-        let row = block.bitmap.row((offset / ROW_FRAMES) as usize).load() >> (offset % ROW_FRAMES);
-        if run_starts(row, order) & 1 == 1 {
-            runs[usize::from(order.get())] += 1;
-            return;
-        }
-    } else if order < Order::BLOCK {
-        let rows = (offset / ROW_FRAMES) as usize..((offset + order.frames()) / ROW_FRAMES) as usize;
-        if rows.clone().all(|row| block.bitmap.row(row).load() == u64::MAX) {
-            runs[usize::from(order.get())] += 1;
-            return;
-        }
-    }
-    if let Some(half) = order.get().checked_sub(1).map(Order::from_raw) {
-        count_part(block, offset, half, runs);
-        count_part(block, offset + half.frames(), half, runs);
     }
 }

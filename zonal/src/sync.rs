@@ -13,6 +13,9 @@ pub(crate) use shuttle::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, fence};
 
 pub(crate) use core::sync::atomic::Ordering;
 
+/// For counters that no step decides by: model checkers need not see them.
+pub(crate) use core::sync::atomic::AtomicU64 as UnmodelledU64;
+
 /// Stands between a SeqCst read-modify-write and a SeqCst load of *another* word that must not be read earlier
 /// (the store-then-load pairs of the hints, see `hint.rs`).
 ///

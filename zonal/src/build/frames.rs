@@ -19,6 +19,14 @@ pub(in crate::build) struct BlockPlan<'a> {
     pub(in crate::build) rows: [u64; ROWS],
     /// Bits in the rows.
     pub(in crate::build) frames: u64,
+    /// The same with the reserved frames.
+    pub(in crate::build) present: u64,
+}
+
+impl BlockPlan<'_> {
+    fn count(&self) -> u64 {
+        self.rows.iter().map(|row| u64::from(row.count_ones())).sum()
+    }
 }
 
 impl<'a> Frames<'a> {
@@ -31,7 +39,12 @@ impl<'a> Frames<'a> {
     #[inline]
     pub(in crate::build) fn block(&mut self, start: u64) -> BlockPlan<'a> {
         match self.whole_owner(start, BLOCK_FRAMES) {
-            Some(owner) => BlockPlan { owner: Some(owner), rows: [u64::MAX; ROWS], frames: BLOCK_FRAMES },
+            Some(owner) => BlockPlan {
+                owner: Some(owner),
+                rows: [u64::MAX; ROWS],
+                frames: BLOCK_FRAMES,
+                present: BLOCK_FRAMES,
+            },
             None => self.look(start),
         }
     }
@@ -52,16 +65,17 @@ impl<'a> Frames<'a> {
         while self.reserved.get(self.reserved_at).is_some_and(|range| range.end <= block.start) {
             self.reserved_at += 1;
         }
-        let mut plan = BlockPlan { owner: None, rows: [0; ROWS], frames: 0 };
+        let mut plan = BlockPlan { owner: None, rows: [0; ROWS], frames: 0, present: 0 };
         for range in self.memory.iter().skip(self.memory_at).take_while(|range| range.range.start < block.end)
         {
             plan.owner = plan.owner.or(Some(range));
             each_row(range.range.intersect(block), block, |row, mask| plan.rows[row % ROWS] |= mask);
         }
+        plan.present = plan.count();
         for range in self.reserved.iter().skip(self.reserved_at).take_while(|range| range.start < block.end) {
             each_row(range.intersect(block), block, |row, mask| plan.rows[row % ROWS] &= !mask);
         }
-        plan.frames = plan.rows.iter().map(|row| u64::from(row.count_ones())).sum();
+        plan.frames = plan.count();
         self.whole = self.whole_behind(block);
         plan
     }

@@ -65,7 +65,12 @@ pub(in crate::build) fn build_map<'m>(
 
 /// The place of a block's zone among the plans.
 pub(in crate::build) fn plan_of(config: &Config<'_>, block: &BlockPlan<'_>, start: u64) -> Option<usize> {
-    let owner = block.owner.filter(|_| block.frames > 0)?;
+    named_plan_of(config, block, start).filter(|_| block.frames > 0)
+}
+
+/// The same for a block of which all frames may be reserved.
+fn named_plan_of(config: &Config<'_>, block: &BlockPlan<'_>, start: u64) -> Option<usize> {
+    let owner = block.owner?;
     Some(usize::from(owner.node.0) * 4 + kind_of(config, owner.placement, start) as usize)
 }
 
@@ -91,6 +96,7 @@ pub(in crate::build) fn plan_zones(
             let (start, end) = (section.start.get(), section.start.get() + SECTION_FRAMES);
             if let Some(plan) = plans.get_mut(place) {
                 plan.add(index as u32, (start, end), SECTION_FRAMES);
+                plan.present += SECTION_FRAMES;
             }
             section.owner = Owner::Zone(ZoneId(place as u16));
             continue;
@@ -98,8 +104,12 @@ pub(in crate::build) fn plan_zones(
         let mut owner = None;
         for start in (0..SECTION_BLOCKS as u64).map(|block| section.start.get() + block * BLOCK_FRAMES) {
             let block = frames.block(start);
-            let Some(place) = plan_of(config, &block, start) else { continue };
+            let Some(place) = named_plan_of(config, &block, start) else { continue };
             let Some(plan) = plans.get_mut(place) else { continue };
+            plan.present += block.present;
+            if block.frames == 0 {
+                continue;
+            }
             plan.add(index as u32, (start, start + BLOCK_FRAMES), block.frames);
             let zone = Owner::Zone(ZoneId(place as u16));
             owner = Some(if owner.is_none_or(|known| known == zone) { zone } else { MIXED });

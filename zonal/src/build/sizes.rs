@@ -9,6 +9,7 @@ use crate::cache::CpuCache;
 use crate::cache::word::MAX_GROUPS;
 use crate::config::{Checking, Config};
 use crate::error::ConfigError;
+use crate::events::{EventRow, Traffic};
 use crate::frame::{FrameRange, GROUP_FRAMES, NodeId, Pfn, SECTION_BLOCKS, SECTION_FRAMES, ZoneId};
 use crate::hint::words_for;
 use crate::metadata::Tally;
@@ -91,6 +92,8 @@ pub(in crate::build) fn tally(config: &Config<'_>, sizes: &Sizes) -> Tally {
     tally.add::<NodeLoad>(nodes);
     tally.add::<Node>(nodes);
     tally.add::<Cpu<'_>>(topology.cpus.len() as u64);
+    tally.add::<EventRow>(topology.cpus.len() as u64);
+    tally.add::<Traffic>(topology.cpus.len() as u64 * sizes.zones);
     tally.add::<Zone<'_>>(sizes.zones);
     tally.add::<CpuCache>(sizes.caches);
     tally.add::<AtomicU64>(sizes.tree_words + sizes.cpu_hint_words);

@@ -6,8 +6,9 @@ use crate::build::marks::marks_of;
 use crate::build::rules::{cached_cpus, first_rank};
 use crate::build::sections::place_of;
 use crate::cache::CpuCache;
-use crate::config::{Caching, Config};
+use crate::config::{Caching, Checking, Config};
 use crate::error::ConfigError;
+use crate::events::{Counting, EventRow, Traffic};
 use crate::frame::{BLOCK_FRAMES, BlockIndex, FrameRange, Pfn, SECTION_BLOCKS, ZoneId};
 use crate::hint::{HintTree, words_for};
 use crate::metadata::Carver;
@@ -27,6 +28,8 @@ const CONTEXTS: u64 = 4;
 /// What is known of a zone before it is built.
 #[derive(Clone, Copy, Default)]
 pub(in crate::build) struct ZonePlan {
+    /// Frames that memory ranges name, reserved ones among them.
+    pub(in crate::build) present: u64,
     pub(in crate::build) managed: u64,
     /// Of those, free when the zone is built.
     pub(in crate::build) free: u64,
@@ -67,11 +70,19 @@ pub(in crate::build) fn build_cpus<'m>(
         first += cpus;
         first - cpus
     })?;
+    let counting = match config.checking {
+        Checking::Off => Counting::Plain,
+        Checking::On => Counting::Exact,
+    };
+    let events: &'m [_] = carver.array(nodes.len(), |_| EventRow::default())?;
+    let traffic: &'m [_] = carver.array(nodes.len() * zones.len(), |_| Traffic::default())?;
     let cpus = carver.array(nodes.len(), |cpu| {
         let node = nodes[cpu];
         let rank = ranks.get_mut(usize::from(node.0)).map_or(0, |rank| core::mem::replace(rank, *rank + 1));
         let rank = if config.caching == Caching::All { cpu as u32 } else { rank };
-        Cpu::new(node, rank).at_home(|kind| zones.get(usize::from(lists.first(node, kind).0)))
+        let traffic = traffic.get(cpu * zones.len()..(cpu + 1) * zones.len()).unwrap_or(&[]);
+        let cpu = Cpu::new((node, rank), (&events[cpu], traffic), counting);
+        cpu.at_home(|kind| zones.get(usize::from(lists.first(node, kind).0)))
     })?;
     Ok(cpus)
 }
@@ -192,6 +203,7 @@ fn build_zone<'m>(
         span: FrameRange::new(Pfn::new(plan.start), Pfn::new(plan.end)),
         alone: false,
         mixing: Mixing::Allowed,
+        present: plan.present,
         managed: plan.managed,
         marks: ZoneMarks::new(levels),
         slack: config.topology.cpus.len() as u64 * CONTEXTS * BLOCK_FRAMES,

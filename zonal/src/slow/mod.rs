@@ -18,6 +18,7 @@ pub(crate) mod walk;
 
 use crate::access::{Access, AllocFlags, Level};
 use crate::error::AllocError;
+use crate::events::Event;
 use crate::frame::{NodeId, Order, Pfn};
 use crate::gfp::Gfp;
 use crate::platform::{Climb, Demand, Oom, Platform, Step, Verdict};
@@ -142,6 +143,7 @@ impl<P: Platform> Ladder<'_, '_, P> {
     /// From the first reclaim on.
     fn wait(&mut self) -> Result<Pfn, AllocError> {
         let mut retry = Retry::new();
+        self.walk.cpu.count(Event::allocstall(self.walk.request.highest), 1);
         loop {
             self.wake_kswapds();
             let progress = match self.reclaim(&retry) {
@@ -253,7 +255,10 @@ impl<P: Platform> Ladder<'_, '_, P> {
             Oom { order: request.order, gfp: request.gfp, highest: request.highest, node: self.walk.node() };
         self.climb.kills += 1;
         match self.platform.oom(&oom) {
-            Verdict::Killed => Rung::Progress,
+            Verdict::Killed => {
+                self.walk.cpu.count(Event::OomKill, 1);
+                Rung::Progress
+            }
             Verdict::GiveUp => Rung::Nothing,
         }
     }

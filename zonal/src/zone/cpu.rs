@@ -5,13 +5,14 @@
 
 use crate::cache::word::Put;
 use crate::cache::{CpuCache, SLOTS, WORDS};
+use crate::events::{Counter, Counting, Event, EventRow, Numa, Traffic};
 use crate::frame::{BLOCK_FRAMES, BlockIndex, FrameRange, GROUP_FRAMES, GroupIndex, NodeId, Order, Pfn};
 use crate::sync::{AtomicU8, Ordering};
 use crate::topology::{Kind, ZoneKind};
 use crate::zone::{Block, Zone};
 
 /// A CPU. A power of two long: found by a shift.
-#[repr(align(256))]
+#[repr(align(1024))]
 pub(crate) struct Cpu<'m> {
     /// For each highest zone kind, the first zone of its node's list, if the CPU has words there.
     homes: [Option<Home<'m>>; 4],
@@ -21,11 +22,18 @@ pub(crate) struct Cpu<'m> {
     pub(crate) node: NodeId,
     /// Its place in the order in which zones have lines for CPUs.
     pub(crate) rank: u32,
+    /// Frames freed here, in whatever zone.
+    freed: Counter,
+    counting: Counting,
+    events: &'m EventRow,
+    /// What it took otherwise than by hits, by zone.
+    traffic: &'m [Traffic],
 }
 
-/// A zone and a CPU's words for it, and what a frame's number is made of.
+/// A zone and a CPU's words for it, and what a frame's number is made of. What a hit touches lies on one line, but for
+/// the count of order 5.
+#[repr(C, align(64))]
 pub(crate) struct Home<'m> {
-    pub(crate) zone: &'m Zone<'m>,
     pub(crate) cache: &'m CpuCache,
     /// The zone's base.
     base: Pfn,
@@ -33,13 +41,28 @@ pub(crate) struct Home<'m> {
     giving: [AtomicU8; 3],
     /// Hint: the word that last matched a free.
     taking: AtomicU8,
+    /// Hits of requests, by order (of which there are six; a power of two is found without a check).
+    hits: [Counter; 8],
+    pub(crate) zone: &'m Zone<'m>,
 }
 
 impl<'m> Cpu<'m> {
     /// A CPU without homes.
-    pub(crate) fn new(node: NodeId, rank: u32) -> Self {
-        let nowhere = FrameRange::new(Pfn::new(0), Pfn::new(0));
-        Self { homes: [const { None }; 4], stretch: nowhere, node, rank }
+    pub(crate) fn new(
+        (node, rank): (NodeId, u32),
+        (events, traffic): (&'m EventRow, &'m [Traffic]),
+        counting: Counting,
+    ) -> Self {
+        Self {
+            homes: [const { None }; 4],
+            stretch: FrameRange::new(Pfn::new(0), Pfn::new(0)),
+            node,
+            rank,
+            freed: Counter::default(),
+            counting,
+            events,
+            traffic,
+        }
     }
 
     /// The CPU with `first(kind)`, the first zone of its node's list for requests up to `kind`, as its homes.
@@ -52,6 +75,7 @@ impl<'m> Cpu<'m> {
                 base: zone.base,
                 giving: Kind::ALL.map(|kind| AtomicU8::new(CpuCache::first_word(kind) as u8)),
                 taking: AtomicU8::new(0),
+                hits: Default::default(),
             })
         });
         let plain = homes[ZoneKind::Normal as usize].as_ref().filter(|home| home.zone.is_plain());
@@ -64,19 +88,90 @@ impl<'m> Cpu<'m> {
     pub(crate) fn take(&self, highest: ZoneKind, kind: Kind, order: Order) -> Option<Pfn> {
         let home = self.home(highest)?;
         let at = usize::from(home.giving[kind as usize].load(Ordering::Relaxed)); // Relaxed: a hint
-        let (group, first) = home.cache.word(at)?.take(order)?;
+        let word = home.cache.word(at)?;
+        // Told apart here so that the count of single frames is found without an index.
+        let (group, first) = if order == Order::ZERO {
+            let hit = word.take(Order::ZERO)?;
+            home.hits[0].add(1);
+            hit
+        } else {
+            let hit = word.take(order)?;
+            home.hits[usize::from(order.get()) % home.hits.len()].add(1);
+            hit
+        };
         Some(home.base.add(u64::from(group.0) * GROUP_FRAMES + u64::from(first)))
     }
 
-    /// Puts frames of one group, the first of them `pfn`, into the word that last matched a free: one locked step.
+    /// Puts a run (at most a group) into the word that last matched a free: one locked step.
     #[inline]
-    pub(crate) fn put(&self, pfn: Pfn, mask: u32) -> Put {
+    pub(crate) fn put(&self, pfn: Pfn, order: Order) -> Put {
         let Some(home) = self.home(ZoneKind::Normal).filter(|_| self.stretch.contains(pfn)) else {
             return Put::OtherGroup;
         };
         let group = GroupIndex((pfn.get().wrapping_sub(home.base.get()) / GROUP_FRAMES) as u32);
         let at = usize::from(home.taking.load(Ordering::Relaxed)); // Relaxed: a hint
-        home.cache.word(at).map_or(Put::OtherGroup, |word| word.put(group, mask))
+        let put = home.cache.word(at).map_or(Put::OtherGroup, |word| word.put(group, group_mask(pfn, order)));
+        if put == Put::Kept {
+            self.freed.add(order.frames());
+        }
+        put
+    }
+
+    /// Notes that something happened here, `number` times.
+    pub(crate) fn count(&self, event: Event, number: u64) {
+        self.events.of(event).add_by(self.counting, number);
+    }
+
+    /// Notes frames that are freed here otherwise than by a hit.
+    #[inline]
+    pub(crate) fn count_freed(&self, frames: u64) {
+        self.freed.add_by(self.counting, frames);
+    }
+
+    /// Notes a run of `order` taken from the zone that the request preferred, otherwise than by a hit.
+    #[inline]
+    pub(crate) fn count_taken(&self, zone: &Zone<'_>, order: Order) {
+        if let Some(traffic) = self.traffic.get(usize::from(zone.id.0)) {
+            traffic.runs.add_by(self.counting, 1);
+            traffic.frames.add_by(self.counting, order.frames());
+        }
+    }
+
+    /// Notes `runs` runs of `order` taken from a zone, for requests that may have preferred another one.
+    pub(crate) fn count_found(&self, zone: &Zone<'_>, preferred: &Zone<'_>, (runs, order): (u64, Order)) {
+        let of = |zone: &Zone<'_>| self.traffic.get(usize::from(zone.id.0));
+        let (Some(traffic), Some(wanted)) = (of(zone), of(preferred)) else { return };
+        traffic.runs.add_by(self.counting, runs);
+        traffic.frames.add_by(self.counting, runs * order.frames());
+        if preferred.node != zone.node {
+            traffic.missed.add_by(self.counting, runs);
+            wanted.foreign.add_by(self.counting, runs);
+        }
+    }
+
+    /// How often something happened here.
+    pub(crate) fn events(&self, event: Event) -> u64 {
+        self.events.of(event).get()
+    }
+
+    /// Frames freed here.
+    pub(crate) fn freed(&self) -> u64 {
+        self.freed.get()
+    }
+
+    /// Frames taken here from a zone, and where requests found their runs.
+    pub(crate) fn taken(&self, zone: &Zone<'_>) -> (u64, Numa) {
+        let homes = self.homes.iter().flatten().filter(|home| home.zone.id == zone.id);
+        let hits = homes.flat_map(|home| home.hits.iter().zip(0..).map(|(hits, order)| (hits.get(), order)));
+        let (runs, frames) = hits.fold((0, 0), |(runs, frames), (hits, order)| {
+            (runs + hits, frames + hits * Order::from_raw(order).frames())
+        });
+        let Some(traffic) = self.traffic.get(usize::from(zone.id.0)) else { return (0, Numa::default()) };
+        let (runs, miss) = (runs + traffic.runs.get(), traffic.missed.get());
+        let (local, other) = if zone.node == self.node { (runs, 0) } else { (0, runs) };
+        let (hit, foreign) = (runs.saturating_sub(miss), traffic.foreign.get());
+        let numa = Numa { hit, miss, foreign, interleave: 0, local, other };
+        (frames + traffic.frames.get(), numa)
     }
 
     /// The first zone of the CPU's node for requests up to `highest`, if it has words there.
@@ -125,4 +220,11 @@ impl<'m> Cpu<'m> {
         let at = home.map_or(WORDS, |home| usize::from(home.taking.load(Ordering::Relaxed))); // Relaxed: a hint
         if at.wrapping_sub(CpuCache::first_word(kind)) < SLOTS { at } else { WORDS }
     }
+}
+
+/// A run's frames in its group; order at most a group.
+#[inline]
+pub(crate) fn group_mask(pfn: Pfn, order: Order) -> u32 {
+    let run = ((1u64 << order.frames()) - 1) as u32;
+    run << (pfn.get() % GROUP_FRAMES)
 }

@@ -11,6 +11,7 @@ pub(crate) mod cached;
 pub(crate) mod count;
 pub(crate) mod cpu;
 pub(crate) mod credit;
+pub(crate) mod figures;
 pub(crate) mod highatomic;
 pub(crate) mod land;
 pub(crate) mod marks;
@@ -52,6 +53,7 @@ pub(crate) struct Zone<'m> {
     /// What a request that would have its frames here first does at first: a Normal zone above a DMA32 zone that can help
     /// out keeps kinds apart.
     pub(crate) mixing: Mixing,
+    pub(crate) present: u64,
     pub(crate) managed: u64,
     pub(crate) marks: ZoneMarks,
     /// Above its floor by this much, a claim that is given back cannot make another request fail (see `take_block`).
