@@ -48,9 +48,6 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// Of every request's first walk.
-    pub(crate) const FAST: Self = Self::at(Level::Low);
-
     /// The whole mark.
     pub(crate) const fn at(level: Level) -> Self {
         Self { level, flags: AllocFlags::empty() }

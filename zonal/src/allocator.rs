@@ -8,7 +8,6 @@
 use core::mem::MaybeUninit;
 use core::ops::Range;
 
-use crate::access::Access;
 use crate::block::bitmap::row_and_mask;
 use crate::build::build;
 #[cfg(not(any(zonal_loom, zonal_shuttle)))]
@@ -138,7 +137,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         let words = cache.filter(|_| request.cacheable);
         let hit = words.and_then(|cache| zone.take_cached(cpu, cache, request.kind, request.order));
         let taken = hit.or_else(|| {
-            let floor = zone.marks.floor(Access::FAST, request.highest, request.order);
+            let floor = zone.marks.fast_floor(request.highest);
             let want = Want { mixing: zone.mixing, ..Want::of(request, floor) };
             let found = take(zone, cache, request, want, cpu);
             if zone.marks.take_boosted() {

@@ -3,7 +3,6 @@
 //! The zone is counted once a call of up to 512 frames, each block once, each row of 64 frames once: in an empty zone a
 //! frame costs a fiftieth of a locked operation, where every second frame is taken a twenty-fifth.
 
-use crate::access::Access;
 use crate::allocator::{PageAllocator, refused};
 use crate::error::{AllocError, FreeError};
 use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, Group, Order, Pfn, ROW_FRAMES, ROWS};
@@ -186,7 +185,7 @@ impl Bulk<'_> {
     /// Takes groups from the zone's blocks while there are any.
     fn fill_from(&mut self, zone: &Zone<'_>, request: &Request, cpu: &Cpu<'_>) {
         let (cache, kind) = (zone.cache_of(cpu), request.kind);
-        let want = Want::of(request, zone.marks.floor(Access::FAST, request.highest, Order::ZERO));
+        let want = Want::of(request, zone.marks.fast_floor(request.highest));
         let start = || cache.map_or(0, |cache| cache.start_block(kind));
         let remember = |block| cache.into_iter().for_each(|cache| cache.remember_block(kind, block));
         while self.wants_more() {

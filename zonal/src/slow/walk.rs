@@ -90,7 +90,7 @@ impl<'s, 'm> Walk<'s, 'm> {
     }
 
     fn fast_in(self, zone: &'m Zone<'m>, mixing: Mixing) -> Option<Pfn> {
-        let want = Want { mixing, ..Want::of(self.request, self.floor(zone, Access::FAST)) };
+        let want = Want { mixing, ..Want::of(self.request, zone.marks.fast_floor(self.request.highest)) };
         let found = take(zone, zone.cache_of(self.cpu), self.request, want, self.cpu);
         if found.is_none() && !zone.count.spares(want.frames(), want.floor) {
             zone.note_short();

@@ -77,7 +77,7 @@ impl<'m> Zone<'m> {
             return Ok(self.frame((taken.group, taken.first)));
         };
         let kind = want.kind;
-        let most = if self.is_ample() { GROUP_FRAMES } else { want.frames() };
+        let most = if self.marks.is_ample(self.count.free()) { GROUP_FRAMES } else { want.frames() };
         let taken = self.take_group(Some(cache), want, cache.start_block(kind), most)?;
         cache.remember_block(kind, taken.block);
         let run = (((1u64 << want.frames()) - 1) << taken.first) as u32;
@@ -262,20 +262,10 @@ impl<'m> Zone<'m> {
         free >= want.floor || free + self.cached() >= want.floor + want.frames()
     }
 
-    /// Whether refills take groups and not just what was asked for.
-    #[inline]
-    fn is_ample(&self) -> bool {
-        self.count.free() > self.marks.bypass().max(self.marks.get().high)
-    }
-
     /// Whether what is freed goes past the words.
     #[inline]
     pub(crate) fn is_bypassed(&self) -> bool {
-        if self.count.free() <= self.marks.bypass() {
-            return true;
-        }
-        self.marks.note_ample();
-        false
+        self.marks.bypass(self.count.free())
     }
 
     /// The zone has been found at its low mark: nothing is cached until it is above high again, and what is, lands. Twice:

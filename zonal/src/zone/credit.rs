@@ -61,7 +61,7 @@ impl Zone<'_> {
     /// Whether the count, read again, does not allow a credit any more.
     #[inline]
     fn is_short_now(&self) -> bool {
-        self.count.free() <= self.marks.bypass() && !planted(Mutant::MarkNotReread)
+        self.is_bypassed() && !planted(Mutant::MarkNotReread)
     }
 
     /// Counts frames that the credit does not hold: half of it makes room, on the move meanwhile.

@@ -79,10 +79,27 @@ impl ZoneMarks {
         access.share_of(mark) + self.reserve[highest as usize].load(Ordering::Relaxed)
     }
 
-    /// The count up to which caches are bypassed.
-    #[inline]
-    pub(crate) fn bypass(&self) -> u64 {
-        self.bypass.load(Ordering::Relaxed) >> 1
+    /// What a request's first walk leaves, before the mixing of kinds and reserves are thought of.
+    #[inline(always)]
+    pub(crate) fn fast_floor(&self, highest: ZoneKind) -> u64 {
+        let low = self.levels[Level::Low as usize].load(Ordering::Relaxed);
+        low + self.boost() + self.reserve[highest as usize].load(Ordering::Relaxed)
+    }
+
+    /// Whether caches are bypassed while the zone's count is `free`; above what they are bypassed up to, that is low again.
+    #[inline(always)]
+    pub(crate) fn bypass(&self, free: u64) -> bool {
+        let word = self.bypass.load(Ordering::Relaxed);
+        if free > word >> 1 && word & SHORT != 0 {
+            self.note_ample();
+        }
+        free <= word >> 1
+    }
+
+    /// Whether refills take whole groups while the zone's count is `free`.
+    #[inline(always)]
+    pub(crate) fn is_ample(&self, free: u64) -> bool {
+        free > self.levels[Level::High as usize].load(Ordering::Relaxed)
     }
 
     /// The zone has been found at its low mark: caches are bypassed up to high. Whether that is news.
@@ -91,12 +108,9 @@ impl ZoneMarks {
         high > 0 && self.bypass.swap(high << 1 | SHORT, Ordering::Relaxed) & SHORT == 0
     }
 
-    /// The zone has been found above what caches are bypassed up to: from now on that is low.
-    #[inline]
-    pub(crate) fn note_ample(&self) {
-        if self.bypass.load(Ordering::Relaxed) & SHORT != 0 {
-            self.bypass.store(self.get().low << 1, Ordering::Relaxed);
-        }
+    #[cold]
+    fn note_ample(&self) {
+        self.bypass.store(self.get().low << 1, Ordering::Relaxed);
     }
 
     /// Adds a block to the boost, up to the most there may be: frames were taken from another kind.
