@@ -6,7 +6,7 @@ mod words;
 use crate::error::AllocError;
 use crate::frame::{BLOCK_FRAMES, Group, Order, Pfn};
 use crate::models::explore::{Content, ModelCpu, bounded, race};
-use crate::models::stage::{Plan, Stage};
+use crate::models::stage::{Plan, Stage, want};
 use crate::request::Request;
 use crate::topology::Kind;
 use crate::zone::search::Offer;
@@ -44,7 +44,7 @@ impl Scene {
     /// Looks for a frame as a request does that has one in another block: clears the hints of blocks that have none.
     fn search_in_vain(&self) {
         let refuse = |_, _| Offer::<()>::Stop;
-        assert!(self.zone().search(Order::ZERO, Kind::Movable, 0, refuse).is_err());
+        assert!(self.zone().search(want(Order::ZERO, Kind::Movable), 0, refuse).is_err());
     }
 
     /// Takes a run if there is one, and gives it back; whether there was.

@@ -11,8 +11,8 @@ use crate::build::metadata_size;
 use crate::config::{Caching, Config};
 use crate::frame::{BLOCK_FRAMES, FrameRange, NodeId, Order, Pfn};
 use crate::platform::Platform;
-use crate::topology::{MemoryRange, Topology};
-use crate::zone::Zone;
+use crate::topology::{Kind, MemoryRange, Topology};
+use crate::zone::{Mixing, Want, Zone};
 
 /// First frame of the machine: the first of the Normal zone, and of a section.
 const START: u64 = 0x10_0000;
@@ -44,6 +44,11 @@ impl Plan {
     pub(super) fn cached(self) -> Self {
         Self { caching: Caching::Local, ..self }
     }
+}
+
+/// A run asked of a zone that may be emptied.
+pub(super) const fn want(order: Order, kind: Kind) -> Want {
+    Want { order, kind, floor: 0, mixing: Mixing::Allowed }
 }
 
 /// The memory lent to an allocator, given back last.

@@ -3,7 +3,7 @@
 use crate::block::entry::Claim;
 use crate::frame::{Order, Pfn};
 use crate::models::explore::{Content, ModelCpu, bounded, exhaustively, race};
-use crate::models::stage::{Plan, Stage};
+use crate::models::stage::{Plan, Stage, want};
 use crate::topology::Kind;
 use crate::zone::Block;
 
@@ -12,7 +12,7 @@ type Scene = Stage<ModelCpu, Content>;
 /// One frame, allocated.
 fn one_frame_taken() -> Scene {
     let scene = Stage::new(&Plan::frames(0..1), Content::new);
-    assert!(scene.zone().take_run_at(block(&scene), 0, Order::ZERO).is_ok());
+    assert!(scene.zone().take_run_at(block(&scene), 0, want(Order::ZERO, Kind::Movable)).is_ok());
     scene
 }
 
@@ -53,8 +53,9 @@ fn loom_zone_who_claims_from_the_count_finds_a_hint() {
     exhaustively(|| {
         let (scene, ..) = race(one_frame_taken(), land, |scene| {
             let zone = scene.zone();
-            let _ =
-                zone.take_group(None, (Order::ZERO, Kind::Movable), 0, 1).map(|taken| zone.arrived(&taken));
+            let _ = zone
+                .take_group(None, want(Order::ZERO, Kind::Movable), 0, 1)
+                .map(|taken| zone.arrived(&taken));
         });
         let free = block(&scene).entry.load().count();
         assert_eq!(scene.zone().count.free(), free);
@@ -69,7 +70,7 @@ fn loom_zone_a_lost_run_gives_its_claim_back() {
     bounded(2, || {
         let take = |scene: &Scene| {
             let zone = scene.zone();
-            let taken = zone.take_group(None, (Order::from_raw(3), Kind::Movable), 0, 8);
+            let taken = zone.take_group(None, want(Order::from_raw(3), Kind::Movable), 0, 8);
             taken.map(|taken| zone.arrived(&taken)).is_ok()
         };
         // 16 frames, 8 of them a run: both pass the count, one finds the run.
