@@ -61,6 +61,10 @@ mutants! {
     WakeLost: "A request that finds the zones short does not wake kswapd.",
     ReserveKept: "The blocks kept for atomic requests are not given up when reclaim is in vain.",
     CountedPlainly: "Checked mode counts events by a load and a store.",
+    JoinKeepsRows: "Joined frames of a block become whole without their bits.",
+    TargetLost: "A move that was refused does not give back the frame it would have gone to.",
+    RefusedIsMoved: "Compaction takes a frame whose move was refused for its own.",
+    FundsKept: "Compaction that ends does not give back what it claimed and did not use.",
     RolledBackRowsKept: "A lost multi-row run does not put back the rows it took.",
 }
 

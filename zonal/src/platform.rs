@@ -48,9 +48,17 @@ pub trait Platform {
         0
     }
 
-    /// Moves the content of an allocated frame to another one and lets its owner use that from now on; false if the
-    /// frame is nobody's single movable frame. After true, `from` is the allocator's and `to` the owner's. Called in task
-    /// context only, by compaction and offlining; may block.
+    /// Moves the content of an allocated frame to another one, which is allocated for it, and lets its owner use that one
+    /// from now on. Called in task context only, by compaction and offlining; may block, allocate and free.
+    ///
+    /// * True: the owner of `from` has been made the owner of `to`, and has not freed `from` and never will: from the moment of
+    ///   the change `from` is the allocator's, and only `to` is its owner's to free, at any time, also before this returns.
+    /// * False: nothing changed, and `to` is the allocator's again. So it must be where `from` is nobody's single movable frame:
+    ///   it is part of a longer run, pinned, cached in the allocator, or was freed just now. The allocator may ask about any
+    ///   frame number that it manages.
+    ///
+    /// The embedder decides between a move and a free of the same frame that meet (by the lock or reference count under which
+    /// frames change owners): just one of them gets `from`.
     fn migrate(&self, from: Pfn, to: Pfn) -> bool {
         let _ = (from, to);
         false

@@ -56,9 +56,8 @@ impl<'m> Tags<'m> {
     }
 
     /// The order noted, if there is one.
-    #[cfg(not(any(zonal_loom, zonal_shuttle)))]
     pub(crate) fn order(&self, map: &SectionMap<'_>, pfn: Pfn) -> Option<Order> {
-        // Relaxed, here and in `forget`: nobody else is at work.
+        // Relaxed, here and in `forget`: nobody else is at work, or the answer is only a hint.
         Order::new(self.byte(map, pfn)?.load(Ordering::Relaxed).checked_sub(1)?)
     }
 

@@ -174,8 +174,8 @@ const fn rows_of(order: Order) -> usize {
     1 << (order.get() - Order::ROW.get())
 }
 
-/// The lowest `n` set bits.
-fn lowest(mut bits: u64, n: u32) -> u64 {
+/// The lowest `n` set bits, fewer if there are not so many.
+pub(crate) fn lowest(mut bits: u64, n: u32) -> u64 {
     let mut chosen = 0;
     for _ in 0..n {
         let bit = bits & bits.wrapping_neg();

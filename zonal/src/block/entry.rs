@@ -4,11 +4,12 @@
 //! |---|---|---|
 //! | 0..=9 | `count`: frames that may still be claimed | [`Entry::claim`] down, [`Entry::raise`] up, the whole-block transitions |
 //! | 10..=19 | `managed`: frames of the block that exist and are not reserved | construction only |
-//! | 20..=21 | `kind` | a claim that retypes, [`Entry::take_whole`] |
-//! | 22 | `whole`: allocated as one run of order 9 or part of a larger one; the rows' bits mean nothing | [`Entry::take_whole`], [`Entry::commit`]; [`Entry::put_whole`], [`Entry::split`] |
+//! | 20..=21 | `kind` | a claim that retypes, [`Entry::take_whole`], [`Entry::join`] |
+//! | 22 | `whole`: allocated as one run of order 9 or part of a larger one; the rows' bits mean nothing | [`Entry::take_whole`], [`Entry::commit`], [`Entry::join`]; [`Entry::put_whole`], [`Entry::split`] |
 //! | 23 | `tentative`: taken towards a run of order 10 or more, not yet committed: in flight | [`Entry::take_tentative`]; [`Entry::commit`], [`Entry::abandon`] |
 //! | 24 | `isolated`: not claimable, its count is not in the zone's | [`Entry::isolate`], [`Entry::unisolate`] |
 //! | 25 | `reserved`: kept for long atomic requests, its count is in the zone's reserve | [`Entry::reserve`], [`Entry::release`] |
+//! | 26 | `vacating`: a compaction makes frames of the block its own; other compactions keep out, nobody else cares | [`Entry::begin_vacating`], [`Entry::end_vacating`] |
 //! | 32..=47 | `zone`: the zone it belongs to; every claim compares it | construction only (hotplug later) |
 //!
 //! Claim first: no row is touched without a claim, so `count <= popcount(rows)` and the difference is the claims whose
@@ -28,6 +29,7 @@ const WHOLE: u64 = 1 << 22;
 const TENTATIVE: u64 = 1 << 23;
 const ISOLATED: u64 = 1 << 24;
 const RESERVED: u64 = 1 << 25;
+const VACATING: u64 = 1 << 26;
 const ZONE_SHIFT: u32 = 32;
 
 /// A plain copy of an entry.
@@ -58,6 +60,10 @@ impl Snapshot {
     #[inline]
     pub(crate) const fn is_isolated(self) -> bool {
         self.0 & ISOLATED != 0
+    }
+    /// A compaction is at work in it.
+    pub(crate) const fn is_vacating(self) -> bool {
+        self.0 & VACATING != 0
     }
     #[inline]
     pub(crate) const fn zone(self) -> ZoneId {
@@ -267,6 +273,32 @@ impl Entry {
         // Acquire: as `claim`.
         self.update(Ordering::SeqCst, |now| {
             (now.is_reserved() && now.count() >= frames).then_some(now.0 - frames)
+        })
+        .is_ok()
+    }
+
+    /// Keeps other compactions out of the block; false if one is at work there.
+    #[must_use]
+    pub(crate) fn begin_vacating(&self) -> bool {
+        // Relaxed, here and in `end_vacating`: what compactions do to one another is no more than what anybody does, so
+        // this orders nothing; an exchange does not break what others released here.
+        self.0.fetch_or(VACATING, Ordering::Relaxed) & VACATING == 0
+    }
+
+    /// Lets other compactions in again. Only who kept them out calls it.
+    pub(crate) fn end_vacating(&self) {
+        self.0.fetch_and(!VACATING, Ordering::Relaxed);
+    }
+
+    /// Turns a block all of whose frames are the caller's, and whose rows it has filled, into a whole one; refused if a
+    /// frame of it is free, or the block has been reserved.
+    #[must_use]
+    pub(crate) fn join(&self, kind: Kind) -> bool {
+        // Release: the filled rows; partner: the Acquire of `claim` on a count that `put_whole` gave back.
+        self.update(Ordering::Release, |now| {
+            let open = now.is_open_to_frees() && !now.is_reserved();
+            let all = open && now.count() == 0 && now.managed() == BLOCK_FRAMES;
+            all.then_some(now.0 & !KIND | WHOLE | (kind as u64) << KIND_SHIFT)
         })
         .is_ok()
     }

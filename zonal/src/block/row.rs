@@ -2,7 +2,7 @@
 //!
 //! | bits | meaning | set by | cleared by |
 //! |---|---|---|---|
-//! | 0..=63 | frame `i` of the row is free | [`Row::put`] (a free, a roll-back) | [`Row::take_exact`], [`Row::take_from`] by the holder of a claim on the block's entry; [`Row::wipe`] by the owner of the whole block |
+//! | 0..=63 | frame `i` of the row is free | [`Row::put`] (a free, a roll-back); [`Row::fill`] by the owner of all the block's frames | [`Row::take_exact`], [`Row::take_from`] by the holder of a claim on the block's entry; [`Row::wipe`] by the owner of the whole block |
 //!
 //! Nothing here counts: the entry's count says how many of the block's bits may be claimed, and
 //! `count <= popcount(rows)` at all times unless the block is taken whole (then its bits mean nothing).
@@ -116,5 +116,13 @@ impl Row {
     pub(crate) fn wipe(&self) {
         // Relaxed: published by the Release of `Entry::split`.
         self.0.store(0, Ordering::Relaxed);
+    }
+
+    /// Sets every bit, as a whole block has them. Only the owner of all the block's frames may, before it publishes the
+    /// join: the entry's count is 0, so nobody claims them.
+    #[inline]
+    pub(crate) fn fill(&self) {
+        // Relaxed: published by the Release of `Entry::join`.
+        self.0.store(u64::MAX, Ordering::Relaxed);
     }
 }

@@ -219,5 +219,6 @@ fn build_zone<'m>(
         cpu_hints: parts.tree(caches.len()),
         credit_hints: parts.tree(caches.len()),
         gate: AtomicU64::new(0),
+        tried: AtomicU64::new(0),
     }
 }

@@ -1,12 +1,14 @@
 //! Whole allocators in small races: the frames' owners write to them, and at rest the audit is clean.
 
 mod credits;
+mod moves;
 mod words;
 
 use crate::error::AllocError;
 use crate::frame::{BLOCK_FRAMES, Group, Order, Pfn};
 use crate::models::explore::{Content, ModelCpu, bounded, race};
 use crate::models::stage::{Plan, Stage, want};
+use crate::platform::Platform;
 use crate::request::Request;
 use crate::topology::Kind;
 use crate::zone::search::Offer;
@@ -22,7 +24,7 @@ fn scene(plan: &Plan) -> Scene {
     Stage::new(plan, Content::new)
 }
 
-impl Scene {
+impl<P: Platform + Default> Stage<P, Content> {
     fn take(&self, order: Order) -> Result<Pfn, AllocError> {
         let pfn = self.allocator.alloc_raw(&Request::order(order))?;
         self.touch(pfn, order);

@@ -1,8 +1,8 @@
 //! A zone: one node's blocks of one placement, their hints, what CPUs cache of them, and the count behind its mark.
 //!
 //! This file says what a zone is and how its frames are numbered; [`search`] finds a block, [`take`] and [`runs`]
-//! take frames out of blocks, [`land`] puts frames back, [`cached`] deals with slot words, [`credit`] with the
-//! count, [`highatomic`] with blocks kept back, [`marks`] says what must be left, [`cpu`] is who asks.
+//! take frames out of blocks, [`vacate`] also those in use, [`land`] puts frames back, [`cached`] deals with slot words,
+//! [`credit`] with the count, [`highatomic`] with blocks kept back, [`marks`] says what must be left, [`cpu`] is who asks.
 //!
 //! Invariant at quiescence: `count + credits = sum of the counts of the zone's blocks that are neither isolated nor
 //! reserved`, and `count + credits + reserve + cached + isolated + allocated = managed`.
@@ -18,6 +18,7 @@ pub(crate) mod marks;
 pub(crate) mod runs;
 pub(crate) mod search;
 pub(crate) mod take;
+pub(crate) mod vacate;
 
 use crate::block::bitmap::Bitmap;
 use crate::block::entry::Entry;
@@ -76,6 +77,8 @@ pub(crate) struct Zone<'m> {
     pub(crate) credit_hints: HintTree<'m>,
     /// How many closings of the caches are in force, and which was the last (see [`cached`]).
     pub(crate) gate: AtomicU64,
+    /// The block behind the one that a compaction tried last: the next one begins there. Relaxed: any value will do.
+    pub(crate) tried: AtomicU64,
 }
 
 /// What a request asks of one zone.

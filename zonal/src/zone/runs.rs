@@ -58,7 +58,7 @@ impl<'m> Zone<'m> {
     }
 
     /// Whether the sections that `length` blocks from `at` lie in follow each other without a hole.
-    fn is_adjacent(&self, at: usize, length: usize) -> bool {
+    pub(crate) fn is_adjacent(&self, at: usize, length: usize) -> bool {
         let (first, last) = (at / SECTION_BLOCKS, (at + length - 1) / SECTION_BLOCKS);
         let (Some(a), Some(b)) = (self.sections.get(first), self.sections.get(last)) else { return false };
         b.start.get() - a.start.get() == (last - first) as u64 * SECTION_FRAMES

@@ -196,7 +196,13 @@ impl<'m> Zone<'m> {
     }
 
     /// Claims between `least` and `want` frames of the block, retyping it if told so.
-    fn claim_block(&self, block: Block<'m>, want: u64, least: u64, retype: Option<Kind>) -> Option<u64> {
+    pub(crate) fn claim_block(
+        &self,
+        block: Block<'m>,
+        want: u64,
+        least: u64,
+        retype: Option<Kind>,
+    ) -> Option<u64> {
         if planted(Mutant::BitsBeforeCount) {
             return Some(want);
         }
@@ -325,20 +331,17 @@ impl<'m> Zone<'m> {
             }
             block.bitmap.row(row).take_exact(run_mask(order) << (offset % ROW_FRAMES))
         };
+        // A wholly free block that is broken up keeps its kind, but its hints change: a retype to the same.
+        let entry = block.entry.load();
+        let retype = entry.is_free_block().then(|| entry.kind());
         self.count.enter(run);
         let taken = match self.count.claim(run, run, want.floor) {
             Err(_) => Err(Miss::AtMark),
-            Ok(_) if self.take_counted(block, order, self.retype_free(block), take) => Ok(()),
+            Ok(_) if self.take_counted(block, order, retype, take) => Ok(()),
             Ok(_) => Err(Miss::NoRun),
         };
         self.count.leave(run);
         taken
-    }
-
-    /// A wholly free block that is broken up keeps its kind, but its hints change: claim it as a retype to the same.
-    fn retype_free(&self, block: Block<'m>) -> Option<Kind> {
-        let entry = block.entry.load();
-        entry.is_free_block().then(|| entry.kind())
     }
 }
 

@@ -1,0 +1,157 @@
+//! Owners of frames that can be moved: a platform whose `migrate` takes the content along.
+//!
+//! Each tenant has a run with a number of its own in every frame; single frames of tenants that are not pinned are moved.
+//! A tenant may leave just when it is to be moved. Frames and tenants change hands under one lock, as the contract of
+//! `Platform::migrate` asks.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use zonal::{AllocError, Gfp, Order, PageAllocator, Pfn, Platform, Request};
+
+use crate::support::{Setup, audited};
+
+/// What a tenant lets be done with its frames.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Temper {
+    Movable,
+    Pinned,
+    /// Frees its frame when it is to be moved.
+    Leaving,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Tenant {
+    name: u64,
+    order: Order,
+    temper: Temper,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    /// Who has which run, by its first frame.
+    tenants: BTreeMap<Pfn, Tenant>,
+    /// What the frames hold.
+    contents: BTreeMap<Pfn, u64>,
+    names: u64,
+}
+
+/// The tenants of one allocator.
+#[derive(Default)]
+pub(crate) struct Tenants {
+    book: Mutex<Book>,
+    allocator: OnceLock<&'static Housed>,
+}
+
+/// An allocator with tenants.
+pub(crate) type Housed = PageAllocator<'static, &'static Tenants>;
+
+impl Platform for Tenants {
+    fn cpu(&self) -> usize {
+        0
+    }
+
+    fn migrate(&self, from: Pfn, to: Pfn) -> bool {
+        let mut book = self.book();
+        let Some(&tenant) = book.tenants.get(&from) else { return false };
+        match tenant.temper {
+            Temper::Movable if tenant.order == Order::ZERO => {
+                assert_eq!(book.contents.get(&to), None, "a frame to move to is somebody's");
+                book.tenants.remove(&from);
+                book.contents.remove(&from);
+                book.tenants.insert(to, tenant);
+                book.contents.insert(to, tenant.name);
+                true
+            }
+            Temper::Leaving => {
+                drop(book);
+                self.leave(from);
+                false
+            }
+            Temper::Movable | Temper::Pinned => false,
+        }
+    }
+}
+
+impl Tenants {
+    /// An allocator for the setup, and its tenants.
+    pub(crate) fn housed(setup: &Setup) -> (&'static Housed, &'static Self) {
+        let tenants: &'static Self = Box::leak(Box::default());
+        let memory = setup.lend().expect("the machine is a good one").leak();
+        let allocator =
+            PageAllocator::new(&setup.config(), tenants, memory).expect("the machine is a good one");
+        let allocator = &*Box::leak(Box::new(allocator));
+        assert!(tenants.allocator.set(allocator).is_ok());
+        (allocator, tenants)
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn allocator(&self) -> &'static Housed {
+        self.allocator.get().expect("it was set when it was built")
+    }
+
+    /// Moves in: a run of the order for a new tenant.
+    pub(crate) fn enter(&self, order: Order, temper: Temper) -> Result<Pfn, AllocError> {
+        let movable = Request::order(order).gfp(Gfp::MOVABLE)?;
+        let pfn = self.allocator().alloc_raw(&movable)?;
+        self.house(pfn, order, temper);
+        Ok(pfn)
+    }
+
+    /// Gives a run that was just allocated to a new tenant.
+    pub(crate) fn house(&self, pfn: Pfn, order: Order, temper: Temper) {
+        let mut book = self.book();
+        book.names += 1;
+        let name = book.names;
+        assert!(book.tenants.insert(pfn, Tenant { name, order, temper }).is_none(), "{pfn} is somebody's");
+        for frame in 0..order.frames() {
+            let before = book.contents.insert(pfn.add(frame), name);
+            assert_eq!(before, None, "frame {} is somebody's", pfn.add(frame));
+        }
+    }
+
+    /// Ends a tenancy and frees its run; false if nobody has a run there.
+    pub(crate) fn leave(&self, pfn: Pfn) -> bool {
+        let mut book = self.book();
+        let Some(tenant) = book.tenants.remove(&pfn) else { return false };
+        for frame in 0..tenant.order.frames() {
+            assert_eq!(book.contents.remove(&pfn.add(frame)), Some(tenant.name), "others wrote there");
+        }
+        drop(book);
+        // SAFETY: the run was the tenant's, who is gone.
+        assert_eq!(unsafe { self.allocator().free_raw(pfn, tenant.order) }, Ok(()));
+        true
+    }
+
+    /// The first frames of all runs.
+    pub(crate) fn runs(&self) -> Vec<Pfn> {
+        self.book().tenants.keys().copied().collect()
+    }
+
+    /// The frames of tenants that stay where they are.
+    pub(crate) fn pinned(&self) -> Vec<Pfn> {
+        let stays = |tenant: &Tenant| tenant.temper == Temper::Pinned || tenant.order > Order::ZERO;
+        let book = self.book();
+        let runs = book.tenants.iter().filter(|(_, tenant)| stays(tenant));
+        runs.flat_map(|(pfn, tenant)| (0..tenant.order.frames()).map(|frame| pfn.add(frame))).collect()
+    }
+
+    /// Nothing is lost, nothing handed out twice: what is allocated is what tenants have, and each has its content.
+    pub(crate) fn check(&self) {
+        let book = self.book();
+        for (pfn, tenant) in &book.tenants {
+            for frame in 0..tenant.order.frames() {
+                assert_eq!(book.contents.get(&pfn.add(frame)), Some(&tenant.name), "lost by its tenant");
+            }
+        }
+        let summary = audited(self.allocator());
+        assert_eq!(
+            summary.allocated,
+            book.contents.len() as u64,
+            "allocated, and in tenants' hands: {summary:?}"
+        );
+    }
+}
