@@ -23,7 +23,7 @@ pub(crate) use crate::compact::priority::Priority;
 use crate::compact::priority::SHARES;
 use crate::frame::{BLOCK_FRAMES, BlockIndex, FrameRange, Order, Pfn, SECTION_BLOCKS};
 use crate::mutant::{Mutant, planted};
-use crate::platform::{Platform, Step};
+use crate::platform::{Migration, Platform, Step};
 use crate::state::State;
 use crate::sync::Ordering;
 use crate::topology::Kind;
@@ -72,6 +72,8 @@ enum Halt {
     NoGoal,
     /// The zone's count is at the floor.
     AtFloor,
+    /// The platform moves nothing.
+    Immobile,
 }
 
 /// Makes a run in the zone, or says why not.
@@ -144,6 +146,7 @@ impl<'a, 'm, P: Platform> Compactor<'a, 'm, P> {
                     }
                     Ok(None) => {}
                     Err(Halt::AtFloor) => return Outcome::Skipped,
+                    Err(Halt::Immobile) => return Outcome::Complete,
                     Err(_) => return self.exhausted(),
                 }
                 if self.tries == 0 {
@@ -347,7 +350,12 @@ impl<'a, 'm, P: Platform> Compactor<'a, 'm, P> {
         let to = self.goals.take(self.zone, funds, &mut summary.goals).ok_or(Halt::NoGoal)?;
         // Noted before the move: its owner may free it as soon as it has it.
         tags.into_iter().for_each(|tags| tags.set(map, to, Order::ZERO));
-        if !self.platform.injects(Step::Migration) && self.platform.migrate(from, to) {
+        let migration = if self.platform.injects(Step::Migration) {
+            Migration::Refused
+        } else {
+            self.platform.migrate(from, to)
+        };
+        if migration == Migration::Moved {
             summary.moved += 1;
             // In checked mode a frame that was freed in spite of the move is nobody's.
             return Ok(tags.is_none_or(|tags| tags.clear(map, from, Order::ZERO).is_ok()));
@@ -358,6 +366,9 @@ impl<'a, 'm, P: Platform> Compactor<'a, 'm, P> {
         }
         if !planted(Mutant::TargetLost) {
             self.zone.return_target(to, funds);
+        }
+        if migration == Migration::Unsupported {
+            return Err(Halt::Immobile);
         }
         Ok(planted(Mutant::RefusedIsMoved))
     }

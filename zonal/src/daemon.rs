@@ -5,13 +5,16 @@
 
 use crate::access::{Access, Level};
 use crate::allocator::PageAllocator;
+use crate::compact::{CompactSummary, Outcome, Priority, compact};
 use crate::events::Event;
-use crate::frame::{NodeId, Order};
+use crate::frame::{BLOCK_FRAMES, NodeId, Order};
 use crate::gfp::Gfp;
 use crate::node::{Node, Work};
 use crate::platform::{Daemon, Demand, Platform};
+use crate::slow::compaction::note;
 use crate::slow::{CLUSTER, FIRST_PRIORITY};
-use crate::zone::Zone;
+use crate::topology::{Kind, ZoneKind};
+use crate::zone::{Mixing, Want, Zone};
 
 impl<'m, P: Platform> PageAllocator<'m, P> {
     /// Reclaims for a node until one of the zones that were asked for is at its high mark, or nothing more can be had; then
@@ -28,6 +31,33 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         true
     }
 
+    /// Makes the longest run that was asked for, by moving frames, in the first of the node's zones where that goes. False
+    /// if nobody had asked, or another thread is at it.
+    ///
+    /// Task context; calls [`Platform::migrate`].
+    pub fn kcompactd(&self, node: NodeId) -> bool {
+        let Some(words) = self.state.node(node) else { return false };
+        let Some(work) = words.kcompactd.begin() else { return false };
+        let cpu = self.cpu();
+        cpu.count(Event::CompactDaemonWake, 1);
+        let mut summary = CompactSummary::default();
+        let zones = self.state.zones.iter().filter(|zone| zone.node == node && zone.kind <= work.highest);
+        for zone in zones {
+            let floor = zone.marks.floor(Access::at(Level::Low), work.highest, work.order);
+            let want = Want { order: work.order, kind: Kind::Movable, floor, mixing: Mixing::Allowed };
+            let made = compact(&self.state, &self.platform, (zone, want), Priority::Light, &mut summary);
+            if let Outcome::Captured(pfn) = made {
+                self.free_own(pfn, work.order);
+                break;
+            }
+        }
+        note(cpu, &summary);
+        cpu.count(Event::CompactDaemonMigrateScanned, summary.in_the_way);
+        cpu.count(Event::CompactDaemonFreeScanned, summary.goals * BLOCK_FRAMES);
+        words.kcompactd.end();
+        true
+    }
+
     /// Whether work waits for a daemon that is not at it.
     pub fn has_work(&self, daemon: Daemon, node: NodeId) -> bool {
         self.state.node(node).is_some_and(|words| match daemon {
@@ -38,7 +68,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 
     /// Asks a daemon for work by hand, as a request that found no frames does.
     pub fn ask(&self, daemon: Daemon, node: NodeId, order: Order) {
-        let work = Work { order, highest: crate::topology::ZoneKind::Movable };
+        let work = Work { order, highest: ZoneKind::Movable };
         let asked = self.state.node(node).is_some_and(|words| match daemon {
             Daemon::Kswapd => words.kswapd.ask(work),
             Daemon::Kcompactd => words.kcompactd.ask(work),

@@ -90,7 +90,7 @@ pub use gfp::{Gfp, Scope};
 pub use mutant::plant_fault;
 pub use once::{InitError, OnceAllocator};
 pub use owned::Frames;
-pub use platform::{Climb, Daemon, Demand, OneCpu, Oom, Platform, Step, Task, Verdict};
+pub use platform::{Climb, Daemon, Demand, Migration, OneCpu, Oom, Platform, Step, Task, Verdict};
 pub use recovery::{Recovery, RecoveryError};
 pub use request::Request;
 pub use topology::{Kind, MemoryRange, Placement, Topology, ZoneKind};

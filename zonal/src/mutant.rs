@@ -58,6 +58,7 @@ mutants! {
     PanicOnForeign: "A free of a foreign frame panics.",
     RecoveryTrustsCount: "Recovery keeps the counts it finds.",
     RecoveryForgetsWords: "Recovery does not land what slot words hold.",
+    CompactionNotRetried: "Compaction in vain is not tried harder before somebody is killed.",
     WakeLost: "A request that finds the zones short does not wake kswapd.",
     ReserveKept: "The blocks kept for atomic requests are not given up when reclaim is in vain.",
     CountedPlainly: "Checked mode counts events by a load and a store.",

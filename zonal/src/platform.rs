@@ -29,7 +29,7 @@ pub trait Platform {
 
     /// Says that a node's daemon has work. Called in any context; must not block or allocate. It is not called again for
     /// work that waits already: who runs the daemon must not lose it (an eventfd, a futex with a count; see
-    /// `PageAllocator::has_work`).
+    /// [`crate::PageAllocator::has_work`]).
     fn wake(&self, daemon: Daemon, node: NodeId) {
         let _ = (daemon, node);
     }
@@ -51,17 +51,19 @@ pub trait Platform {
     /// Moves the content of an allocated frame to another one, which is allocated for it, and lets its owner use that one
     /// from now on. Called in task context only, by compaction and offlining; may block, allocate and free.
     ///
-    /// * True: the owner of `from` has been made the owner of `to`, and has not freed `from` and never will: from the moment of
+    /// * [`Migration::Moved`]: the owner of `from` has been made the owner of `to`, and has not freed `from` and never will: from the moment of
     ///   the change `from` is the allocator's, and only `to` is its owner's to free, at any time, also before this returns.
-    /// * False: nothing changed, and `to` is the allocator's again. So it must be where `from` is nobody's single movable frame:
+    /// * [`Migration::Refused`]: nothing changed, and `to` is the allocator's again. So it must be where `from` is nobody's single movable frame:
     ///   it is part of a longer run, pinned, cached in the allocator, or was freed just now. The allocator may ask about any
     ///   frame number that it manages.
     ///
+    /// * [`Migration::Unsupported`]: as refused, and it is of no use to ask about other frames.
+    ///
     /// The embedder decides between a move and a free of the same frame that meet (by the lock or reference count under which
     /// frames change owners): just one of them gets `from`.
-    fn migrate(&self, from: Pfn, to: Pfn) -> bool {
+    fn migrate(&self, from: Pfn, to: Pfn) -> Migration {
         let _ = (from, to);
-        false
+        Migration::Unsupported
     }
 
     /// Memory has run out for a request that cannot fail. Called in task context, by one request at a time.
@@ -123,9 +125,9 @@ pub struct Climb {
 /// A daemon of a node: a function that a thread of the embedder calls.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Daemon {
-    /// Reclaims until the node's zones are at their high marks: `PageAllocator::kswapd`.
+    /// Reclaims until the node's zones are at their high marks: [`crate::PageAllocator::kswapd`].
     Kswapd,
-    /// Makes long runs by moving frames: `PageAllocator::kcompactd`.
+    /// Makes long runs by moving frames: [`crate::PageAllocator::kcompactd`].
     Kcompactd,
 }
 
@@ -166,6 +168,17 @@ pub enum Verdict {
     Killed,
     /// Nobody can: the request fails (one with [`Gfp::NOFAIL`] goes below the marks, and on).
     GiveUp,
+}
+
+/// What came of [`Platform::migrate`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Migration {
+    /// The owner has the other frame now.
+    Moved,
+    /// Nothing changed: this frame cannot be moved now.
+    Refused,
+    /// Nothing changed: this platform moves no frames at all.
+    Unsupported,
 }
 
 /// A step of a request that [`Platform::injects`] may make fail.
@@ -209,7 +222,7 @@ impl<P: Platform + ?Sized> Platform for &P {
         (**self).reclaimable(zone)
     }
 
-    fn migrate(&self, from: Pfn, to: Pfn) -> bool {
+    fn migrate(&self, from: Pfn, to: Pfn) -> Migration {
         (**self).migrate(from, to)
     }
 

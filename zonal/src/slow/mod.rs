@@ -7,12 +7,15 @@
 //! | slow walk | all | down to what the request's class leaves of the min mark |
 //! | reserves | MEMALLOC, victims | down to nothing, or half of that |
 //! | last walk | those that may not wait | the same, until a walk has seen everything at rest; then failure |
+//! | compaction first | long runs that may wait | a light one, where frames are free but no run is |
 //! | reclaim, walk | those that may wait | [`Platform::reclaim`], until it brings nothing any more |
+//! | compaction | the same, for runs | [`crate::compact`], harder each time it is in vain |
 //! | out of memory | those that may not fail | one at a time: a last walk, then [`Platform::oom`] |
 //!
 //! Up to the last walk nothing waits for anybody: each step is bounded, whatever others do. What may wait calls the
 //! platform between its walks, never inside a protocol step.
 
+pub(crate) mod compaction;
 pub(crate) mod retry;
 pub(crate) mod walk;
 
@@ -22,6 +25,7 @@ use crate::events::Event;
 use crate::frame::{NodeId, Order, Pfn};
 use crate::gfp::Gfp;
 use crate::platform::{Climb, Demand, Oom, Platform, Step, Verdict};
+use crate::slow::compaction::Compacted;
 use crate::slow::retry::Retry;
 use crate::slow::walk::Walk;
 use crate::topology::ZoneKind;
@@ -143,6 +147,16 @@ impl<P: Platform> Ladder<'_, '_, P> {
     /// From the first reclaim on.
     fn wait(&mut self) -> Result<Pfn, AllocError> {
         let mut retry = Retry::new();
+        if self.compacts_first() {
+            match self.compact(retry.compaction()) {
+                Compacted::Run(pfn) => return Ok(pfn),
+                // A run so long is not worth the reclaim.
+                Compacted::Short if self.urgency().effort == Effort::Once && self.order() > COSTLY => {
+                    return self.nopage();
+                }
+                _ => {}
+            }
+        }
         self.walk.cpu.count(Event::allocstall(self.walk.request.highest), 1);
         loop {
             self.wake_kswapds();
@@ -150,10 +164,17 @@ impl<P: Platform> Ladder<'_, '_, P> {
                 Rung::Got(pfn) => return Ok(pfn),
                 rung => matches!(rung, Rung::Progress),
             };
+            let compacted = self.compact(retry.compaction());
+            if let Compacted::Run(pfn) = compacted {
+                return Ok(pfn);
+            }
             if self.gives_up_early() {
                 break;
             }
             if retry.after_reclaim(self.walk, self.platform, self.class, progress) {
+                continue;
+            }
+            if retry.after_compaction(self.walk, self.platform, &compacted) {
                 continue;
             }
             // The last thing to try before a kill: success is worth another round.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use zonal::{AllocError, Gfp, Order, PageAllocator, Pfn, Platform, Request};
+use zonal::{AllocError, Gfp, Migration, Order, PageAllocator, Pfn, Platform, Request};
 
 use crate::support::{Setup, audited};
 
@@ -51,9 +51,9 @@ impl Platform for Tenants {
         0
     }
 
-    fn migrate(&self, from: Pfn, to: Pfn) -> bool {
+    fn migrate(&self, from: Pfn, to: Pfn) -> Migration {
         let mut book = self.book();
-        let Some(&tenant) = book.tenants.get(&from) else { return false };
+        let Some(&tenant) = book.tenants.get(&from) else { return Migration::Refused };
         match tenant.temper {
             Temper::Movable if tenant.order == Order::ZERO => {
                 assert_eq!(book.contents.get(&to), None, "a frame to move to is somebody's");
@@ -61,14 +61,14 @@ impl Platform for Tenants {
                 book.contents.remove(&from);
                 book.tenants.insert(to, tenant);
                 book.contents.insert(to, tenant.name);
-                true
+                Migration::Moved
             }
             Temper::Leaving => {
                 drop(book);
                 self.leave(from);
-                false
+                Migration::Refused
             }
-            Temper::Movable | Temper::Pinned => false,
+            Temper::Movable | Temper::Pinned => Migration::Refused,
         }
     }
 }

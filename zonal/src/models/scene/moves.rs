@@ -5,7 +5,7 @@ use crate::frame::{BLOCK_FRAMES, FrameRange, Order, Pfn};
 use crate::gfp::Gfp;
 use crate::models::explore::{Content, ModelCpu, bounded, race};
 use crate::models::stage::{Plan, Stage};
-use crate::platform::Platform;
+use crate::platform::{Migration, Platform};
 use crate::request::Request;
 use crate::sync::{AtomicU64, Ordering};
 use crate::topology::Kind;
@@ -23,9 +23,12 @@ impl Platform for Tenant {
         ModelCpu.cpu()
     }
 
-    fn migrate(&self, from: Pfn, to: Pfn) -> bool {
+    fn migrate(&self, from: Pfn, to: Pfn) -> Migration {
         // AcqRel: what the owner wrote to `from`, and what those before it wrote to `to`.
-        self.place.compare_exchange(from.get(), to.get(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        match self.place.compare_exchange(from.get(), to.get(), Ordering::AcqRel, Ordering::Relaxed) {
+            Ok(_) => Migration::Moved,
+            Err(_) => Migration::Refused,
+        }
     }
 }
 
