@@ -146,10 +146,18 @@ impl<'m> Zone<'m> {
         .filter(|block| block.entry.load().is_reserved())
     }
 
-    /// Takes a run (below a block) out of the reserved blocks, whatever the floor. Linear in them.
+    /// Takes a run (a block at most) out of the reserved blocks, whatever the floor. Linear in them.
     pub(crate) fn take_reserved(&self, want: Want) -> Option<Pfn> {
-        if want.order >= Order::BLOCK || self.highatomic.free() < want.frames() {
+        if want.order > Order::BLOCK || self.highatomic.free() < want.frames() {
             return None;
+        }
+        if want.order == Order::BLOCK {
+            return self.reserved_blocks().find_map(|block| {
+                let seen = block.entry.load();
+                let whole = seen.count() == BLOCK_FRAMES && self.release_block(block, seen, want.kind);
+                let taken = whole && self.take_run_at_block(block.index.0 as usize, want).is_ok();
+                taken.then_some(block.start)
+            });
         }
         self.reserved_blocks().find_map(|block| {
             let offset = run_in(block, want.order)?;

@@ -99,12 +99,18 @@ impl ZoneMarks {
     /// Whether refills take whole groups while the zone's count is `free`.
     #[inline(always)]
     pub(crate) fn is_ample(&self, free: u64) -> bool {
-        free > self.levels[Level::High as usize].load(Ordering::Relaxed)
+        free > self.high()
+    }
+
+    /// The high mark with the boost.
+    #[inline(always)]
+    fn high(&self) -> u64 {
+        self.levels[Level::High as usize].load(Ordering::Relaxed) + self.boost()
     }
 
     /// The zone has been found at its low mark: caches are bypassed up to high. Whether that is news.
     pub(crate) fn note_short(&self) -> bool {
-        let high = self.get().high;
+        let high = self.high();
         high > 0 && self.bypass.swap(high << 1 | SHORT, Ordering::Relaxed) & SHORT == 0
     }
 
@@ -113,12 +119,13 @@ impl ZoneMarks {
         self.bypass.store(self.get().low << 1, Ordering::Relaxed);
     }
 
-    /// Adds a block to the boost, up to the most there may be: frames were taken from another kind.
-    pub(crate) fn add_boost(&self) {
+    /// Adds a block to the boost, up to the most there may be: frames were taken from another kind. Whether there was one
+    /// to add, and a count of `free` is not above the high mark any more.
+    pub(crate) fn add_boost(&self, free: u64) -> bool {
         let most = self.most_boost.load(Ordering::Relaxed);
         let boosted =
             |now: u64| (now >> 1 < most).then(|| most.min((now >> 1) + BLOCK_FRAMES) << 1 | BOOSTED);
-        let _ = self.boost.fetch_update(Ordering::Relaxed, Ordering::Relaxed, boosted);
+        self.boost.fetch_update(Ordering::Relaxed, Ordering::Relaxed, boosted).is_ok() && free <= self.high()
     }
 
     /// Takes `frames` of the boost away: what kswapd saw when it began has been made up for.

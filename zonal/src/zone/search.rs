@@ -172,9 +172,17 @@ impl<'m> Zone<'m> {
             let usable = |b: Block<'m>| self.is_partly_used(b, other, class);
             self.offer_tree(self.tree(other, class), start, usable, |b| {
                 let half_free = b.entry.load().count() >= BLOCK_FRAMES / 2;
-                offer(b, half_free.then_some(kind)).inspect_taken(|| self.marks.add_boost())
+                offer(b, half_free.then_some(kind)).inspect_taken(|| self.boost())
             })
         })
+    }
+
+    /// Frames were taken from another kind: the marks are higher for a while, and words give nothing below them.
+    #[cold]
+    fn boost(&self) {
+        if self.marks.add_boost(self.count.free()) {
+            self.note_short();
+        }
     }
 
     /// Offers a tree's blocks from `start` on, clearing hints of blocks that are not usable.

@@ -203,7 +203,7 @@ impl<'m> World<'m> {
             let expected = self.model.usable(ask).map(|(zone, _)| zone);
             let served = self.model.zone_of(pfn.get());
             assert!(
-                served == expected || self.keeps_apart(served, expected),
+                served == expected || self.keeps_apart(ask, served, expected),
                 "{pfn} is in zone {served:?}, not in the first that could serve, {expected:?}"
             );
         }
@@ -211,13 +211,13 @@ impl<'m> World<'m> {
         self.held.push(held);
     }
 
-    /// Whether a lower zone of the same node may have served so that kinds do not mix in a Normal zone above DMA32.
-    fn keeps_apart(&self, served: Option<usize>, expected: Option<usize>) -> bool {
+    /// Whether a lower zone of the node may have served so that kinds do not mix in a Normal zone above DMA32, or in DMA32.
+    fn keeps_apart(&self, ask: &Ask, served: Option<usize>, expected: Option<usize>) -> bool {
         let zone = |at: Option<usize>| at.and_then(|at| self.model.zones().get(at));
-        zone(served).zip(zone(expected)).is_some_and(|(served, expected)| {
-            let dma32 = self.model.zones().iter().any(|z| z.node == expected.node && z.class == Class::Dma32);
-            let normal = expected.class == Class::Normal;
-            normal && dma32 && served.node == expected.node && served.class < expected.class
+        let first = zone(ask.zones.first().copied()).filter(|first| first.class == Class::Normal);
+        first.zip(zone(served)).zip(zone(expected)).is_some_and(|((first, served), expected)| {
+            let dma32 = self.model.zones().iter().any(|z| z.node == first.node && z.class == Class::Dma32);
+            dma32 && served.node == first.node && expected.node == first.node && served.class < expected.class
         })
     }
 
