@@ -38,7 +38,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         }
         while bulk.wants_more() {
             // What the blocks do not have: other CPUs' words, places asked for, and the reason for a failure.
-            let request = if bulk.filled == 0 { request } else { request.without_waiting() };
+            let request = if bulk.filled == 0 { request } else { request.without_waiting().silent() };
             match self.alloc_anywhere(&request, cpu) {
                 Ok(pfn) => bulk.push_frame(pfn),
                 Err(error) if bulk.filled == 0 => return Err(error),

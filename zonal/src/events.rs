@@ -61,14 +61,13 @@ events! {
 }
 
 impl Event {
+    /// One for each kind of zone, lowest first.
+    pub(crate) const ALLOCSTALLS: [Self; 4] =
+        [Self::AllocstallDma, Self::AllocstallDma32, Self::AllocstallNormal, Self::AllocstallMovable];
+
     /// A request for zones up to `highest` began to reclaim by itself.
     pub const fn allocstall(highest: ZoneKind) -> Self {
-        match highest {
-            ZoneKind::Dma => Self::AllocstallDma,
-            ZoneKind::Dma32 => Self::AllocstallDma32,
-            ZoneKind::Normal => Self::AllocstallNormal,
-            ZoneKind::Movable => Self::AllocstallMovable,
-        }
+        Self::ALLOCSTALLS[highest as usize]
     }
 }
 
@@ -162,6 +161,18 @@ pub struct Numa {
 }
 
 impl Numa {
+    /// The figures with the names Linux prints, in its order.
+    pub(crate) fn lines(&self) -> [(&'static str, u64); 6] {
+        [
+            ("numa_hit", self.hit),
+            ("numa_miss", self.miss),
+            ("numa_foreign", self.foreign),
+            ("numa_interleave", self.interleave),
+            ("numa_local", self.local),
+            ("numa_other", self.other),
+        ]
+    }
+
     pub(crate) fn and(self, other: Self) -> Self {
         Self {
             hit: self.hit + other.hit,

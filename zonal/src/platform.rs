@@ -3,9 +3,12 @@
 //! A platform needs [`Platform::cpu`] only; whatever else it leaves out is not there: nobody reclaims, nothing moves, and a
 //! request that may wait fails where it would have to. Nothing is called from inside a protocol step.
 
+use core::fmt;
+
 use crate::frame::{NodeId, Order, Pfn, ZoneId};
 use crate::gfp::Gfp;
 use crate::topology::ZoneKind;
+use crate::usage::{Unknown, Usage};
 
 /// The embedder's side. Every method says in which contexts it is called.
 pub trait Platform {
@@ -86,6 +89,23 @@ pub trait Platform {
     /// step; must not block.
     fn climbed(&self, climb: &Climb) {
         let _ = climb;
+    }
+
+    /// Something to be read by people, in Linux's words: a request failed, memory has run out. Called in the requester's
+    /// context (any), outside every protocol step and at a limited rate: it may allocate, and block or take locks that the
+    /// requester holds as far as that context may. The text is made while it is written and is gone afterwards.
+    fn report(&self, report: &dyn fmt::Display) {
+        let _ = report;
+    }
+
+    /// Who asks, by name, for reports. Called in the requester's context.
+    fn comm(&self) -> &str {
+        "zonal"
+    }
+
+    /// Who knows what memory is used for, for reports. Called in any context.
+    fn usage(&self) -> &dyn Usage {
+        &Unknown
     }
 
     /// Whether to fail here on purpose. Called in any context, before the step; the same for the same test run.
@@ -240,6 +260,18 @@ impl<P: Platform + ?Sized> Platform for &P {
 
     fn climbed(&self, climb: &Climb) {
         (**self).climbed(climb);
+    }
+
+    fn report(&self, report: &dyn fmt::Display) {
+        (**self).report(report);
+    }
+
+    fn comm(&self) -> &str {
+        (**self).comm()
+    }
+
+    fn usage(&self) -> &dyn Usage {
+        (**self).usage()
     }
 
     #[inline(always)]

@@ -6,6 +6,7 @@ use crate::error::FreeError;
 use crate::events::{Event, Events, Numa};
 use crate::frame::{NodeId, Pfn};
 use crate::node::{Node, Turn};
+use crate::rate::Rate;
 use crate::section::SectionMap;
 use crate::tag::Tags;
 use crate::zone::{Block, Cpu, Zone};
@@ -23,6 +24,9 @@ pub(crate) struct State<'m> {
     pub(crate) nodes: &'m [Node],
     /// Who has the platform kill: one request at a time.
     pub(crate) oom: Turn,
+    /// How often failures are reported, and kills.
+    pub(crate) failures: Rate,
+    pub(crate) kills: Rate,
 }
 
 impl<'m> State<'m> {

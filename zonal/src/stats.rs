@@ -1,9 +1,16 @@
 //! Looking: what zones and blocks hold. Every figure says how exact it is.
 
+use core::fmt;
+
 use crate::allocator::PageAllocator;
 use crate::events::{Events, Numa};
 use crate::frame::{NodeId, Pfn, ZoneId};
 use crate::platform::Platform;
+use crate::report::Subject;
+use crate::report::buddyinfo::Buddyinfo;
+use crate::report::pagetypeinfo::Pagetypeinfo;
+use crate::report::vmstat::Vmstat;
+use crate::report::zoneinfo::Zoneinfo;
 use crate::topology::ZoneKind;
 use crate::zone::figures::{BlockInfo, ZoneInfo};
 use crate::zone::{Block, Zone};
@@ -60,6 +67,31 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     pub fn numa(&self, zone: ZoneId) -> Numa {
         let zone = self.state.zones.get(usize::from(zone.0));
         zone.map_or(Numa::default(), |zone| self.state.taken(zone).1)
+    }
+
+    /// The text of Linux's `/proc/buddyinfo`. Frames in slot words are in no run, as Linux's in page lists are not.
+    pub fn buddyinfo(&self) -> impl fmt::Display {
+        Buddyinfo(self.subject())
+    }
+
+    /// The text of `/proc/pagetypeinfo`.
+    pub fn pagetypeinfo(&self) -> impl fmt::Display {
+        Pagetypeinfo(self.subject())
+    }
+
+    /// The text of `/proc/zoneinfo`. For page lists stand slot words: `high` is the most frames that a CPU's hold, `batch`
+    /// what a refill takes at most. What others know comes from [`Platform::usage`].
+    pub fn zoneinfo(&self) -> impl fmt::Display {
+        Zoneinfo(self.subject())
+    }
+
+    /// The text of `/proc/vmstat`: what the allocator counts, and what [`Platform::usage`] knows.
+    pub fn vmstat(&self) -> impl fmt::Display {
+        Vmstat(self.subject())
+    }
+
+    fn subject(&self) -> Subject<'_> {
+        Subject { state: &self.state, usage: self.platform.usage() }
     }
 
     /// Number of CPUs in the table.

@@ -14,6 +14,7 @@ use crate::frame::{BLOCK_FRAMES, FrameRange, ROWS, SECTION_BLOCKS, SECTION_FRAME
 use crate::metadata::Carver;
 use crate::mutant::{Mutant, planted};
 use crate::node::{Node, Turn};
+use crate::rate::Rate;
 use crate::section::{NO_ZONE, Owner, SectionMap, section_number, table_place};
 use crate::state::State;
 use crate::sync::{AtomicU8, AtomicU64};
@@ -144,6 +145,7 @@ impl<'m> Ground<'m> {
         let cpus = build_cpus(config, carver, zones, &lists)?;
         let boot_cpu = cpus.first().ok_or(ConfigError::Cpus { cpus: 0 })?;
         let nodes = carver.array(nodes, |_| Node::new())?;
-        Ok(State { cpus, boot_cpu, zones, map, lists, tags, nodes, oom: Turn::new() })
+        let (failures, kills) = (Rate::of_failures(), Rate::of_kills());
+        Ok(State { cpus, boot_cpu, zones, map, lists, tags, nodes, oom: Turn::new(), failures, kills })
     }
 }

@@ -25,6 +25,7 @@ use crate::events::Event;
 use crate::frame::{NodeId, Order, Pfn};
 use crate::gfp::Gfp;
 use crate::platform::{Climb, Demand, Oom, Platform, Step, Verdict};
+use crate::report::failure::{self, Asked};
 use crate::slow::compaction::Compacted;
 use crate::slow::retry::Retry;
 use crate::slow::walk::Walk;
@@ -55,6 +56,9 @@ pub(crate) fn alloc<P: Platform>(walk: Walk<'_, '_>, platform: &P) -> Result<Pfn
     let mut ladder = Ladder { walk, platform, class, reserve, climb: Climb::default() };
     let outcome = ladder.alloc();
     platform.climbed(&ladder.climb);
+    if let Err(AllocError::NoMemory { .. } | AllocError::NoRun { .. } | AllocError::NoZone) = outcome {
+        failure::failed(walk.state, platform, Asked::by(walk.request));
+    }
     outcome
 }
 
@@ -251,8 +255,13 @@ impl<P: Platform> Ladder<'_, '_, P> {
             self.platform.pause(); // somebody else is at it: that is progress
             return Rung::Progress;
         }
+        let kills = self.climb.kills;
         let rung = self.kill();
         self.walk.state.oom.leave();
+        // Told when it is others' turn again: who reads the report may ask for memory.
+        if self.climb.kills > kills {
+            failure::out_of_memory(self.walk.state, self.platform, Asked::by(self.walk.request));
+        }
         rung
     }
 

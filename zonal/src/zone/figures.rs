@@ -86,7 +86,6 @@ pub(crate) enum Share {
     Isolate,
 }
 
-#[allow(dead_code, reason = "for the reports")]
 impl Share {
     /// All, in Linux's order.
     pub(crate) const ALL: [Self; 5] =

@@ -1,0 +1,111 @@
+//! What is said when a request fails, or memory runs out for one that cannot: Linux's line, then Mem-Info.
+//!
+//! Linux prints a stack trace between the two; a sink that can has the requester's. Silent are requests that say so
+//! ([`Gfp::NOWARN`]), those for DMA memory on a machine without any, and all beyond the [`crate::rate::Rate`].
+
+use core::fmt;
+
+use crate::frame::{NodeId, Order};
+use crate::gfp::Gfp;
+use crate::platform::Platform;
+use crate::report::Subject;
+use crate::report::flags::Flags;
+use crate::report::mem_info::MemInfo;
+use crate::request::Request;
+use crate::state::State;
+use crate::topology::ZoneKind;
+use crate::zone::Zone;
+
+/// What was asked for in vain.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) order: Order,
+    pub(crate) gfp: Gfp,
+    pub(crate) highest: ZoneKind,
+}
+
+impl Asked {
+    /// What a request asks for.
+    pub(crate) fn by(request: &Request) -> Self {
+        Self { order: request.order, gfp: request.gfp, highest: request.highest }
+    }
+}
+
+/// A request failed.
+struct Failure<'a> {
+    comm: &'a str,
+    asked: Asked,
+    memory: MemInfo<'a>,
+}
+
+/// Memory has run out for a request that cannot fail.
+struct OutOfMemory<'a> {
+    comm: &'a str,
+    asked: Asked,
+    memory: MemInfo<'a>,
+}
+
+/// Tells the platform that a request failed, if it should know. Any context, outside every protocol step.
+#[cold]
+pub(crate) fn failed<P: Platform>(state: &State<'_>, platform: &P, asked: Asked) {
+    let has_dma = || state.zones.iter().any(|zone| zone.kind == ZoneKind::Dma);
+    let silent = asked.gfp.contains(Gfp::NOWARN) || asked.gfp.contains(Gfp::DMA) && !has_dma();
+    if !silent && state.failures.admits(platform.now_ms()) {
+        let memory = memory(state, platform, asked.highest);
+        platform.report(&Failure { comm: platform.comm(), asked, memory });
+    }
+}
+
+/// Tells the platform that memory has run out. Task context, outside every protocol step.
+#[cold]
+pub(crate) fn out_of_memory<P: Platform>(state: &State<'_>, platform: &P, asked: Asked) {
+    if state.kills.admits(platform.now_ms()) {
+        let memory = memory(state, platform, asked.highest);
+        platform.report(&OutOfMemory { comm: platform.comm(), asked, memory });
+    }
+}
+
+fn memory<'a, P: Platform>(state: &'a State<'a>, platform: &'a P, highest: ZoneKind) -> MemInfo<'a> {
+    let subject = Subject { state, usage: platform.usage() };
+    MemInfo { subject, cpu: state.cpu(platform.cpu()), highest }
+}
+
+impl fmt::Display for Failure<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { comm, asked, memory } = self;
+        let (order, mode) = (asked.order, Flags(asked.gfp));
+        write!(
+            f,
+            "{comm}: page allocation failure: order:{order}, mode:{mode}, nodemask=(null),cpuset=/,mems_allowed="
+        )?;
+        allowed(f, memory.subject.zones())?;
+        write!(f, "\n{memory}")
+    }
+}
+
+impl fmt::Display for OutOfMemory<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { comm, asked, memory } = self;
+        let (order, mask) = (asked.order, Flags(asked.gfp));
+        writeln!(f, "{comm} invoked oom-killer: gfp_mask={mask}, order={order}, oom_score_adj=0")?;
+        write!(f, "{memory}")
+    }
+}
+
+/// The nodes with memory, as Linux prints a set: `0-2,5`.
+fn allowed<'a>(f: &mut fmt::Formatter<'_>, zones: impl Iterator<Item = &'a Zone<'a>>) -> fmt::Result {
+    let mut nodes = zones.map(|zone| zone.node).peekable();
+    let mut bar = "";
+    while let Some(first) = nodes.next() {
+        let mut last = first;
+        while let Some(next) = nodes.next_if(|next| *next <= NodeId(last.0 + 1)) {
+            last = next;
+        }
+        write!(f, "{bar}{}", first.0)?;
+        if last != first {
+            write!(f, "-{}", last.0)?;
+        }
+        bar = ",";
+    }
+    Ok(())
+}
