@@ -53,7 +53,8 @@ pub(crate) fn alloc<P: Platform>(walk: Walk<'_, '_>, platform: &P) -> Result<Pfn
     let (urgency, task) = (walk.request.urgency(), platform.task());
     let class = Access::of_class(urgency, walk.request.order, task);
     let reserve = class.with_reserves(urgency, task);
-    let mut ladder = Ladder { walk, platform, class, reserve, climb: Climb::default() };
+    let recursive = task.memalloc && !task.interrupt;
+    let mut ladder = Ladder { walk, platform, class, reserve, recursive, climb: Climb::default() };
     let outcome = ladder.alloc();
     platform.climbed(&ladder.climb);
     if let Err(AllocError::NoMemory { .. } | AllocError::NoRun { .. } | AllocError::NoZone) = outcome {
@@ -70,6 +71,8 @@ struct Ladder<'s, 'm, P> {
     class: Access,
     /// What it leaves with the reserves that it may use; as `class` if none.
     reserve: Access,
+    /// Who asks is reclaim itself, which must not be begun again.
+    recursive: bool,
     climb: Climb,
 }
 
@@ -99,10 +102,11 @@ impl<P: Platform> Ladder<'_, '_, P> {
                 return Ok(pfn);
             }
         }
-        if waits && !self.reserve.flags.contains(AllocFlags::NO_WATERMARKS) {
-            return self.wait();
+        match (waits, self.recursive) {
+            (true, false) => self.wait(),
+            (true, true) => self.nopage(),
+            (false, _) => self.last_walk(),
         }
-        self.last_walk()
     }
 
     fn urgency(&self) -> Urgency {
@@ -310,6 +314,9 @@ impl<P: Platform> Ladder<'_, '_, P> {
             self.climb.pauses += 1;
             self.platform.pause();
             self.wake_kswapds();
+            if self.recursive {
+                continue;
+            }
             if let Rung::Got(pfn) = self.reclaim(&Retry::new()) {
                 return Ok(pfn);
             }
