@@ -17,22 +17,73 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Files, callers first: `pool`, `simulation`, `memory`, `binding`, `mapping`, `cpu`, `machine`, `meminfo`. Invariant: what a pool or a
-//! simulation allocates lies in its machine's ranges, and a pool maps exactly those.
+//! # Where memory runs short
+//!
+//! A machine with a [`Machine::with_tuning`] has Linux's watermarks, and caches that can give frames back take part as
+//! [`Shrinker`]s: at the low mark kswapd's thread begins to ask them, up to the high mark; at the min mark requests that wait
+//! ask them too; when none has anything left, the callback for that is called, and then the request fails.
+//!
+//! ```
+//! use std::sync::Mutex;
+//! use zonal::{Demand, NodeId, Order, Request, Tuning, Verdict};
+//! use zonal_linux::{Daemons, Machine, Pool, Shrinker};
+//!
+//! struct Cache(Mutex<Vec<u64>>); // whatever holds frames; here it only counts
+//! impl Shrinker for Cache {
+//!     fn count(&self, _node: NodeId) -> u64 {
+//!         self.0.try_lock().map_or(0, |cached| cached.len() as u64)
+//!     }
+//!     fn scan(&self, frames: u64, _demand: &Demand) -> Option<u64> {
+//!         let mut cached = self.0.try_lock().ok()?; // who holds it may be waiting for frames
+//!         let given = frames.min(cached.len() as u64);
+//!         cached.drain(..given as usize);
+//!         Some(given)
+//!     }
+//! }
+//!
+//! let machine = Machine::uniform(1, 64 << 20, 4)?.with_tuning(Tuning::default())?;
+//! let pool = Pool::plan(&machine).daemons(Daemons::Threads).on_oom(|_| Verdict::GiveUp).build()?;
+//! let registered = pool.shrinkers().register(Cache(Mutex::default())); // until it is dropped
+//! let frame = pool.allocator().alloc(&Request::order(Order::ZERO).movable())?;
+//! # drop((frame, registered)); Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! What is worth knowing:
+//! - A request waits (reclaims) unless it is [`zonal::Request::nowait`] or [`zonal::Request::atomic`]. In a signal handler it must be
+//!   one of these, inside [`acting_as`] [`Role::Interrupt`].
+//! - No request that waits under a lock that `scan` waits for: it would wait for itself. `scan` tries such a lock.
+//! - `scan` runs on kswapd's thread and on requesters', several at once. What it allocates comes from below the marks.
+//! - A cache that holds its pool is registered as a `Weak`: the pool holds what is registered.
+//! - Nodes whose shrinkers gave nothing 16 times in a row have their kswapd left alone until a request that waits gets
+//!   something from them.
+//!
+//! Files, callers first: `pool`, `simulation`, `daemon`, `built`, `platform`, `shrinker`, `task`, `bell`, `memory`, `binding`,
+//! `mapping`, `cpu`, `machine`, `meminfo`. Invariant: what a pool or a simulation allocates lies in its machine's ranges, and
+//! a pool maps exactly those.
 
 #![cfg(target_os = "linux")]
 
+mod bell;
 mod binding;
+mod built;
 mod cpu;
+mod daemon;
 mod machine;
 mod mapping;
 mod meminfo;
 mod memory;
+mod platform;
 mod pool;
+mod shrinker;
 mod simulation;
+mod task;
 
 pub use binding::Binding;
+pub use built::PoolError;
 pub use machine::{Machine, MachineError};
 pub use memory::{MemoryError, Pages, Step};
-pub use pool::{LinuxPlatform, Pool, PoolError};
+pub use platform::LinuxPlatform;
+pub use pool::{Daemons, Pool, PoolPlan};
+pub use shrinker::{GivenBack, Registration, Shrinker, Shrinkers};
 pub use simulation::{CpuSource, SimulatedPlatform, Simulation, play_cpu};
+pub use task::{Role, acting_as};

@@ -1,182 +1,45 @@
 //! An allocator with its frames: every run it hands out is real memory of this process.
 //!
-//! A pool owns the metadata it lends to its allocator, and the frames. It never touches a frame but to zero it on
-//! request. Invariant: `address(pfn)` is some exactly for the frames of the machine's ranges, and neighbouring frames of
-//! one run have neighbouring addresses.
+//! A pool owns the metadata it lends to its allocator, the frames, and the threads it was asked to start. It never touches
+//! a frame but to zero it on request. Invariant: `address(pfn)` is some exactly for the frames of the machine's ranges,
+//! and neighbouring frames of one run have neighbouring addresses.
 
 use std::fmt;
-use std::fs::File;
-use std::io;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
-use zonal::{ConfigError, FRAME_SIZE, FrameRange, PageAllocator, Pfn, Platform, Recovery, RecoveryError};
+use zonal::{Oom, PageAllocator, Pfn, Verdict};
 
 use crate::binding::Binding;
-use crate::cpu::CpuReader;
+use crate::built::{Built, PoolError};
+use crate::daemon::Threads;
 use crate::machine::Machine;
-use crate::mapping::Mapping;
-use crate::memory::{FrameMemory, MemoryError, Pages};
-
-/// Why a pool or a simulation was not built. Nothing stays mapped.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PoolError {
-    /// The allocator refuses the machine.
-    #[error("{0}")]
-    Config(ConfigError),
-    /// There is no memory for the metadata or the frames.
-    #[error("{0}")]
-    Memory(#[from] MemoryError),
-    /// The file with the metadata could not be read, mapped or made as long as it must be.
-    #[error("the file with the metadata: {0}")]
-    File(#[from] io::Error),
-    /// Another process, or another allocator of this one, uses the file.
-    #[error("the file with the metadata is in use")]
-    InUse,
-    /// The file is not as long as the machine's metadata.
-    #[error("the file has {found} bytes, the machine's metadata {expected}")]
-    FileLength {
-        /// The machine's.
-        expected: u64,
-        /// The file's.
-        found: u64,
-    },
-    /// What the file holds is not the metadata of this machine, or is damaged.
-    #[error("{0}")]
-    Recovery(RecoveryError),
-}
-
-impl From<ConfigError> for PoolError {
-    fn from(error: ConfigError) -> Self {
-        Self::Config(error)
-    }
-}
-
-/// An allocator and the metadata it works on. The field order matters: the allocator is dropped before its metadata is
-/// unmapped.
-pub(crate) struct Built<P: Platform> {
-    /// `'static` stands for "as long as `metadata`"; `allocator` lets nobody see it.
-    allocator: PageAllocator<'static, P>,
-    metadata: Mapping,
-    /// The file that holds the metadata, if one does, locked.
-    _file: Option<File>,
-}
-
-impl<P: Platform> Built<P> {
-    pub(crate) fn new(machine: &Machine, platform: P) -> Result<Self, PoolError> {
-        let config = machine.config();
-        let metadata = Mapping::zeroed(zonal::metadata_size(&config)?)?;
-        // SAFETY: the loan outlives the allocator: both live in `Self`, the allocator is dropped first, a mapping stays
-        // where it is when its owner moves, and the `'static` allocator is only ever shown as one of a shorter life
-        // (`allocator` below). Nobody else uses the bytes: `Mapping` gives no other access to them.
-        let loan = unsafe { metadata.bytes() };
-        Ok(Self { allocator: PageAllocator::new(&config, platform, loan)?, metadata, _file: None })
-    }
-
-    /// Builds the allocator in a file: over what an earlier one left there, if one did.
-    ///
-    /// # Safety
-    /// Nobody else writes to the file as long as this lives; the lock keeps off those that ask for it.
-    pub(crate) unsafe fn open(
-        machine: &Machine,
-        platform: P,
-        file: File,
-        owned: impl FnMut(FrameRange) -> bool,
-    ) -> Result<(Self, Option<Recovery>), PoolError>
-    where
-        P: Clone,
-    {
-        let config = machine.config();
-        let bytes = zonal::metadata_size(&config)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => return Err(PoolError::InUse),
-            locked => locked.map_err(io::Error::from)?,
-        }
-        let (expected, found) = (bytes as u64, file.metadata()?.len());
-        match found {
-            0 => file.set_len(expected)?,
-            _ if found != expected => return Err(PoolError::FileLength { expected, found }),
-            _ => {}
-        }
-        let metadata = Mapping::of_file(&file, bytes)?;
-        // SAFETY: as in `new`; the caller vouches that nobody else uses the file's bytes.
-        let loan = unsafe { metadata.bytes() };
-        // SAFETY: (1) all bytes of a file are initialised; (2) the header tells whether an allocator left them; (3) who used
-        // it before held the lock and is gone. What they owned, the caller says.
-        match unsafe { PageAllocator::recover(&config, platform.clone(), loan, owned) } {
-            Ok((allocator, recovery)) => {
-                return Ok((Self { allocator, metadata, _file: Some(file) }, Some(recovery)));
-            }
-            Err(RecoveryError::NotBuilt) => {}
-            Err(error) => return Err(PoolError::Recovery(error)),
-        }
-        // SAFETY: as above; the loan before was given back with the error.
-        let loan = unsafe { metadata.bytes() };
-        let allocator = PageAllocator::new(&config, platform, loan)?;
-        Ok((Self { allocator, metadata, _file: Some(file) }, None))
-    }
-
-    /// The allocator, for as long as this is borrowed: `PageAllocator` is covariant in the life of its loan.
-    #[inline]
-    pub(crate) fn allocator(&self) -> &PageAllocator<'_, P> {
-        &self.allocator
-    }
-
-    pub(crate) fn metadata_bytes(&self) -> usize {
-        self.metadata.len()
-    }
-}
-
-/// The platform of a [`Pool`]: the CPU number from the thread's rseq area, frames zeroed where they are mapped.
-#[derive(Clone, Debug)]
-pub struct LinuxPlatform {
-    reader: CpuReader,
-    frames: Arc<FrameMemory>,
-}
-
-impl Platform for LinuxPlatform {
-    #[inline]
-    fn cpu(&self) -> usize {
-        self.reader.now()
-    }
-
-    fn zero(&self, first: Pfn, frames: u64) -> bool {
-        let last = first.add(frames.saturating_sub(1));
-        let (Some(start), Some(end)) = (self.frames.address(first), self.frames.address(last)) else {
-            return false;
-        };
-        let bytes = frames * FRAME_SIZE;
-        if frames == 0 || end.addr().get().wrapping_sub(start.addr().get()) as u64 != bytes - FRAME_SIZE {
-            return false;
-        }
-        // SAFETY: all frames from `first` to `last` are mapped writable one after the other (the addresses of the two
-        // ends are as far apart as their numbers), and the run belongs to the request in whose name the allocator calls.
-        unsafe { start.write_bytes(0, bytes as usize) };
-        true
-    }
-}
+use crate::memory::{FrameMemory, Pages};
+use crate::platform::{Host, LinuxPlatform, OnOom};
+use crate::shrinker::Shrinkers;
 
 /// An allocator whose frames are real pages of this process.
 pub struct Pool {
-    built: Built<LinuxPlatform>,
-    frames: Arc<FrameMemory>,
+    /// First: they end before what they use.
+    _threads: Threads,
+    built: Arc<Built<LinuxPlatform>>,
+    host: Arc<Host>,
 }
 
 impl Pool {
     /// Maps the machine's memory as `pages` says, binds it to nodes where this machine has several, and builds the
-    /// allocator.
+    /// allocator. No thread is started: [`Pool::plan`] says more.
     ///
     /// # Errors
     /// [`PoolError::Config`] for a machine the allocator refuses; [`PoolError::Memory`] where this machine does not have
     /// the memory, or not in pages of that size: never a signal later.
     pub fn build(machine: &Machine, pages: Pages) -> Result<Self, PoolError> {
-        zonal::metadata_size(&machine.config())?;
-        let frames = Arc::new(FrameMemory::map(machine.memory(), pages)?);
-        let platform = LinuxPlatform { reader: CpuReader::find(), frames: Arc::clone(&frames) };
-        Ok(Self { built: Built::new(machine, platform)?, frames })
+        Self::plan(machine).pages(pages).build()
+    }
+
+    /// A pool to be built with daemons, or with somebody to call when memory runs out.
+    pub fn plan(machine: &Machine) -> PoolPlan<'_> {
+        PoolPlan { machine, pages: Pages::default(), daemons: Daemons::None, on_oom: None }
     }
 
     /// The allocator.
@@ -185,16 +48,21 @@ impl Pool {
         self.built.allocator()
     }
 
+    /// The caches that give frames back when they run short.
+    pub fn shrinkers(&self) -> &Shrinkers {
+        &self.host.shrinkers
+    }
+
     /// The first of the 4096 bytes of a frame, or `None` for a frame the machine does not have. Valid as long as the
     /// pool; who may use it is what the allocator says.
     #[inline]
     pub fn address(&self, pfn: Pfn) -> Option<NonNull<u8>> {
-        self.frames.address(pfn)
+        self.host.frames.address(pfn)
     }
 
     /// Whether the memory is bound to nodes, and why not.
     pub fn binding(&self) -> &Binding {
-        self.frames.binding()
+        self.host.frames.binding()
     }
 
     /// Bytes of metadata.
@@ -205,6 +73,75 @@ impl Pool {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("frames", &self.frames).field("metadata", &self.built.metadata).finish()
+        let metadata = self.metadata_bytes();
+        f.debug_struct("Pool").field("host", &self.host).field("metadata_bytes", &metadata).finish()
+    }
+}
+
+/// Who runs a pool's daemons.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Daemons {
+    /// Nobody, or the embedder by calling [`PageAllocator::kswapd`]: requests that wait reclaim for themselves.
+    #[default]
+    None,
+    /// A thread of the pool for each daemon of each node with memory.
+    Threads,
+}
+
+/// What a pool will be.
+pub struct PoolPlan<'m> {
+    machine: &'m Machine,
+    pages: Pages,
+    daemons: Daemons,
+    on_oom: Option<OnOom>,
+}
+
+impl PoolPlan<'_> {
+    /// What the frames are made of.
+    #[must_use]
+    pub fn pages(self, pages: Pages) -> Self {
+        Self { pages, ..self }
+    }
+
+    /// Who runs the daemons.
+    #[must_use]
+    pub fn daemons(self, daemons: Daemons) -> Self {
+        Self { daemons, ..self }
+    }
+
+    /// Whom to call when memory has run out for a request that waits: by one request at a time, when nothing more can be
+    /// reclaimed. Whoever gives memory back says [`Verdict::Killed`], and the request tries again. Without a callback, or
+    /// if it panics, the request fails.
+    #[must_use]
+    pub fn on_oom(self, call: impl Fn(&Oom) -> Verdict + Send + Sync + 'static) -> Self {
+        Self { on_oom: Some(Box::new(call)), ..self }
+    }
+
+    /// Builds the pool and starts its threads.
+    ///
+    /// # Errors
+    /// As [`Pool::build`]; [`PoolError::Thread`] if the system gives no thread. Nothing runs then.
+    pub fn build(self) -> Result<Pool, PoolError> {
+        let Self { machine, pages, daemons, on_oom } = self;
+        zonal::metadata_size(&machine.config())?;
+        let frames = FrameMemory::map(machine.memory(), pages)?;
+        let host = Arc::new(Host::new(frames, machine.nodes(), on_oom));
+        let built = Arc::new(Built::new(machine, LinuxPlatform::new(Arc::clone(&host)))?);
+        host.know_zones(built.allocator().zones().map(|zone| zone.node));
+        let threads = match daemons {
+            Daemons::None => Threads::default(),
+            Daemons::Threads => Threads::start(&built, &host)?,
+        };
+        Ok(Pool { _threads: threads, built, host })
+    }
+}
+
+impl fmt::Debug for PoolPlan<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolPlan")
+            .field("machine", self.machine)
+            .field("pages", &self.pages)
+            .field("daemons", &self.daemons)
+            .finish_non_exhaustive()
     }
 }

@@ -8,9 +8,9 @@ use std::fs::File;
 
 use zonal::{FrameRange, PageAllocator, Platform, Recovery};
 
+use crate::built::{Built, PoolError};
 use crate::cpu::CpuReader;
 use crate::machine::Machine;
-use crate::pool::{Built, PoolError};
 
 /// Which CPU a thread is taken to run on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
