@@ -3,7 +3,7 @@
 //! | word | meaning | changed by |
 //! |---|---|---|
 //! | 0 | rung since the listener last listened | [`Bell::ring`] |
-//! | 1 | nobody rang since | [`Bell::listen`] |
+//! | 1 | nobody rang since | [`Bell::sleep_unless`] |
 //!
 //! Ringing is one exchange and, if somebody listens, one system call: no lock, no heap, no waiting, and not even `errno` is
 //! touched (rustix makes the call itself). So a signal handler may ring, which of `Thread::unpark` and of condition
@@ -24,33 +24,24 @@ const LISTENING: u32 = 1;
 #[derive(Debug, Default)]
 pub(crate) struct Bell(AtomicU32);
 
-/// The listener listens: a look for work that found none may be followed by sleep.
-#[must_use]
-pub(crate) struct Listening<'b>(&'b Bell);
-
 impl Bell {
     /// Wakes the listener, or keeps it from falling asleep. Any context.
     pub(crate) fn ring(&self) {
-        // Release: what the ringer left for the listener; partner: `listen`.
+        // Release: what the ringer left for the listener; partner: `sleep_unless`.
         if self.0.swap(RUNG, Ordering::Release) == LISTENING {
             // Fails for a bad address only.
             let _ = futex::wake(&self.0, futex::Flags::PRIVATE, 1);
         }
     }
 
-    /// From now on a ring is heard, by [`Listening::sleep`] at the latest.
-    pub(crate) fn listen(&self) -> Listening<'_> {
+    /// Sleeps until somebody rings, or for no reason, unless there is something to do: that is looked for once a ring is heard.
+    pub(crate) fn sleep_unless(&self, something_to_do: impl FnOnce() -> bool) {
         // Acquire: partner: `ring`.
         self.0.swap(LISTENING, Ordering::Acquire);
-        Listening(self)
-    }
-}
-
-impl Listening<'_> {
-    /// Sleeps until somebody rings, or for no reason: the caller looks and listens again.
-    pub(crate) fn sleep(self) {
-        // Rung already, interrupted by a signal, woken: all the same to the caller.
-        let _ = futex::wait(&self.0.0, futex::Flags::PRIVATE, LISTENING, None);
+        if !something_to_do() {
+            // Rung already, interrupted by a signal, woken: all the same to the caller.
+            let _ = futex::wait(&self.0, futex::Flags::PRIVATE, LISTENING, None);
+        }
     }
 }
 
@@ -58,26 +49,29 @@ impl Listening<'_> {
 mod tests {
     use super::*;
     use std::sync::atomic::AtomicU64;
+    use std::sync::mpsc;
     use std::thread;
+    use std::time::Duration;
+
+    #[test]
+    fn a_ring_at_the_last_look_is_heard() {
+        let (awake, wakes) = mpsc::channel();
+        thread::spawn(move || {
+            let bell = Bell::default();
+            bell.sleep_unless(|| {
+                bell.ring();
+                false
+            });
+            awake.send(()).unwrap();
+        });
+        wakes.recv_timeout(Duration::from_secs(20)).expect("it sleeps on a ring");
+    }
 
     #[test]
     fn what_is_left_before_ringing_is_found() {
         const EACH: u64 = 20_000;
-        let (bell, left, done) = (Bell::default(), AtomicU64::new(0), AtomicU64::new(0));
+        let (bell, left, mut taken) = (Bell::default(), AtomicU64::new(0), 0);
         thread::scope(|scope| {
-            scope.spawn(|| {
-                let mut taken = 0;
-                while taken < 2 * EACH {
-                    let listening = bell.listen();
-                    match left.swap(0, Ordering::Relaxed) {
-                        0 => listening.sleep(),
-                        found => {
-                            taken += found;
-                            done.store(taken, Ordering::Relaxed);
-                        }
-                    }
-                }
-            });
             for _ in 0..2 {
                 scope.spawn(|| {
                     for at in 0..EACH {
@@ -90,7 +84,11 @@ mod tests {
                     }
                 });
             }
+            while taken < 2 * EACH {
+                bell.sleep_unless(|| left.load(Ordering::Relaxed) > 0);
+                taken += left.swap(0, Ordering::Relaxed);
+            }
         });
-        assert_eq!(done.into_inner(), 2 * EACH);
+        assert_eq!(taken, 2 * EACH);
     }
 }

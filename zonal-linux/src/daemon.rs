@@ -1,8 +1,8 @@
 //! The threads that run a pool's daemons, for each node with memory, named as Linux names them.
 //!
 //! A thread does its daemon's work while there is some, and sleeps on its bell otherwise. It holds no lock. Invariant: it
-//! sleeps only after it has listened *and then* found neither work nor the word to stop; so whoever leaves work and rings
-//! is heard.
+//! sleeps only if it has found neither work nor the word to stop while it could hear the bell; so whoever leaves work and
+//! rings is heard.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,17 +40,14 @@ impl Seat {
         let (Duty { daemon, work, .. }, node) = (self.duty, self.node);
         let Some(bell) = self.host.bell(*daemon, node) else { return };
         let allocator = self.built.allocator();
+        // Relaxed, as its partner in `Threads::drop`: the bell orders it.
+        let stops = || self.stop.load(Ordering::Relaxed);
         loop {
-            let listening = bell.listen();
-            // Relaxed, as its partner in `Threads::drop`: the bell orders it.
-            if self.stop.load(Ordering::Relaxed) {
+            bell.sleep_unless(|| stops() || allocator.has_work(*daemon, node));
+            if stops() {
                 return;
             }
-            if allocator.has_work(*daemon, node) {
-                work(allocator, node); // false if somebody else took it meanwhile
-            } else {
-                listening.sleep();
-            }
+            work(allocator, node); // does nothing if nothing waits any more
         }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Barrier, Mutex, OnceLock, Weak, mpsc};
 use std::thread;
 
-use zonal::{AllocError, Demand, NodeId, Order, Pfn, Request, Verdict};
+use zonal::{AllocError, Daemon, Demand, NodeId, Order, Pfn, Request, Verdict};
 use zonal_linux::{Daemons, GivenBack, Pool, Role, Shrinker, acting_as};
 
 use crate::hoard::{Hoard, PATIENCE, audit_is_clean, build, comes_true, frame_of, machine};
@@ -47,6 +47,24 @@ fn after_every_burst_a_node_comes_back_to_its_high_mark() {
     drop(registered);
     drop(hoards);
     audit_is_clean(&pool);
+}
+
+/// One ask at a time, at all moments of the thread's way to sleep: nobody asks again if it is not heard.
+#[test]
+fn an_ask_at_any_moment_is_heard() {
+    let pool = build(Pool::plan(&machine(1)).daemons(Daemons::Threads));
+    let waits = || pool.allocator().has_work(Daemon::Kswapd, NODE);
+    let mut random = fastrand::Rng::with_seed(1);
+    for at in 0..50_000 {
+        pool.allocator().ask(Daemon::Kswapd, NODE, Order::ZERO);
+        let mut patience = 10_000;
+        while waits() && patience > 0 {
+            patience -= 1;
+            std::hint::spin_loop();
+        }
+        assert!(!waits() || comes_true(|| !waits()), "ask {at} was not heard");
+        (0..random.u32(..2 << (at % 5))).for_each(|_| std::hint::spin_loop());
+    }
 }
 
 #[test]

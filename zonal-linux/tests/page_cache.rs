@@ -1,0 +1,56 @@
+//! The example's page cache under pressure: nobody is refused, every page is right, and no frame is lost.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+#[path = "../examples/page_cache/cache.rs"]
+mod cache;
+#[path = "../examples/page_cache/load.rs"]
+mod load;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use zonal::Tuning;
+use zonal_linux::{Daemons, GivenBack, Machine, Pool};
+
+use crate::cache::PageCache;
+use crate::load::{Load, free_low_high, rests_at_high};
+
+fn under_pressure(daemons: Daemons) -> GivenBack {
+    let frames = 4096;
+    let load = Load { time: Duration::from_millis(1500), readers: 3, blocks: 4 * frames, often: frames / 2 };
+    let machine = Machine::uniform(1, frames * 4096, 2).unwrap().with_tuning(Tuning::default()).unwrap();
+    let pool = Arc::new(Pool::plan(&machine).daemons(daemons).build().unwrap());
+    let cache = Arc::new(PageCache::new(Arc::clone(&pool), load::content));
+    let registered = pool.shrinkers().register(Arc::downgrade(&cache));
+    let mut seen = Vec::new();
+    let tally = load::run(&cache, load, load.time / 50, |_, _| seen.push(free_low_high(&pool)));
+    assert_eq!((tally.refused, tally.wrong), (0, 0), "{tally:?}, free, low and high: {seen:?}");
+    assert!(tally.misses > 2 * frames, "{tally:?}: no pressure");
+    if daemons == Daemons::Threads {
+        assert!(rests_at_high(&pool, Duration::from_secs(20)), "{:?}", free_low_high(&pool));
+    }
+    let [free, ..] = free_low_high(&pool);
+    assert!(cache.pages() + free == frames, "{} pages and {free} free of {frames}", cache.pages());
+    drop(registered);
+    drop(cache);
+    let mut findings = Vec::new();
+    let books = pool.allocator().audit(&mut |finding| findings.push(finding.to_string()));
+    assert!(findings.is_empty(), "{findings:?}");
+    assert_eq!((books.free + books.cached, books.in_flight), (frames, 0));
+    let given = pool.shrinkers().given_back();
+    eprintln!("{daemons:?}: {tally:?}, {given:?}, free, low and high at last {:?}", seen.last());
+    given
+}
+
+#[test]
+fn with_kswapd_the_cache_lives_at_the_high_mark() {
+    let given = under_pressure(Daemons::Threads);
+    assert!(given.daemons > 0, "{given:?}");
+}
+
+#[test]
+fn without_it_readers_reclaim_for_themselves() {
+    let given = under_pressure(Daemons::None);
+    assert!(given.daemons == 0 && given.direct > 0, "{given:?}");
+}
