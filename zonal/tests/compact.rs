@@ -210,3 +210,40 @@ proptest! {
         assert_eq!(free_blocks(allocator), blocks);
     }
 }
+
+/// Two threads compact, one allocates long runs by moving, two let tenants come and go: everything is somebody's or free.
+#[test]
+fn compactions_at_once_lose_nothing() {
+    for caching in [Caching::Off, Caching::Local] {
+        let (allocator, tenants) = Tenants::housed(&setup(24).caching(caching));
+        fill(tenants, |_| Temper::Movable, |at| scattered(at) % 10 < 5);
+        let come_and_go = |salt: u64| {
+            for round in 0..4000 {
+                let run = tenants.run_near(Pfn::new(scattered(round ^ salt) % (24 * BLOCK)));
+                let _ = run.map(|pfn| tenants.leave(pfn));
+                let _ = tenants.enter(FRAME, if round % 64 == 0 { Temper::Leaving } else { Temper::Movable });
+            }
+        };
+        let made = std::thread::scope(|threads| {
+            threads.spawn(move || come_and_go(1));
+            threads.spawn(move || come_and_go(2));
+            threads.spawn(|| (0..20).map(|_| allocator.compact(NODE).made).sum::<u64>());
+            threads.spawn(|| (0..20).map(|_| allocator.compact(NODE).made).sum::<u64>());
+            let long = threads.spawn(|| {
+                let orders = (0..200u8).map(|at| at % 11);
+                let runs = orders.filter_map(|by| Some((allocator.alloc_contig(&movable(by)).ok()?, by)));
+                runs.map(|(pfn, by)| {
+                    tenants.house(pfn, order(by), Temper::Pinned);
+                    assert!(tenants.leave(pfn));
+                })
+                .count()
+            });
+            long.join().expect("the runs were nobody else's")
+        });
+        assert!(made > 0, "some run was made");
+        tenants.check();
+        tenants.runs().into_iter().for_each(|pfn| assert!(tenants.leave(pfn)));
+        tenants.check();
+        assert_eq!(free_blocks(allocator), 24);
+    }
+}

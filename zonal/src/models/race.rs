@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::frame::{BLOCK_FRAMES, FrameRange, Group, Order};
+use crate::frame::{BLOCK_FRAMES, FrameRange, Group, NodeId, Order, Pfn};
 use crate::gfp::Gfp;
 use crate::models::stage::Plan;
 use crate::models::storm::{Owner, StormStage, number, on_all_cpus, stage, storm};
 use crate::request::Request;
+use crate::sync::Ordering;
 
 /// Operations of a thread in a run.
 const OPERATIONS: usize = 12;
@@ -61,8 +62,7 @@ impl Owner {
 
     /// Takes a run of another kind, so that blocks change theirs.
     fn take_movable(&mut self, order: Order) {
-        let request = Request::order(order).gfp(Gfp::MOVABLE).expect("no forbidden flag");
-        if let Ok(pfn) = self.stage.allocator.alloc_raw(&request) {
+        if let Ok(pfn) = self.stage.allocator.alloc_raw(&movable(order)) {
             self.own(pfn, order);
         }
     }
@@ -76,8 +76,31 @@ impl Owner {
         }
     }
 
+    /// Takes a frame that can be moved from now on.
+    fn enter(&mut self) {
+        let places = &self.stage.allocator.platform.movable;
+        let place = &places[number(places.len())];
+        if let Ok(pfn) = self.stage.allocator.alloc_raw(&movable(Order::ZERO)) {
+            if place.compare_exchange(0, pfn.get(), Ordering::AcqRel, Ordering::Relaxed).is_err() {
+                // SAFETY: the frame was allocated just above, and is nobody's.
+                unsafe { self.stage.allocator.free_raw(pfn, Order::ZERO) }.expect("the owner may free");
+            }
+        }
+    }
+
+    /// Makes a run by moving frames, if there is none.
+    fn compact(&mut self, order: Order) {
+        if let Ok(pfn) = self.stage.allocator.alloc_contig(&movable(order)) {
+            self.own(pfn, order);
+        }
+    }
+
     fn anything(&mut self) {
-        match number(18) {
+        match number(24) {
+            18..=20 => self.enter(),
+            21 => leave(&self.stage, number(3)),
+            22 => self.compact(Order::from_raw(number(7) as u8)),
+            23 => drop(self.stage.allocator.compact(NodeId(0))),
             0..=3 => drop(self.take(Order::ZERO)),
             4..=5 => drop(self.take(Order::from_raw(number(9) as u8))),
             6 => drop(self.take(Order::BLOCK)),
@@ -94,8 +117,22 @@ impl Owner {
     }
 }
 
+fn movable(order: Order) -> Request {
+    Request::order(order).gfp(Gfp::MOVABLE).expect("no forbidden flag")
+}
+
+/// The frame that can be moved is freed, wherever it is.
+fn leave(stage: &StormStage, place: usize) {
+    let pfn = Pfn::new(stage.allocator.platform.movable[place].swap(0, Ordering::AcqRel));
+    if pfn.get() != 0 {
+        // SAFETY: the frame was the place's, and is not any more.
+        unsafe { stage.allocator.free_raw(pfn, Order::ZERO) }.expect("the owner may free");
+    }
+}
+
 /// All is free, counted and open again.
 fn assert_restored(stage: &Arc<StormStage>) {
+    (0..3).for_each(|place| leave(stage, place));
     stage.assert_at_rest(0);
     let closed =
         stage.zone().caches.iter().flat_map(|cache| cache.words()).filter(|word| word.load().is_closed());

@@ -14,6 +14,7 @@ use crate::frame::{Order, Pfn};
 use crate::models::stage::{Plan, Stage};
 use crate::platform::Platform;
 use crate::request::Request;
+use crate::sync::AtomicU64 as SharedU64;
 
 /// Bytes of stack of a thread: an allocator is built on one.
 const STACK: usize = 1 << 18;
@@ -26,13 +27,28 @@ shuttle::thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
 }
 
-/// A platform on which each thread says which CPU it runs on.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct StormCpu;
+/// A platform on which each thread says which CPU it runs on, and some frames can be moved.
+#[derive(Debug, Default)]
+pub(super) struct StormCpu {
+    /// Where these frames are, 0 for none. Who changes a word from a frame's number has the frame that it leaves.
+    pub(super) movable: [SharedU64; 3],
+}
 
 impl Platform for StormCpu {
     fn cpu(&self) -> usize {
         CPU.with(Cell::get)
+    }
+
+    fn pause(&self) {
+        thread::yield_now();
+    }
+
+    fn migrate(&self, from: Pfn, to: Pfn) -> bool {
+        // AcqRel: as any lock under which frames change owners.
+        let moves = |place: &SharedU64| {
+            place.compare_exchange(from.get(), to.get(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        };
+        self.movable.iter().any(moves)
     }
 }
 
@@ -109,6 +125,15 @@ impl Owner {
     /// Notes a run that this thread has got.
     pub(super) fn own(&mut self, pfn: Pfn, order: Order) {
         assert!(pfn.is_aligned(order));
+        let run = pfn.get()..pfn.get() + order.frames();
+        let moved = self
+            .stage
+            .allocator
+            .platform
+            .movable
+            .iter()
+            .any(|place| run.contains(&place.load(Ordering::Acquire)));
+        assert!(!moved, "a frame of {pfn} is a movable one");
         for stamp in self.stage.contents(pfn, order) {
             assert_eq!(stamp.swap(self.stamp, Ordering::Relaxed), 0, "a frame of {pfn} is somebody else's");
         }

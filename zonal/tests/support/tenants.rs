@@ -131,6 +131,11 @@ impl Tenants {
         self.book().tenants.keys().copied().collect()
     }
 
+    /// The run at this frame, or the next one behind it.
+    pub(crate) fn run_near(&self, pfn: Pfn) -> Option<Pfn> {
+        self.book().tenants.range(pfn..).next().map(|(&pfn, _)| pfn)
+    }
+
     /// The frames of tenants that stay where they are.
     pub(crate) fn pinned(&self) -> Vec<Pfn> {
         let stays = |tenant: &Tenant| tenant.temper == Temper::Pinned || tenant.order > Order::ZERO;
