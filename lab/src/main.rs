@@ -9,6 +9,7 @@ mod ledger;
 mod output;
 mod picture;
 mod plan;
+mod proc;
 mod progress;
 mod replay;
 mod storm;
@@ -41,6 +42,7 @@ enum Command {
     Bench(bench::BenchArgs),
     Conform(conform::ConformArgs),
     Storm(storm::StormArgs),
+    Proc(proc::ProcArgs),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Some(Command::Bench(args)) => bench::run(args, format),
         Some(Command::Conform(args)) => conform::run(args, format),
         Some(Command::Storm(args)) => storm::run(&args, format),
+        Some(Command::Proc(args)) => proc::run(&args, format),
     };
     match result {
         Ok(verdict) => verdict.into(),

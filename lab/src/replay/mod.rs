@@ -16,11 +16,11 @@ mod threads;
 
 use std::io::Write;
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use zonal::{PageAllocator, Platform};
-use zonal_linux::{CpuSource, Pages, Pool, Simulation};
+use zonal_linux::{CpuSource, Pages, Pool, SimulatedPlatform, Simulation};
 
 use crate::ledger::Ledger;
 use crate::output::{Format, Verdict, explain, print_json};
@@ -83,6 +83,26 @@ pub(crate) fn run_bundled(format: Format) -> Result<Verdict> {
     let plan = plan(&[bundled::recording()])?;
     let setting = Setting::fitting(&plan)?;
     conclude(&replay(&plan, &setting, NonZero::<usize>::MIN)?, &setting, format)
+}
+
+/// Shows the allocator as the bundled recording leaves it, before what was never freed there is freed too. Nothing is
+/// stamped in frames: there are none.
+pub(crate) fn after_bundled<T>(
+    machine: Option<&Path>,
+    look: impl FnOnce(&PageAllocator<'_, SimulatedPlatform>) -> Result<T>,
+) -> Result<T> {
+    let plan = plan(&[bundled::recording()])?;
+    let setting = match machine {
+        Some(path) => Setting::given(path)?,
+        None => Setting::fitting(&plan)?,
+    };
+    let simulation = Simulation::build(&setting.machine, CpuSource::Thread)?;
+    let (stamps, stopwatch) = (Table::of(setting.machine.memory()), Stopwatch::new());
+    let engine = Engine::new(simulation.allocator(), &stamps, &plan, &setting, &stopwatch);
+    let progress = Progress::new(plan.ops.len(), Unit::Operations);
+    engine.recorded(&threads::shares(&plan, NonZero::<usize>::MIN), &progress)?;
+    progress.finish();
+    look(simulation.allocator())
 }
 
 /// What a replay leaves.

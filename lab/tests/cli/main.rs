@@ -5,6 +5,7 @@ mod bare;
 mod conform;
 mod oracle;
 mod perf_data;
+mod proc;
 mod recordings;
 mod refusals;
 mod storm;
