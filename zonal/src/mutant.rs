@@ -61,6 +61,8 @@ mutants! {
     CompactionNotRetried: "Compaction in vain is not tried harder before somebody is killed.",
     WakeLost: "A request that finds the zones short does not wake kswapd.",
     ReserveKept: "The blocks kept for atomic requests are not given up when reclaim is in vain.",
+    WarnsUnasked: "A failure is told although the request said not to.",
+    ReportsUnlimited: "Reports come as often as there is something to report.",
     CountedPlainly: "Checked mode counts events by a load and a store.",
     JoinKeepsRows: "Joined frames of a block become whole without their bits.",
     TargetLost: "A move that was refused does not give back the frame it would have gone to.",

@@ -8,6 +8,7 @@
 //! Each change is one compare-exchange; who loses it has been reported instead of, or looks again. A clock that stands
 //! still admits one interval's reports in all.
 
+use crate::mutant::{Mutant, planted};
 use crate::sync::{AtomicU64, Ordering};
 
 const MADE: u64 = 0xff;
@@ -37,7 +38,7 @@ impl Rate {
             let (began, made) = (word >> 8, word & MADE);
             let is_over = began == 0 || (now_ms + 1).saturating_sub(began) >= self.interval_ms;
             let next = if is_over { (now_ms + 1) << 8 | 1 } else { word + 1 };
-            if !is_over && made >= self.burst {
+            if !is_over && made >= self.burst && !planted(Mutant::ReportsUnlimited) {
                 return false;
             }
             match self.word.compare_exchange(word, next, Ordering::Relaxed, Ordering::Relaxed) {

@@ -7,6 +7,7 @@ use core::fmt;
 
 use crate::frame::{NodeId, Order};
 use crate::gfp::Gfp;
+use crate::mutant::{Mutant, planted};
 use crate::platform::Platform;
 use crate::report::Subject;
 use crate::report::flags::Flags;
@@ -49,7 +50,8 @@ struct OutOfMemory<'a> {
 #[cold]
 pub(crate) fn failed<P: Platform>(state: &State<'_>, platform: &P, asked: Asked) {
     let has_dma = || state.zones.iter().any(|zone| zone.kind == ZoneKind::Dma);
-    let silent = asked.gfp.contains(Gfp::NOWARN) || asked.gfp.contains(Gfp::DMA) && !has_dma();
+    let unasked = asked.gfp.contains(Gfp::NOWARN) && !planted(Mutant::WarnsUnasked);
+    let silent = unasked || asked.gfp.contains(Gfp::DMA) && !has_dma();
     if !silent && state.failures.admits(platform.now_ms()) {
         let memory = memory(state, platform, asked.highest);
         platform.report(&Failure { comm: platform.comm(), asked, memory });
