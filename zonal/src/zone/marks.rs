@@ -96,10 +96,15 @@ impl ZoneMarks {
         free <= word >> 1
     }
 
-    /// Whether refills take whole groups while the zone's count is `free`.
+    /// Whether refills take whole groups while the zone's count is `free`. The zone is not short any more then: when it is
+    /// again, that is news, and what the words hold by then lands.
     #[inline(always)]
     pub(crate) fn is_ample(&self, free: u64) -> bool {
-        free > self.high()
+        let ample = free > self.high();
+        if ample && self.bypass.load(Ordering::Relaxed) & SHORT != 0 {
+            self.note_ample();
+        }
+        ample
     }
 
     /// The high mark with the boost.
