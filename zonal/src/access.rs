@@ -5,6 +5,7 @@
 use bitflags::bitflags;
 
 use crate::frame::Order;
+use crate::mutant::{Mutant, planted};
 use crate::platform::Task;
 use crate::urgency::{Reserves, Urgency};
 
@@ -56,7 +57,8 @@ impl Access {
     /// What a request's class may have on the slow path.
     pub(crate) fn of_class(urgency: Urgency, order: Order, task: Task) -> Self {
         let mut flags = AllocFlags::empty();
-        let high = matches!(urgency.reserves, Reserves::High | Reserves::Half);
+        let high = matches!(urgency.reserves, Reserves::High | Reserves::Half)
+            && (urgency.waits || !planted(Mutant::AtomicAtMin));
         let realtime = urgency.waits && task.realtime && !task.interrupt;
         flags.set(AllocFlags::MIN_RESERVE, high || realtime);
         if !urgency.waits && !matches!(urgency.reserves, Reserves::None | Reserves::Half) {

@@ -14,6 +14,7 @@
 
 use crate::access::{Access, AllocFlags, Level};
 use crate::frame::{BLOCK_FRAMES, Order};
+use crate::mutant::{Mutant, planted};
 use crate::sync::{AtomicU64, Ordering};
 use crate::topology::ZoneKind;
 use crate::watermark::{Levels, Marks};
@@ -76,7 +77,9 @@ impl ZoneMarks {
             && order == Order::ZERO
             && access.flags.contains(AllocFlags::MIN_RESERVE);
         let mark = if unboosted { level } else { level + self.boost() };
-        access.share_of(mark) + self.reserve[highest as usize].load(Ordering::Relaxed)
+        let mark = if planted(Mutant::ShareTooDeep) { access.share_of(mark) } else { mark };
+        let held_back = self.reserve[highest as usize].load(Ordering::Relaxed);
+        access.share_of(mark) + if planted(Mutant::ProtectionForgotten) { 0 } else { held_back }
     }
 
     /// What a request's first walk leaves, before the mixing of kinds and reserves are thought of.
