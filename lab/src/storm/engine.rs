@@ -96,9 +96,15 @@ impl Shared {
 /// # Errors
 /// As `run`.
 pub(super) fn rage(storm: &'static dyn Threads, dice: Run) -> Result<Finding> {
-    let outcome = run(storm, dice)?;
-    let broken = outcome.tally.first.map(|violation| format!("{}: {violation}", violation.promise()));
-    Ok(Finding { report: Report::of(storm.name(), &outcome), broken })
+    Ok(run(storm, dice)?.finding(storm.name()))
+}
+
+impl Outcome {
+    /// The same as it is reported.
+    pub(super) fn finding(&self, storm: &'static str) -> Finding {
+        let broken = self.tally.first.map(|violation| format!("{}: {violation}", violation.promise()));
+        Finding { report: Report::of(storm, self), broken }
+    }
 }
 
 /// Runs a storm to its end, or until a promise is broken.

@@ -5,6 +5,7 @@
 //! stands in a table (`owners`), and CPUs are played, more threads than CPUs among them. Invariant: exit status 0 if and only
 //! if no promise was seen broken.
 
+mod asker;
 mod call;
 #[cfg(test)]
 mod canary;
@@ -13,11 +14,13 @@ mod cross_cpu;
 mod drain;
 mod engine;
 mod fault;
+mod floors;
 mod hand;
 mod judge;
 mod kill;
 mod ledger;
 mod mixed_orders;
+mod oracle;
 mod owners;
 mod report;
 mod request;
@@ -29,6 +32,7 @@ mod steps;
 mod tally;
 mod tick;
 mod violation;
+mod wish;
 mod worker;
 
 use std::io::{Write, stderr};
@@ -55,6 +59,7 @@ const STORMS: &[&dyn Storm] = &[
     &drain::Drain,
     &cross_cpu::CrossCpu,
     &signals::Signals,
+    &floors::Floors,
     &kill::Kill,
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     &step::Step,

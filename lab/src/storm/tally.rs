@@ -40,6 +40,10 @@ impl Tally {
                 *self.refusals(class.may_block()) += 1;
                 self.premature += 1;
             }
+            Violation::RefusedAdmitted { wish, .. } | Violation::GaveUp { wish, .. } => {
+                *self.refusals(wish.waits()) += 1;
+                self.premature += 1;
+            }
             Violation::Lost { allocated, held } => self.lost = allocated - held,
             Violation::FreeAndHeld { .. }
             | Violation::Twice { .. }

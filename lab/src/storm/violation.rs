@@ -1,10 +1,12 @@
 //! A promise that was broken, with the values; and which of the eight it was.
 
 use zonal::{AllocError, Finding, FreeError, Order, Pfn, ZoneId};
+use zonal_testkit::contract::ZoneNow;
 
 use super::call::Call;
 use super::owners::Run;
 use super::request::Class;
+use super::wish::Wish;
 
 /// What must not be. Made in signal handlers too: plain data.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -27,6 +29,14 @@ pub(super) enum Violation {
     RefusedStill { class: Class, order: Order, free: Pfn, error: AllocError },
     #[error("zone {} was taken down to {free} free frames, its mark is {mark}", zone.0)]
     BelowMark { zone: ZoneId, free: u64, mark: u64 },
+    #[error("{wish} was served by zone {} below its floor: {}", zone.0, figures(now))]
+    BelowFloor { wish: Wish, zone: ZoneId, now: ZoneNow },
+    #[error("{wish}: several at once took zone {} more than {excess} frames below its floor: {}", zone.0, figures(now))]
+    TooDeep { wish: Wish, zone: ZoneId, now: ZoneNow, excess: u64 },
+    #[error("{wish} was refused while zone {} must serve it: {}: {error}", zone.0, figures(now))]
+    RefusedAdmitted { wish: Wish, zone: ZoneId, now: ZoneNow, error: AllocError },
+    #[error("{wish} failed too soon: {untried}")]
+    GaveUp { wish: Wish, untried: &'static str },
     #[error("{frames} frames are cached in zone {} while its caches are closed", zone.0)]
     CachedClosed { zone: ZoneId, frames: u64 },
     #[error("{allocated} frames are not free, {held} are held: {} lost", allocated - held)]
@@ -54,11 +64,18 @@ impl Violation {
         match self {
             Self::Steps { .. } | Self::Hung { .. } => "P1",
             Self::Refused { class, .. } | Self::RefusedStill { class, .. } if class.may_block() => "P2",
+            Self::RefusedAdmitted { wish, .. } | Self::GaveUp { wish, .. } if wish.waits() => "P2",
             // A block without its hint is not found by who needs it.
             Self::Audit(
                 Finding::HintLost { .. } | Finding::CreditHintLost { .. } | Finding::CpuHintLost { .. },
             ) => "P2",
-            Self::Refused { .. } | Self::RefusedStill { .. } | Self::BelowMark { .. } => "P3",
+            Self::Refused { .. }
+            | Self::RefusedStill { .. }
+            | Self::RefusedAdmitted { .. }
+            | Self::GaveUp { .. }
+            | Self::BelowMark { .. }
+            | Self::BelowFloor { .. }
+            | Self::TooDeep { .. } => "P3",
             Self::CachedClosed { .. } => "P4",
             Self::Panicked { .. } => "P8",
             Self::Twice { .. }
@@ -72,4 +89,12 @@ impl Violation {
             | Self::Audit(_) => "P5",
         }
     }
+}
+
+/// What decides whether a zone admits a request.
+fn figures(now: &ZoneNow) -> String {
+    let ZoneNow { free, highatomic, marks: [min, low, high], boost, reserve, longest, .. } = now;
+    format!(
+        "{free} free, {highatomic} of them kept, longest run {longest:?}, min {min}, low {low}, high {high}, boost {boost}, held back {reserve:?}"
+    )
 }

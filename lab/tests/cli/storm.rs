@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::support::{refused, zonal};
 
-const STORMS: [&str; 7] = ["churn", "mixed-orders", "drain", "cross-cpu", "signals", "kill", "step"];
+const STORMS: [&str; 8] =
+    ["churn", "mixed-orders", "drain", "cross-cpu", "signals", "floors", "kill", "step"];
 
 const KEYS: [&str; 14] = [
     "storm",
