@@ -1,9 +1,9 @@
 //! A timer interrupts the allocator at random instructions, and the handler allocates and frees.
 //!
 //! Two workers each own a POSIX timer that signals their own thread; the next tick is armed inside the handler, so
-//! handlers are interrupted too. A handler takes no lock, allocates no heap and cannot panic: what goes wrong is counted and
-//! asserted afterwards. Invariant: every allocated frame carries the stamp of its run, and only who holds the run
-//! removes it.
+//! handlers are interrupted too. A handler makes no request that may wait, takes no lock, allocates no heap and cannot
+//! panic: what goes wrong is counted and asserted afterwards. Invariant: every allocated frame carries the stamp of its
+//! run, and only who holds the run removes it.
 //!
 //! `ZONAL_SIGNAL_SECONDS` sets how long each test runs, `ZONAL_SIGNAL_SEED` its random choices.
 

@@ -86,8 +86,10 @@ impl<'a, P: Platform> Seat<'a, P> {
         result
     }
 
+    /// One that may wait, but in handlers: what they interrupt may be what they would wait for.
     pub(crate) fn request(&self) -> Request {
-        self.arena.requests[self.below(2) as usize]
+        let request = self.arena.requests[self.below(2) as usize];
+        if self.depth.load(Relaxed) > 0 { request.nowait() } else { request }
     }
 
     pub(crate) fn take(&self, order: Order) -> Option<Run> {
