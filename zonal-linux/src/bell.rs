@@ -48,7 +48,7 @@ impl Bell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::{AtomicBool, AtomicU64};
     use std::sync::mpsc;
     use std::thread;
     use std::time::Duration;
@@ -65,6 +65,24 @@ mod tests {
             awake.send(()).unwrap();
         });
         wakes.recv_timeout(Duration::from_secs(20)).expect("it sleeps on a ring");
+    }
+
+    #[test]
+    fn it_sleeps_while_nobody_rings() {
+        let (bell, looks, stop) = (Bell::default(), AtomicU64::new(0), AtomicBool::new(false));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    looks.fetch_add(1, Ordering::Relaxed);
+                    bell.sleep_unless(|| stop.load(Ordering::Relaxed));
+                }
+            });
+            bell.ring();
+            thread::sleep(Duration::from_millis(50));
+            stop.store(true, Ordering::Relaxed);
+            bell.ring();
+        });
+        assert!(looks.into_inner() < 100, "a thread that sleeps does not look");
     }
 
     #[test]

@@ -23,8 +23,10 @@ struct Duty {
 }
 
 /// What runs on every node with memory.
-const DUTIES: [Duty; 1] =
-    [Duty { daemon: Daemon::Kswapd, name: "kswapd", work: |allocator, node| allocator.kswapd(node) }];
+const DUTIES: [Duty; 2] = [
+    Duty { daemon: Daemon::Kswapd, name: "kswapd", work: |allocator, node| allocator.kswapd(node) },
+    Duty { daemon: Daemon::Kcompactd, name: "kcompactd", work: |allocator, node| allocator.kcompactd(node) },
+];
 
 /// What a thread has.
 struct Seat {

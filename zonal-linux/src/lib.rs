@@ -54,6 +54,8 @@
 //! - No request that waits under a lock that `scan` waits for: it would wait for itself. `scan` tries such a lock.
 //! - `scan` runs on kswapd's thread and on requesters', several at once. What it allocates comes from below the marks.
 //! - A cache that holds its pool is registered as a `Weak`: the pool holds what is registered.
+//! - Long runs are made by moving frames where [`PoolPlan::on_migrate`] says how; failures are read where
+//!   [`PoolPlan::on_report`] says.
 //! - Nodes whose shrinkers gave nothing 16 times in a row have their kswapd left alone until a request that waits gets
 //!   something from them.
 //!

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use zonal::{Daemon, Demand, FRAME_SIZE, NodeId, Oom, Pfn, Platform, Task, Verdict, ZoneId};
+use zonal::{Daemon, Demand, FRAME_SIZE, Migration, NodeId, Oom, Pfn, Platform, Task, Verdict, ZoneId};
 
 use crate::bell::Bell;
 use crate::cpu::CpuReader;
@@ -21,8 +21,22 @@ use crate::task::{self, Flags};
 /// What a request that waits for others sleeps (Linux: a tick).
 const TICK: Duration = Duration::from_millis(1);
 
-/// What is asked when memory has run out.
+/// Whom to call when memory has run out.
 pub(crate) type OnOom = Box<dyn Fn(&Oom) -> Verdict + Send + Sync>;
+
+/// Whom to call to have the first frame's content in the second.
+pub(crate) type OnMigrate = Box<dyn Fn(Pfn, Pfn) -> Migration + Send + Sync>;
+
+/// Whom to call with something to be read by people.
+pub(crate) type OnReport = Box<dyn Fn(&dyn fmt::Display) + Send + Sync>;
+
+/// The embedder's functions.
+#[derive(Default)]
+pub(crate) struct Callbacks {
+    pub(crate) oom: Option<OnOom>,
+    pub(crate) migrate: Option<OnMigrate>,
+    pub(crate) report: Option<OnReport>,
+}
 
 /// What a pool, its allocator and its threads share.
 pub(crate) struct Host {
@@ -30,19 +44,19 @@ pub(crate) struct Host {
     pub(crate) shrinkers: Shrinkers,
     /// For each node kswapd's and kcompactd's.
     bells: Box<[[Bell; 2]]>,
-    on_oom: Option<OnOom>,
+    callbacks: Callbacks,
     /// The node of each zone, once the allocator is built.
     zones: OnceLock<Box<[NodeId]>>,
     start: Instant,
 }
 
 impl Host {
-    pub(crate) fn new(frames: FrameMemory, nodes: usize, on_oom: Option<OnOom>) -> Self {
+    pub(crate) fn new(frames: FrameMemory, nodes: usize, callbacks: Callbacks) -> Self {
         Self {
             frames,
             shrinkers: Shrinkers::default(),
             bells: (0..nodes).map(|_| Default::default()).collect(),
-            on_oom,
+            callbacks,
             zones: OnceLock::new(),
             start: Instant::now(),
         }
@@ -73,7 +87,8 @@ impl fmt::Debug for Host {
 }
 
 /// The platform of a [`crate::Pool`]: the CPU number from the thread's rseq area, frames zeroed where they are mapped,
-/// frames given back by the pool's shrinkers.
+/// frames given back by the pool's shrinkers; the embedder's own requests inside a callback go below the marks
+/// and do not wait, which would be for themselves.
 #[derive(Clone, Debug)]
 pub struct LinuxPlatform {
     reader: CpuReader,
@@ -128,12 +143,23 @@ impl Platform for LinuxPlatform {
         node.map_or(0, |&node| self.host.shrinkers.count(node))
     }
 
-    /// The callback's answer; one that panics gives up. Its own requests go below the marks: they would wait for itself.
+    fn migrate(&self, from: Pfn, to: Pfn) -> Migration {
+        let Some(migrate) = &self.host.callbacks.migrate else { return Migration::Unsupported };
+        task::with(Flags::MEMALLOC, || migrate(from, to))
+    }
+
+    /// The callback's answer; one that panics gives up.
     fn oom(&self, oom: &Oom) -> Verdict {
-        let Some(on_oom) = &self.host.on_oom else { return Verdict::GiveUp };
+        let Some(on_oom) = &self.host.callbacks.oom else { return Verdict::GiveUp };
         // What the callback broke by panicking is its own.
         let call = || catch_unwind(AssertUnwindSafe(|| on_oom(oom)));
         task::with(Flags::MEMALLOC, call).unwrap_or(Verdict::GiveUp)
+    }
+
+    fn report(&self, report: &dyn fmt::Display) {
+        if let Some(write) = &self.host.callbacks.report {
+            write(report);
+        }
     }
 
     fn pause(&self) {

@@ -8,14 +8,14 @@ use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use zonal::{Oom, PageAllocator, Pfn, Verdict};
+use zonal::{Migration, Oom, PageAllocator, Pfn, Verdict};
 
 use crate::binding::Binding;
 use crate::built::{Built, PoolError};
 use crate::daemon::Threads;
 use crate::machine::Machine;
 use crate::memory::{FrameMemory, Pages};
-use crate::platform::{Host, LinuxPlatform, OnOom};
+use crate::platform::{Callbacks, Host, LinuxPlatform};
 use crate::shrinker::Shrinkers;
 
 /// An allocator whose frames are real pages of this process.
@@ -39,7 +39,7 @@ impl Pool {
 
     /// A pool to be built with daemons, or with somebody to call when memory runs out.
     pub fn plan(machine: &Machine) -> PoolPlan<'_> {
-        PoolPlan { machine, pages: Pages::default(), daemons: Daemons::None, on_oom: None }
+        PoolPlan { machine, pages: Pages::default(), daemons: Daemons::None, callbacks: Callbacks::default() }
     }
 
     /// The allocator.
@@ -81,7 +81,7 @@ impl fmt::Debug for Pool {
 /// Who runs a pool's daemons.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Daemons {
-    /// Nobody, or the embedder by calling [`PageAllocator::kswapd`]: requests that wait reclaim for themselves.
+    /// Nobody, or the embedder by calling [`PageAllocator::kswapd`] and the like: requests that wait reclaim for themselves.
     #[default]
     None,
     /// A thread of the pool for each daemon of each node with memory.
@@ -93,7 +93,7 @@ pub struct PoolPlan<'m> {
     machine: &'m Machine,
     pages: Pages,
     daemons: Daemons,
-    on_oom: Option<OnOom>,
+    callbacks: Callbacks,
 }
 
 impl PoolPlan<'_> {
@@ -114,7 +114,24 @@ impl PoolPlan<'_> {
     /// if it panics, the request fails.
     #[must_use]
     pub fn on_oom(self, call: impl Fn(&Oom) -> Verdict + Send + Sync + 'static) -> Self {
-        Self { on_oom: Some(Box::new(call)), ..self }
+        let callbacks = Callbacks { oom: Some(Box::new(call)), ..self.callbacks };
+        Self { callbacks, ..self }
+    }
+
+    /// Whom to call to move a movable frame's content to another frame, for compaction: what it must do is said in
+    /// [`zonal::Platform::migrate`]; it must not panic. Without a callback nothing moves.
+    #[must_use]
+    pub fn on_migrate(self, call: impl Fn(Pfn, Pfn) -> Migration + Send + Sync + 'static) -> Self {
+        let callbacks = Callbacks { migrate: Some(Box::new(call)), ..self.callbacks };
+        Self { callbacks, ..self }
+    }
+
+    /// Where failures and shortages are written, at a limited rate: called in the context of the request, which may be a
+    /// signal handler ([`zonal::Platform::report`]). Without a callback nobody reads them.
+    #[must_use]
+    pub fn on_report(self, call: impl Fn(&dyn fmt::Display) + Send + Sync + 'static) -> Self {
+        let callbacks = Callbacks { report: Some(Box::new(call)), ..self.callbacks };
+        Self { callbacks, ..self }
     }
 
     /// Builds the pool and starts its threads.
@@ -122,10 +139,10 @@ impl PoolPlan<'_> {
     /// # Errors
     /// As [`Pool::build`]; [`PoolError::Thread`] if the system gives no thread. Nothing runs then.
     pub fn build(self) -> Result<Pool, PoolError> {
-        let Self { machine, pages, daemons, on_oom } = self;
+        let Self { machine, pages, daemons, callbacks } = self;
         zonal::metadata_size(&machine.config())?;
         let frames = FrameMemory::map(machine.memory(), pages)?;
-        let host = Arc::new(Host::new(frames, machine.nodes(), on_oom));
+        let host = Arc::new(Host::new(frames, machine.nodes(), callbacks));
         let built = Arc::new(Built::new(machine, LinuxPlatform::new(Arc::clone(&host)))?);
         host.know_zones(built.allocator().zones().map(|zone| zone.node));
         let threads = match daemons {

@@ -7,12 +7,13 @@ mod hoard;
 mod interrupt;
 mod registry;
 
+use std::collections::HashSet;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Barrier, Mutex, OnceLock, Weak, mpsc};
 use std::thread;
 
-use zonal::{AllocError, Daemon, Demand, NodeId, Order, Pfn, Request, Verdict};
+use zonal::{AllocError, Daemon, Demand, Migration, NodeId, Order, Pfn, Request, Verdict};
 use zonal_linux::{Daemons, GivenBack, Pool, Role, Shrinker, acting_as};
 
 use crate::hoard::{Hoard, PATIENCE, audit_is_clean, build, comes_true, frame_of, machine};
@@ -155,6 +156,66 @@ fn a_callback_that_panics_or_asks_for_frames_does_no_harm() {
     assert!(made.allocator().alloc(&Request::order(Order::ZERO)).is_err());
 }
 
+/// Frames of two kinds in turn, of which only the movable ones stay: no block is free, and each could be made so.
+fn scattered(pool: &Pool) -> Vec<Pfn> {
+    let request = Request::order(Order::ZERO).movable().nowait();
+    let all: Vec<Pfn> = std::iter::from_fn(|| pool.allocator().alloc_raw(&request).ok()).collect();
+    let (kept, freed): (Vec<Pfn>, Vec<Pfn>) = all.into_iter().partition(|pfn| pfn.get() % 8 == 0);
+    // SAFETY: allocated just above.
+    freed.into_iter().for_each(|pfn| unsafe { pool.allocator().free_raw(pfn, Order::ZERO) }.unwrap());
+    kept
+}
+
+#[test]
+fn frames_move_by_the_callback_from_a_request_and_from_kcompactd() {
+    for daemons in [Daemons::None, Daemons::Threads] {
+        let held: Arc<Mutex<HashSet<u64>>> = Arc::default();
+        let owners = Arc::clone(&held);
+        let names: Arc<Mutex<HashSet<String>>> = Arc::default();
+        let movers = Arc::clone(&names);
+        let pool = build(Pool::plan(&machine(1)).daemons(daemons).on_migrate(move |from, to| {
+            movers.lock().unwrap().extend(thread::current().name().map(str::to_owned));
+            let mut held = owners.lock().unwrap();
+            if !held.remove(&from.get()) {
+                return Migration::Refused;
+            }
+            held.insert(to.get());
+            Migration::Moved
+        }));
+        held.lock().unwrap().extend(scattered(&pool).into_iter().map(Pfn::get));
+        let block = Request::order(Order::BLOCK).movable();
+        let made = match daemons {
+            Daemons::None => pool.allocator().alloc(&block).is_ok(),
+            Daemons::Threads => {
+                pool.allocator().ask(Daemon::Kcompactd, NODE, Order::BLOCK);
+                comes_true(|| pool.allocator().alloc(&block.nowait()).is_ok())
+            }
+        };
+        assert!(made, "{daemons:?}: no block");
+        let by_thread = names.lock().unwrap().contains("kcompactd0");
+        assert_eq!(by_thread, daemons == Daemons::Threads, "{names:?}");
+        for &pfn in &*held.lock().unwrap() {
+            // SAFETY: allocated in `scattered`, or given by the allocator for one that was.
+            unsafe { pool.allocator().free_raw(Pfn::new(pfn), Order::ZERO) }.unwrap();
+        }
+        audit_is_clean(&pool);
+    }
+}
+
+#[test]
+fn a_failure_is_reported_in_words() {
+    let written: Arc<Mutex<Vec<String>>> = Arc::default();
+    let sink = Arc::clone(&written);
+    let pool =
+        build(Pool::plan(&machine(1)).on_report(move |report| sink.lock().unwrap().push(report.to_string())));
+    let hoard = Hoard::new(&pool, NODE);
+    hoard.fill(&frame_of(NODE).nowait());
+    assert_eq!(*written.lock().unwrap(), [""; 0], "nowait says that it can do without");
+    assert!(pool.allocator().alloc(&frame_of(NODE)).is_err());
+    let written = written.lock().unwrap();
+    assert!(written.iter().any(|text| text.contains("page allocation failure: order:0")), "{written:?}");
+}
+
 #[test]
 fn roles_go_below_the_marks() {
     let pool = build(Pool::plan(&machine(1)));
@@ -190,6 +251,7 @@ impl Shrinker for LastHolder {
         self.asked.send(()).unwrap();
         self.dropped.lock().unwrap().recv().unwrap();
         drop(hoard);
+        self.asked.send(()).unwrap();
         None
     }
 }
@@ -211,6 +273,7 @@ fn a_pool_may_end_on_its_own_thread() {
     was_asked.recv_timeout(PATIENCE).expect("kswapd asks");
     drop((pool, hoard));
     drops.send(()).unwrap();
+    was_asked.recv_timeout(PATIENCE).expect("the pool's drop returns");
     assert!(comes_true(|| Arc::strong_count(&token) == 1), "the thread has not ended");
 }
 

@@ -208,35 +208,48 @@ fn one_that_panics_is_taken_out_and_the_others_are_asked() {
     assert_eq!(Arc::strong_count(&token), 1, "it is gone");
 }
 
+/// Gives nothing and writes down what it was asked for.
+struct Counted {
+    count: u64,
+    seeks: u32,
+    answer: Option<u64>,
+    asked: Mutex<Vec<(u8, u64)>>,
+}
+
+impl Shrinker for Counted {
+    fn count(&self, _: NodeId) -> u64 {
+        self.count
+    }
+
+    fn scan(&self, frames: u64, demand: &Demand) -> Option<u64> {
+        self.asked.lock().unwrap().push((demand.priority, frames));
+        self.answer
+    }
+
+    fn seeks(&self) -> u32 {
+        self.seeks
+    }
+}
+
 #[test]
 fn each_is_asked_for_its_share() {
-    struct Counted {
-        count: u64,
-        seeks: u32,
-        asked: Mutex<Vec<(u8, u64)>>,
-    }
-    impl Shrinker for Counted {
-        fn count(&self, _: NodeId) -> u64 {
-            self.count
-        }
-        fn scan(&self, frames: u64, demand: &Demand) -> Option<u64> {
-            self.asked.lock().unwrap().push((demand.priority, frames));
-            Some(0)
-        }
-        fn seeks(&self) -> u32 {
-            self.seeks
-        }
-    }
     let (pool, _hoard) = exhausted();
-    let cases = [(1 << 20, 2), (1 << 20, 8), (10, 2), (1 << 12, 0), (0, 2)];
-    let shrinkers = cases.map(|(count, seeks)| Arc::new(Counted { count, seeks, asked: Mutex::default() }));
+    let cases = [
+        (1 << 20, 2, Some(0)),
+        (1 << 20, 8, Some(0)),
+        (10, 2, Some(0)),
+        (1 << 12, 0, Some(0)),
+        (0, 2, Some(0)),
+        (1 << 20, 2, None),
+    ];
+    let shrinkers = cases
+        .map(|(count, seeks, answer)| Arc::new(Counted { count, seeks, answer, asked: Mutex::default() }));
     let _registered = shrinkers.each_ref().map(|shrinker| pool.shrinkers().register(Arc::clone(shrinker)));
     // One that is refused: 16 rounds of reclaim without progress, and priorities from 12 down to 0.
     assert!(pool.allocator().alloc(&Request::order(Order::ZERO)).is_err());
     let asked = |at: usize, priority: u8| -> Vec<u64> {
         let asked = shrinkers[at].asked.lock().unwrap();
-        let first = asked.iter().skip_while(|asked| asked.0 != priority);
-        first.take_while(|asked| asked.0 == priority).map(|asked| asked.1).collect()
+        asked.iter().filter(|asked| asked.0 == priority).map(|asked| asked.1).collect()
     };
     let sum = |at, priority| asked(at, priority).iter().sum::<u64>();
     assert_eq!([12, 9, 5, 1].map(|priority| sum(0, priority)), [512, 4096, 65536, 1 << 20]);
@@ -245,4 +258,21 @@ fn each_is_asked_for_its_share() {
     assert_eq!([12, 1].map(|priority| sum(3, priority)), [2048, 2048], "half of it, always");
     assert_eq!(sum(4, 12), 0);
     assert_eq!(asked(0, 12), [128; 4], "in batches");
+    assert_eq!(asked(5, 1), [128], "one that cannot now is not asked again");
+}
+
+#[test]
+fn none_is_spared() {
+    let (pool, hoard) = exhausted();
+    let others = [(); 2].map(|()| Hoard::new(&pool, NODE));
+    for other in &others {
+        hoard.give(1000);
+        other.fill(&frame_of(NODE).nowait());
+    }
+    let all = || [&hoard, &others[0], &others[1]];
+    let _registered = all().map(|hoard| pool.shrinkers().register(Arc::downgrade(hoard)));
+    let kept = Hoard::new(&pool, NODE);
+    (0..600).for_each(|_| kept.put(pool.allocator().alloc_raw(&frame_of(NODE)).unwrap()));
+    let scans = all().map(|hoard| hoard.scans.load(Relaxed));
+    assert!(scans.iter().all(|&times| times > 0), "{scans:?}");
 }
