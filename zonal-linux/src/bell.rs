@@ -5,9 +5,9 @@
 //! | 0 | rung since the listener last listened | [`Bell::ring`] |
 //! | 1 | nobody rang since | [`Bell::sleep_unless`] |
 //!
-//! Ringing is one exchange and, if somebody listens, one system call: no lock, no heap, no waiting, and not even `errno` is
-//! touched (rustix makes the call itself). So a signal handler may ring, which of `Thread::unpark` and of condition
-//! variables nobody promises; and unlike an eventfd the word cannot overflow, block, or be out of descriptors.
+//! Ringing is one exchange and, if somebody listens, one system call that does not fail: no lock, no heap, no waiting, and
+//! `errno` stays as it is. So a signal handler may ring, which of `Thread::unpark` and of condition variables nobody
+//! promises; and unlike an eventfd the word cannot overflow, block, or be out of descriptors.
 //!
 //! Invariant: no ring is lost. The two exchanges on the word have an order. A ring before the listening makes what the
 //! ringer did before visible to what the listener looks at afterwards; a ring after it finds 1, puts 0, and the kernel
