@@ -101,8 +101,8 @@ impl<'h> Judge<'h> {
     fn marks(&mut self) {
         for zone in self.hand.stage.zones.clone() {
             let free = self.hand.stage.owners.free(zone.span);
-            if free < zone.mark {
-                self.hand.tally.broke(Violation::BelowMark { zone: zone.id, free, mark: zone.mark });
+            if free < zone.floor {
+                self.hand.tally.broke(Violation::BelowMark { zone: zone.id, free, floor: zone.floor });
             }
         }
     }

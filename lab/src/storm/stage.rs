@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64};
 
 use zonal::{FrameRange, GROUP_FRAMES, PageAllocator, ZoneId};
 use zonal_linux::{CpuSource, Machine, PoolError, SimulatedPlatform, Simulation};
+use zonal_testkit::Leaves;
 
 use super::owners::{Owners, Run};
 
@@ -36,6 +37,8 @@ pub(super) struct Ground {
     pub(super) id: ZoneId,
     pub(super) span: FrameRange,
     pub(super) mark: u64,
+    /// What atomic requests leave of the mark.
+    pub(super) floor: u64,
 }
 
 /// What others may see of a thread; on a line of its own.
@@ -66,7 +69,12 @@ impl Stage {
     /// For `mains` threads that hold runs, in `contexts` contexts altogether.
     pub(super) fn build(machine: &Machine, mains: usize, contexts: usize) -> Result<Self, PoolError> {
         let simulation = Simulation::build(machine, CpuSource::Played)?;
-        let ground = |zone: zonal::ZoneInfo| Ground { id: zone.id, span: zone.span, mark: zone.marks.min };
+        let ground = |zone: zonal::ZoneInfo| Ground {
+            id: zone.id,
+            span: zone.span,
+            mark: zone.marks.min,
+            floor: Leaves::ThreeEighths.of(zone.marks.min),
+        };
         let zones: Vec<Ground> = simulation.allocator().zones().map(ground).collect();
         let marks: u64 = zones.iter().map(|zone| zone.mark).sum();
         // A CPU has a credit for each zone of its own node.

@@ -27,8 +27,8 @@ pub(super) enum Violation {
         "{class} request of order {order} refused at a standstill while the run at {free} was free: {error}"
     )]
     RefusedStill { class: Class, order: Order, free: Pfn, error: AllocError },
-    #[error("zone {} was taken down to {free} free frames, its mark is {mark}", zone.0)]
-    BelowMark { zone: ZoneId, free: u64, mark: u64 },
+    #[error("zone {} was taken down to {free} free frames, atomic requests leave {floor}", zone.0)]
+    BelowMark { zone: ZoneId, free: u64, floor: u64 },
     #[error("{wish} was served by zone {} below its floor: {}", zone.0, figures(now))]
     BelowFloor { wish: Wish, zone: ZoneId, now: ZoneNow },
     #[error("{wish}: several at once took zone {} more than {excess} frames below its floor: {}", zone.0, figures(now))]

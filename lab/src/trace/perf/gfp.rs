@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn bits_of_new_and_old_kernels() {
         let new = r#"(REC->gfp_flags) ? __print_flags(REC->gfp_flags, "|", {( unsigned long)(( gfp_t)(((((1UL))) << (10))|((((1UL))) << (11)))), "GFP_NOIO"}, {( unsigned long)(( gfp_t)((((1UL))) << (9))), "__GFP_HIGHMEM"}, {( unsigned long)(( gfp_t)((((1UL))) << (24))), "__GFP_NO_OBJ_EXT"}, { 0, ((void *)0) } ) : "none""#;
-        assert_eq!(Bits::of(new), Bits(vec![(1 << 9, Gfp::HIGHMEM)]));
+        assert_eq!(Bits::of(new), Bits(vec![(1 << 9, Gfp::HIGHMEM), (1 << 24, Gfp::NO_OBJ_EXT)]));
         let old = r#"{(unsigned long)((( gfp_t)(0x400u|0x800u))), "GFP_NOIO"}, {(unsigned long)(( gfp_t)0x04u), "GFP_DMA32"}, {(unsigned long)(( gfp_t)0x200u), "__GFP_NOWARN"}"#;
         let bits = Bits::of(old);
         assert_eq!(bits, Bits(vec![(4, Gfp::DMA32), (0x200, Gfp::NOWARN)]));
