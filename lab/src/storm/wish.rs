@@ -38,6 +38,9 @@ pub(super) const CLASSES: [(Gfp, Task); 17] = [
     (Gfp::NOWAIT, RECLAIMER),
 ];
 
+/// Longer runs are not worth more than one try (Linux: PAGE_ALLOC_COSTLY_ORDER).
+const COSTLY: u8 = 3;
+
 /// The flags that limit a request to zones, lowest first.
 pub(super) const LIMITS: [Gfp; 4] = [Gfp::DMA, Gfp::DMA32, Gfp::empty(), Gfp::MOVABLE.union(Gfp::HIGHMEM)];
 
@@ -77,6 +80,8 @@ impl Wish {
         match self.failure() {
             Failure::AtOnce => None,
             Failure::Never => Some("it may not fail at all"),
+            // A single try for a long run ends with the compaction before the first reclaim, if that lacks frames.
+            _ if self.gfp.contains(Gfp::NORETRY) && self.order.get() > COSTLY => None,
             _ if climb.reclaims == 0 => Some("it has not reclaimed"),
             Failure::WithoutVictim if kills && climb.kills == 0 => Some("nobody was asked to be killed"),
             _ => None,
