@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
-use zonal::{Demand, NodeId, Order, Request};
+use zonal::{Demand, NodeId, Order, Platform, Request};
 use zonal_linux::{Daemons, Pool, Registration, Shrinker};
 
 use crate::NODE;
@@ -171,7 +171,7 @@ fn a_shrinker_s_own_requests_go_below_the_marks_and_do_not_reclaim() {
     struct Asking {
         hoard: Arc<Hoard>,
         nested: AtomicBool,
-        /// Frames it got in calls that are no deeper than the first, and in others.
+        /// Frames it got in calls that are no deeper than the first; and otherwise.
         got: [AtomicU64; 2],
     }
     impl Shrinker for Asking {
@@ -180,6 +180,9 @@ fn a_shrinker_s_own_requests_go_below_the_marks_and_do_not_reclaim() {
         }
         fn scan(&self, frames: u64, demand: &Demand) -> Option<u64> {
             let nested = self.nested.swap(true, Relaxed);
+            // Nobody is asked from inside, whatever asks.
+            let given = self.hoard.pool.allocator().platform().reclaim(demand);
+            self.got[1].fetch_add(given, Relaxed);
             let frame = self.hoard.pool.allocator().alloc(&frame_of(NODE));
             self.got[usize::from(nested)].fetch_add(u64::from(frame.is_ok()), Relaxed);
             self.nested.store(nested, Relaxed);
@@ -259,6 +262,31 @@ fn each_is_asked_for_its_share() {
     assert_eq!(sum(4, 12), 0);
     assert_eq!(asked(0, 12), [128; 4], "in batches");
     assert_eq!(asked(5, 1), [128], "one that cannot now is not asked again");
+}
+
+#[test]
+fn nobody_is_asked_for_more_once_a_demand_is_met() {
+    /// Asked for half of what it has.
+    struct Cheap(Arc<Hoard>);
+    impl Shrinker for Cheap {
+        fn count(&self, node: NodeId) -> u64 {
+            self.0.count(node)
+        }
+        fn scan(&self, frames: u64, demand: &Demand) -> Option<u64> {
+            self.0.scan(frames, demand)
+        }
+        fn seeks(&self) -> u32 {
+            0
+        }
+    }
+    let (pool, hoard) = exhausted();
+    let other = Hoard::new(&pool, NODE);
+    hoard.give(2000);
+    other.fill(&frame_of(NODE).nowait());
+    let _registered = [&hoard, &other].map(|hoard| pool.shrinkers().register(Cheap(Arc::clone(hoard))));
+    assert!(pool.allocator().alloc(&frame_of(NODE)).is_ok());
+    assert_eq!(pool.shrinkers().given_back().direct, 128, "a batch of one");
+    assert_eq!(hoard.scans.load(Relaxed) + other.scans.load(Relaxed), 1);
 }
 
 #[test]
