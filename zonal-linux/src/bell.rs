@@ -34,7 +34,7 @@ impl Bell {
         }
     }
 
-    /// Sleeps until somebody rings, or for no reason, unless there is something to do: that is looked for once a ring is heard.
+    /// Sleeps until somebody rings, or for no reason, unless there is something to do: it looks once a ring is heard.
     pub(crate) fn sleep_unless(&self, something_to_do: impl FnOnce() -> bool) {
         // Acquire: partner: `ring`.
         self.0.swap(LISTENING, Ordering::Acquire);

@@ -1,7 +1,7 @@
 //! An allocator and the metadata it owns, and why there is none.
 //!
-//! It knows nothing of frames' memory, and runs nothing. Invariant: the metadata is lent to this allocator alone, and mapped as
-//! long as the allocator lives.
+//! It knows nothing of frames' memory, and runs nothing. Invariant: the metadata is lent to this allocator alone, and mapped
+//! as long as the allocator lives.
 
 use std::fs::File;
 use std::io;

@@ -20,8 +20,8 @@
 //! # Where memory runs short
 //!
 //! A machine with a [`Machine::with_tuning`] has Linux's watermarks, and caches that can give frames back take part as
-//! [`Shrinker`]s: at the low mark kswapd's thread begins to ask them, up to the high mark; at the min mark requests that wait
-//! ask them too; when none has anything left, the callback for that is called, and then the request fails.
+//! [`Shrinker`]s: at the low mark kswapd's thread begins to ask them, up to the high mark; at the min mark requests that
+//! wait ask them too; when none has anything left, the callback for that is called, and then the request fails.
 //!
 //! ```
 //! use std::sync::Mutex;
@@ -49,8 +49,8 @@
 //! ```
 //!
 //! What is worth knowing:
-//! - A request waits (reclaims) unless it is [`zonal::Request::nowait`] or [`zonal::Request::atomic`]. In a signal handler it must be
-//!   one of these, inside [`acting_as`] [`Role::Interrupt`].
+//! - A request waits (reclaims) unless it is [`zonal::Request::nowait`] or [`zonal::Request::atomic`]. In a signal handler
+//!   it must be one of these, inside [`acting_as`] [`Role::Interrupt`].
 //! - No request that waits under a lock that `scan` waits for: it would wait for itself. `scan` tries such a lock.
 //! - `scan` runs on kswapd's thread and on requesters', several at once. What it allocates comes from below the marks.
 //! - A cache that holds its pool is registered as a `Weak`: the pool holds what is registered.
