@@ -65,7 +65,7 @@ impl Access {
             flags.insert(AllocFlags::NON_BLOCK);
             flags.set(AllocFlags::HIGHATOMIC, order > Order::ZERO && urgency.reserves == Reserves::High);
         }
-        Self { level: Level::Min, flags }
+        Self { level: if planted(Mutant::SlowToLow) { Level::Low } else { Level::Min }, flags }
     }
 
     /// The same with the reserves that belong to who asks: for reclaim itself all, for a victim half.
@@ -75,7 +75,7 @@ impl Access {
             Reserves::All => self.with(AllocFlags::NO_WATERMARKS),
             _ if task.interrupt => self,
             _ if task.memalloc => self.with(AllocFlags::NO_WATERMARKS),
-            _ if task.oom_victim => self.with(AllocFlags::OOM),
+            _ if task.oom_victim && !planted(Mutant::VictimWhole) => self.with(AllocFlags::OOM),
             Reserves::Ordinary | Reserves::High => self,
         }
     }

@@ -140,9 +140,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             let floor = zone.marks.fast_floor(request.highest);
             let want = Want { mixing: zone.mixing, ..Want::of(request, floor) };
             let found = take(zone, cache, request, want, cpu);
-            if zone.marks.take_boosted() {
-                self.walk(request, cpu).wake_kswapd(&self.platform, zone.node);
-            }
+            self.walk(request, cpu).tell_boost(&self.platform, zone);
             found
         });
         taken.inspect(|_| cpu.count_taken(zone, request.order))

@@ -160,7 +160,7 @@ impl<'m> Counted<'m> {
 
     fn settle(&mut self) {
         if let Some(zone) = self.zone.take().filter(|_| self.frames > 0) {
-            zone.count.raise(self.frames);
+            zone.raise_count(self.frames);
         }
         self.frames = 0;
     }

@@ -9,7 +9,8 @@ use crate::compact::{CompactSummary, Outcome, Priority, compact};
 use crate::events::Event;
 use crate::frame::{BLOCK_FRAMES, NodeId, Order};
 use crate::gfp::Gfp;
-use crate::node::{Node, Work};
+use crate::mutant::{Mutant, planted};
+use crate::node::{Job, Node, Work};
 use crate::platform::{Daemon, Demand, Platform};
 use crate::slow::compaction::note;
 use crate::slow::{CLUSTER, FIRST_PRIORITY};
@@ -27,7 +28,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         let Some(words) = self.state.node(node) else { return false };
         let Some(work) = words.kswapd.begin() else { return false };
         self.balance(node, words, work);
-        words.kswapd.end();
+        self.end(Daemon::Kswapd, node, &words.kswapd);
         true
     }
 
@@ -54,8 +55,15 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         note(cpu, &summary);
         cpu.count(Event::CompactDaemonMigrateScanned, summary.in_the_way);
         cpu.count(Event::CompactDaemonFreeScanned, summary.goals * BLOCK_FRAMES);
-        words.kcompactd.end();
+        self.end(Daemon::Kcompactd, node, &words.kcompactd);
         true
+    }
+
+    /// A daemon has done its work: tells the platform if it has been asked for more.
+    fn end(&self, daemon: Daemon, node: NodeId, job: &Job) {
+        if job.end() && !planted(Mutant::WorkUntold) {
+            self.platform.wake(daemon, node);
+        }
     }
 
     /// Whether work waits for a daemon that is not at it.
@@ -81,11 +89,11 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// One pass of kswapd.
     fn balance(&self, node: NodeId, words: &Node, work: Work) {
         let zones = || self.state.zones.iter().filter(|zone| zone.node == node && zone.kind <= work.highest);
-        let boosts = |zone: &Zone<'_>| zone.marks.boost();
-        let boosted: u64 = zones().map(boosts).sum();
+        let mut boosts = [0; ZoneKind::ALL.len()];
+        zones().for_each(|zone| boosts[zone.kind as usize] = zone.marks.boost());
         self.cpu().count(Event::Pageoutrun, 1);
         let mut priority = FIRST_PRIORITY;
-        let mut freed = 0;
+        let mut freed = 0u64;
         // Up to the boosted high mark if there is one: that is what the boost is for.
         while !self.is_balanced(node, work) {
             zones().for_each(Zone::note_short);
@@ -93,16 +101,19 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             let gfp = Gfp::KERNEL;
             let demand = Demand { node, highest: work.highest, order: work.order, gfp, frames, priority };
             let brought = self.platform.reclaim(&demand);
-            freed += brought;
+            freed = freed.saturating_add(brought);
             match (brought, priority.checked_sub(1)) {
                 (0, None) => break,
                 (0, Some(harder)) => priority = harder,
                 _ => {}
             }
         }
-        if boosted > 0 {
-            zones().for_each(|zone| zone.marks.take_boost(zone.marks.boost()));
-        }
+        // What it saw at the beginning has been made up for; what has come since waits for the next pass.
+        zones().for_each(|zone| match boosts[zone.kind as usize] {
+            0 => {}
+            _ if planted(Mutant::BoostForgotten) => zone.marks.take_boost(zone.marks.boost()),
+            boost => zone.marks.take_boost(boost),
+        });
         if freed > 0 || self.is_balanced(node, work) {
             words.note_progress();
         } else {
@@ -122,6 +133,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 
 /// Frames that the zone is short of its high mark, those in words among the free.
 fn missing(zone: &Zone<'_>, work: Work) -> u64 {
-    let high = zone.marks.floor(Access::at(Level::High), work.highest, Order::ZERO);
+    let level = if planted(Mutant::BalanceToLow) { Level::Low } else { Level::High };
+    let high = zone.marks.floor(Access::at(level), work.highest, Order::ZERO);
     high.saturating_sub(zone.free() + zone.cached())
 }

@@ -8,10 +8,13 @@
 //! | 17 | running: the daemon is at work | `begin`; [`Job::end`] |
 //!
 //! No wake-up is lost: what is asked stays in the word until a daemon takes it, whoever was told of it or died before he
-//! told anybody. Everybody who asks while the daemon is not running tells the platform.
+//! told anybody. Everybody who asks while the daemon is not running tells the platform; of what is asked while it runs it
+//! learns when it ends. Asker and daemon are a store-then-load pair: the one makes a zone short and then reads the word,
+//! the other takes the work and then looks at the zones. One of the two sees the other.
 
 use crate::frame::Order;
-use crate::sync::{AtomicU32, Ordering};
+use crate::mutant::{Mutant, planted};
+use crate::sync::{AtomicU32, Ordering, store_load_barrier};
 use crate::topology::ZoneKind;
 
 const ORDER: u32 = 0xff;
@@ -55,7 +58,11 @@ impl Job {
 
     /// Leaves work; whether the daemon must be told. A load where the same is asked already.
     pub(crate) fn ask(&self, work: Work) -> bool {
-        let mut now = self.0.load(Ordering::Relaxed); // Relaxed: the exchange decides
+        if !planted(Mutant::AskedEarly) {
+            store_load_barrier();
+        }
+        // SeqCst: after what made the zones short; partner: `begin`, which is before the daemon's look at them.
+        let mut now = self.0.load(Ordering::SeqCst);
         loop {
             let merged = if now & ASKED == 0 { work } else { Work::of(now).with(work) };
             let next = now & RUNNING | ASKED | merged.bits();
@@ -77,15 +84,19 @@ impl Job {
             if now & ASKED == 0 || now & RUNNING != 0 {
                 return None;
             }
-            // AcqRel: partner: `ask`.
-            match self.0.compare_exchange_weak(now, RUNNING, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return Some(Work::of(now)),
+            // SeqCst: before the looks at the zones; partner: the load in `ask`.
+            match self.0.compare_exchange_weak(now, RUNNING, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) => {
+                    store_load_barrier();
+                    return Some(Work::of(now));
+                }
                 Err(seen) => now = seen,
             }
         }
     }
 
-    /// The work is done; whether more has come.
+    /// The work is done; whether more has come, of which the platform must be told.
+    #[must_use]
     pub(crate) fn end(&self) -> bool {
         // AcqRel: as `begin`.
         self.0.fetch_and(!RUNNING, Ordering::AcqRel) & ASKED != 0
@@ -136,7 +147,8 @@ impl Node {
 
     /// Whether kswapd has tried for so long in vain that nobody should wake it.
     pub(crate) fn is_hopeless(&self) -> bool {
-        self.failures.load(Ordering::Relaxed) >= HOPELESS // Relaxed, here and below: a policy, no protocol
+        let hopeless = self.failures.load(Ordering::Relaxed) >= HOPELESS; // Relaxed, here and below: a policy, no protocol
+        hopeless && !planted(Mutant::HopelessWoken)
     }
 
     /// A pass of kswapd freed nothing.

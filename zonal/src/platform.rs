@@ -30,9 +30,9 @@ pub trait Platform {
         Task::default()
     }
 
-    /// Says that a node's daemon has work. Called in any context; must not block or allocate. It is not called again for
-    /// work that waits already: who runs the daemon must not lose it (an eventfd, a futex with a count; see
-    /// [`crate::PageAllocator::has_work`]).
+    /// Says that a node's daemon has work. Called in any context; must not block or allocate. It may be called again for
+    /// work that waits already, but not while the daemon is at work: what is asked then it is told of when it ends. Who runs
+    /// the daemon must not lose a call (an eventfd, a futex with a count; see `PageAllocator::has_work`).
     fn wake(&self, daemon: Daemon, node: NodeId) {
         let _ = (daemon, node);
     }
@@ -69,7 +69,9 @@ pub trait Platform {
         Migration::Unsupported
     }
 
-    /// Memory has run out for a request that cannot fail. Called in task context, by one request at a time.
+    /// Memory has run out for a request that cannot fail. Called in task context, by one request at a time: what this
+    /// asks for itself must not wait, or say [`Task::memalloc`]. (Not called for requests without [`Gfp::FS`]: they go on
+    /// trying, a `pause` each time.)
     fn oom(&self, oom: &Oom) -> Verdict {
         let _ = oom;
         Verdict::GiveUp

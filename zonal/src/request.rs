@@ -7,6 +7,7 @@
 use crate::error::AllocError;
 use crate::frame::{NodeId, Order, Pfn};
 use crate::gfp::{Gfp, Scope};
+use crate::mutant::{Mutant, planted};
 use crate::topology::{Kind, ZoneKind};
 use crate::urgency::{Reserves, Urgency};
 
@@ -202,9 +203,18 @@ impl Request {
         Self { order, ..self }.settle()
     }
 
-    /// The same request from somebody who has what is needed most.
+    /// The same request from somebody who has what is needed most: it does not wait, nor does it get more for that.
     pub(crate) fn without_waiting(self) -> Self {
-        self.saying(self.gfp.difference(Gfp::DIRECT_RECLAIM.union(Gfp::NOFAIL)))
+        if !self.urgency().waits {
+            return self;
+        }
+        let reserves = match self.urgency().reserves {
+            Reserves::Ordinary => Reserves::None,
+            Reserves::High => Reserves::Half,
+            others => others,
+        };
+        let gfp = self.gfp.difference(Gfp::DIRECT_RECLAIM.union(Gfp::NOFAIL));
+        self.saying(if planted(Mutant::BulkUrgent) { gfp } else { reserves.put_in(gfp) })
     }
 
     const fn also(self, flags: Gfp) -> Self {

@@ -3,7 +3,7 @@
 use crate::allocator::PageAllocator;
 use crate::block::entry::Raise;
 use crate::error::{ConfigError, IsolateError};
-use crate::frame::{BLOCK_FRAMES, FrameRange, Pfn, ZoneId};
+use crate::frame::{BLOCK_FRAMES, FrameRange, MAX_FRAMES, Pfn, ZoneId};
 use crate::mutant::{Mutant, planted};
 use crate::platform::Platform;
 use crate::watermark::{Levels, Marks, Tuning, Watermarks};
@@ -70,8 +70,11 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         Ok(())
     }
 
-    /// Gives a zone these marks; what it holds back for other zones stays. False if there is no such zone.
+    /// Gives a zone these marks (none above what any zone holds); what it holds back for other zones stays. False if there is no such zone.
     pub fn set_marks(&self, zone: ZoneId, marks: Marks) -> bool {
+        let most = |frames: u64| frames.min(MAX_FRAMES); // so sums with a mark fit
+        let Marks { min, low, high, promo } = marks;
+        let marks = Marks { min: most(min), low: most(low), high: most(high), promo: most(promo) };
         self.zone(zone).is_some_and(|zone| {
             zone.marks.set(Levels {
                 marks,
@@ -135,7 +138,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             if entry.is_isolated() {
                 return Err(IsolateError::AlreadyIsolated { pfn });
             }
-            if entry.is_reserved() {
+            if entry.is_reserved() && !planted(Mutant::ReservedNotIsolated) {
                 zone.release_block(block, entry, entry.kind());
                 continue;
             }

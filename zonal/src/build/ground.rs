@@ -130,13 +130,14 @@ impl<'m> Ground<'m> {
         let Self { map, plans, listed, .. } = self;
         let tags = (config.checking == Checking::On).then(|| Tags::new(tags));
         let parts = ZoneParts { sections: map.sections, entries, bitmaps, hints, caches };
-        let zones = build_zones(config, carver, plans, listed, parts)?;
+        let nodes = config.topology.nodes;
+        let daemons: &'m [_] = carver.array(nodes, |_| Node::new())?;
+        let zones = build_zones(config, carver, plans, listed, (parts, daemons))?;
         for mark in config.marks {
             if !listed.iter().any(|zone| zone.node == mark.node && zone.kind == mark.zone) {
                 return Err(ConfigError::MarkWithoutZone { node: mark.node });
             }
         }
-        let nodes = config.topology.nodes;
         let list_entries = carver.array(nodes * listed.len(), |_| NO_ZONE)?;
         let heads = carver.array(nodes, |_| [NO_ZONE; 4])?;
         let order = carver.array(nodes, |_| 0u16)?;
@@ -144,8 +145,18 @@ impl<'m> Ground<'m> {
         let lists = Zonelists::build(&config.topology, listed, list_entries, heads, order, load);
         let cpus = build_cpus(config, carver, zones, &lists)?;
         let boot_cpu = cpus.first().ok_or(ConfigError::Cpus { cpus: 0 })?;
-        let nodes = carver.array(nodes, |_| Node::new())?;
         let (failures, kills) = (Rate::of_failures(), Rate::of_kills());
-        Ok(State { cpus, boot_cpu, zones, map, lists, tags, nodes, oom: Turn::new(), failures, kills })
+        Ok(State {
+            cpus,
+            boot_cpu,
+            zones,
+            map,
+            lists,
+            tags,
+            nodes: daemons,
+            oom: Turn::new(),
+            failures,
+            kills,
+        })
     }
 }

@@ -12,6 +12,7 @@ use crate::events::{Counting, EventRow, Traffic};
 use crate::frame::{BLOCK_FRAMES, BlockIndex, FrameRange, Pfn, SECTION_BLOCKS, ZoneId};
 use crate::hint::{HintTree, words_for};
 use crate::metadata::Carver;
+use crate::node::Node;
 use crate::section::Section;
 use crate::sync::AtomicU64;
 use crate::topology::ZoneKind;
@@ -143,7 +144,7 @@ pub(in crate::build) fn build_zones<'m>(
     carver: &mut Carver<'m>,
     plans: &[ZonePlan],
     listed: &[ListedZone],
-    mut parts: ZoneParts<'m>,
+    (mut parts, nodes): (ZoneParts<'m>, &'m [Node]),
 ) -> Result<&'m [Zone<'m>], ConfigError> {
     let marks_of = marks_of(config, plans);
     let zones = carver.array(listed.len(), |id| {
@@ -159,6 +160,7 @@ pub(in crate::build) fn build_zones<'m>(
         }
         below = Some(ListedZone { node: zone.node, kind: zone.kind });
         zone.alone = zone.is_alone();
+        zone.daemons = nodes.get(usize::from(zone.node.0));
         hint_free(zone);
     }
     Ok(zones)
@@ -206,6 +208,7 @@ fn build_zone<'m>(
         present: plan.present,
         managed: plan.managed,
         marks: ZoneMarks::new(levels),
+        daemons: None,
         slack: config.topology.cpus.len() as u64 * CONTEXTS * BLOCK_FRAMES,
         first_section: first,
         sections,

@@ -24,6 +24,7 @@ use crate::error::AllocError;
 use crate::events::Event;
 use crate::frame::{NodeId, Order, Pfn};
 use crate::gfp::Gfp;
+use crate::mutant::{Mutant, planted};
 use crate::platform::{Climb, Demand, Oom, Platform, Step, Verdict};
 use crate::report::failure::{self, Asked};
 use crate::slow::compaction::Compacted;
@@ -53,7 +54,7 @@ pub(crate) fn alloc<P: Platform>(walk: Walk<'_, '_>, platform: &P) -> Result<Pfn
     let (urgency, task) = (walk.request.urgency(), platform.task());
     let class = Access::of_class(urgency, walk.request.order, task);
     let reserve = class.with_reserves(urgency, task);
-    let recursive = task.memalloc && !task.interrupt;
+    let recursive = task.memalloc && !task.interrupt && !planted(Mutant::MemallocReclaims);
     let mut ladder = Ladder { walk, platform, class, reserve, recursive, climb: Climb::default() };
     let outcome = ladder.alloc();
     platform.climbed(&ladder.climb);
@@ -86,7 +87,7 @@ enum Rung {
 
 impl<P: Platform> Ladder<'_, '_, P> {
     fn alloc(&mut self) -> Result<Pfn, AllocError> {
-        let waits = self.urgency().waits;
+        let waits = self.urgency().waits || planted(Mutant::AtomicWaits);
         if !waits {
             if let Some(error) = self.walk.glance(self.reserve) {
                 self.wake_kswapds();
@@ -117,14 +118,18 @@ impl<P: Platform> Ladder<'_, '_, P> {
         self.walk.request.order
     }
 
+    fn injects(&self, step: Step) -> bool {
+        self.platform.injects(step) && !planted(Mutant::InjectionIgnored)
+    }
+
     fn fast_walk(&mut self) -> Option<Pfn> {
         self.climb.walks += 1;
-        if self.platform.injects(Step::FastWalk) { None } else { self.walk.fast() }
+        if self.injects(Step::FastWalk) { None } else { self.walk.fast() }
     }
 
     fn slow_walk(&mut self, access: Access) -> Option<Pfn> {
         self.climb.walks += 1;
-        let found = if self.platform.injects(Step::SlowWalk) { None } else { self.walk.once(access) };
+        let found = if self.injects(Step::SlowWalk) { None } else { self.walk.once(access) };
         self.keep_block(found, access);
         found
     }
@@ -200,21 +205,24 @@ impl<P: Platform> Ladder<'_, '_, P> {
 
     /// One light attempt, or a run too long to try hard for.
     fn gives_up_early(&self) -> bool {
+        if planted(Mutant::HardBeatsOnce) && self.walk.request.gfp.contains(Gfp::RETRY_MAYFAIL) {
+            return false;
+        }
         match self.urgency().effort {
-            Effort::Once => true,
-            Effort::Usual => self.order() > COSTLY,
-            Effort::Hard => false,
+            Effort::Once => !planted(Mutant::OnceMore),
+            Effort::Usual => self.order() > COSTLY && !planted(Mutant::CostlyRetries),
+            Effort::Hard => planted(Mutant::HardIsOnce),
         }
     }
 
     /// Asks the platform for frames, for each node on the way, and looks again.
     fn reclaim(&mut self, retry: &Retry) -> Rung {
         self.climb.reclaims += 1;
-        let freed =
-            if self.platform.injects(Step::Reclaim) { 0 } else { self.reclaim_nodes(retry.priority()) };
+        let freed = if self.injects(Step::Reclaim) { 0 } else { self.reclaim_nodes(retry.priority()) };
         // What is kept for atomic requests is given up but for a block a zone, once, before reclaim is called vain.
         let found = self.slow_walk(self.reserve).or_else(|| {
-            let released = freed > 0 && retry.is_new() && self.release(1);
+            let first = freed > 0 && retry.is_new() && !planted(Mutant::ReserveKeptAtFirst);
+            let released = first && self.release(1);
             if released { self.slow_walk(self.reserve) } else { None }
         });
         match found {
@@ -231,14 +239,14 @@ impl<P: Platform> Ladder<'_, '_, P> {
     }
 
     fn reclaim_nodes(&self, priority: u8) -> u64 {
-        let (mut freed, mut asked) = (0, None);
+        let (mut freed, mut asked) = (0u64, None);
         for zone in self.walk.zones().filter(|zone| asked.replace(zone.node) != Some(zone.node)) {
             let demand = self.demand(zone.node, priority);
             let from_here = self.platform.reclaim(&demand);
             if let Some(node) = self.walk.state.node(zone.node).filter(|_| from_here > 0) {
                 node.note_progress();
             }
-            freed += from_here;
+            freed = freed.saturating_add(from_here);
             if freed >= demand.frames {
                 break;
             }
@@ -257,7 +265,7 @@ impl<P: Platform> Ladder<'_, '_, P> {
         if !self.walk.state.oom.enter() {
             self.climb.pauses += 1;
             self.platform.pause(); // somebody else is at it: that is progress
-            return Rung::Progress;
+            return if planted(Mutant::TurnIsFailure) { Rung::Nothing } else { Rung::Progress };
         }
         let kills = self.climb.kills;
         let rung = self.kill();
@@ -271,19 +279,22 @@ impl<P: Platform> Ladder<'_, '_, P> {
 
     fn kill(&mut self) -> Rung {
         // What a kill in parallel has freed. Then, since frames in flight must not cost a life, down to the mark.
-        if let Some(pfn) = self.slow_walk(Access::at(Level::High)) {
-            return Rung::Got(pfn);
+        if !planted(Mutant::KillUnlooked) {
+            if let Some(pfn) = self.slow_walk(Access::at(Level::High)) {
+                return Rung::Got(pfn);
+            }
+            if let Ok(pfn) = self.last_walk() {
+                return Rung::Got(pfn);
+            }
         }
-        if let Ok(pfn) = self.last_walk() {
-            return Rung::Got(pfn);
+        if planted(Mutant::KillForgotten) || self.is_in_vain() || self.platform.task().oom_victim {
+            return Rung::Nothing;
         }
         let request = self.walk.request;
-        let in_vain = request.order > COSTLY
-            || request.urgency().effort == Effort::Hard
-            || request.gfp.contains(Gfp::THISNODE)
-            || request.highest < ZoneKind::Normal;
-        if in_vain || self.platform.task().oom_victim {
-            return Rung::Nothing;
+        if !request.gfp.contains(Gfp::FS) && !planted(Mutant::KillsInVain) {
+            self.climb.pauses += 1;
+            self.platform.pause(); // it cannot help itself: others can, and kill if need be
+            return Rung::Progress;
         }
         let oom =
             Oom { order: request.order, gfp: request.gfp, highest: request.highest, node: self.walk.node() };
@@ -297,12 +308,24 @@ impl<P: Platform> Ladder<'_, '_, P> {
         }
     }
 
+    /// Whether killing would not bring what it needs: a long run, a node's frames, those of the lowest zones.
+    fn is_in_vain(&self) -> bool {
+        let request = self.walk.request;
+        let in_vain = request.order > COSTLY
+            || request.urgency().effort == Effort::Hard
+            || request.gfp.contains(Gfp::THISNODE)
+            || request.highest < ZoneKind::Normal;
+        in_vain && !planted(Mutant::KillsInVain)
+    }
+
     /// Nothing helped: failure, but for a request that cannot fail.
     fn nopage(&mut self) -> Result<Pfn, AllocError> {
         loop {
             let failed = self.last_walk();
-            let possible = self.order() <= LONGEST && self.walk.zones().next().is_some();
-            if failed.is_ok() || !possible || !self.urgency().never_fails {
+            let short = self.order() <= LONGEST || planted(Mutant::ImpossibleAwaited);
+            let possible = short && self.walk.zones().next().is_some();
+            let goes_on = self.urgency().never_fails && !planted(Mutant::NofailFails);
+            if failed.is_ok() || !possible || !goes_on {
                 return failed;
             }
             // Below the mark by half, then below everything.
@@ -320,6 +343,7 @@ impl<P: Platform> Ladder<'_, '_, P> {
             if let Rung::Got(pfn) = self.reclaim(&Retry::new()) {
                 return Ok(pfn);
             }
+            let _ = !planted(Mutant::LastBlockKept) && self.release(0);
         }
     }
 }

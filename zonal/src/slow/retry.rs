@@ -38,7 +38,8 @@ impl Retry {
 
     /// How hard reclaim should look: harder with each round in vain.
     pub(crate) fn priority(&self) -> u8 {
-        FIRST_PRIORITY.saturating_sub(self.without_progress as u8)
+        let harder = if planted(Mutant::PriorityStuck) { 0 } else { self.without_progress as u8 };
+        FIRST_PRIORITY.saturating_sub(harder)
     }
 
     /// How hard compaction should try.
@@ -63,7 +64,8 @@ impl Retry {
                 && walk.zones().any(|zone| {
                     let low = zone.marks.floor(Access::at(Level::Low), walk.request.highest, order);
                     let reclaimable = platform.reclaimable(zone.id);
-                    reclaimable > 0 && zone.free() + zone.cached() + reclaimable >= low + 2 * order.frames()
+                    let free = (zone.free() + zone.cached()).saturating_add(reclaimable);
+                    reclaimable > 0 && free >= low + 2 * order.frames()
                 });
         }
         let harder = match self.compaction {
@@ -83,7 +85,7 @@ impl Retry {
         access: Access,
         progress: bool,
     ) -> bool {
-        if progress && walk.request.order <= COSTLY {
+        if progress && walk.request.order <= COSTLY && !planted(Mutant::ProgressForgotten) {
             self.without_progress = 0;
         } else {
             self.without_progress += 1;
@@ -91,7 +93,9 @@ impl Retry {
         self.without_progress <= ROUNDS
             && walk.zones().any(|zone| {
                 // What is free now, cached frames included, and all that could be: no estimate of a counter.
-                let free = zone.free() + zone.cached() + platform.reclaimable(zone.id);
+                let free = zone.free() + zone.cached();
+                let more = platform.reclaimable(zone.id);
+                let free = if planted(Mutant::ReclaimableIgnored) { free } else { free.saturating_add(more) };
                 free >= walk.floor(zone, access) + walk.request.order.frames()
             })
     }

@@ -39,7 +39,7 @@ impl<'s, 'm> Walk<'s, 'm> {
     #[inline]
     pub(crate) fn zones(self) -> impl Iterator<Item = &'m Zone<'m>> + use<'s, 'm> {
         let (Self { state, request, .. }, node) = (self, self.node());
-        let this_node = request.gfp.contains(Gfp::THISNODE);
+        let this_node = request.gfp.contains(Gfp::THISNODE) && !planted(Mutant::NodeLeft);
         let (highest, limit) = (request.highest, request.below.unwrap_or(Pfn::new(MAX_FRAMES)));
         let listed = state.lists.list(node).iter().filter_map(|id| state.zones.get(usize::from(id.0)));
         let asked = listed.filter(move |zone| zone.kind <= highest && (!this_node || zone.node == node));
@@ -51,7 +51,7 @@ impl<'s, 'm> Walk<'s, 'm> {
     pub(crate) fn floor(&self, zone: &Zone<'_>, access: Access) -> u64 {
         let floor = zone.marks.floor(access, self.request.highest, self.request.order);
         // For a request with reserves what atomic requests keep is as good as free.
-        if access.flags.intersects(AllocFlags::RESERVES) {
+        if access.flags.intersects(AllocFlags::RESERVES) && !planted(Mutant::ReserveUncounted) {
             floor.saturating_sub(zone.highatomic.free())
         } else {
             floor
@@ -66,7 +66,8 @@ impl<'s, 'm> Walk<'s, 'm> {
     /// Tells a node's kswapd that frames are short, if the request may.
     pub(crate) fn wake_kswapd(self, platform: &impl Platform, node: NodeId) {
         let work = Work { order: self.request.order, highest: self.request.highest };
-        let may = self.request.urgency().wakes && !planted(Mutant::WakeLost);
+        let may =
+            (self.request.urgency().wakes || planted(Mutant::WakesUnasked)) && !planted(Mutant::WakeLost);
         let asked =
             self.state.node(node).is_some_and(|node| may && !node.is_hopeless() && node.kswapd.ask(work));
         if asked {
@@ -74,12 +75,22 @@ impl<'s, 'm> Walk<'s, 'm> {
         }
     }
 
+    /// Tells kswapd that the zone's boost has been raised, if the request may; else the next one does.
+    #[inline]
+    pub(crate) fn tell_boost(self, platform: &impl Platform, zone: &Zone<'_>) {
+        let may = || self.request.urgency().wakes || planted(Mutant::BoostUntold);
+        if zone.marks.is_boosted() && may() && zone.marks.take_boosted() {
+            self.wake_kswapd(platform, zone.node);
+        }
+    }
+
     /// The zones' blocks in order, down to their low marks; which of them is short is noted. Kinds are kept apart first
     /// where the zones of the first node may do without; nodes whose kswapd is at work come last.
     pub(crate) fn fast(self) -> Option<Pfn> {
         let first = self.zones().next()?;
-        let near = |zone: &&Zone<'_>| first.mixing == Mixing::Avoided && zone.node == first.node;
-        let several = self.state.nodes.len() > 1;
+        let apart = first.mixing == Mixing::Avoided && !planted(Mutant::MixedAtOnce);
+        let near = |zone: &&Zone<'_>| apart && zone.node == first.node;
+        let several = self.state.nodes.len() > 1 && !planted(Mutant::BusyNodeFirst);
         let busy = |zone: &&Zone<'_>| {
             several && self.state.node(zone.node).is_some_and(|node| node.kswapd.is_running())
         };

@@ -265,7 +265,17 @@ impl<'m> Zone<'m> {
     /// Whether what is freed goes past the words.
     #[inline]
     pub(crate) fn is_bypassed(&self) -> bool {
-        self.marks.bypass(self.count.free())
+        self.marks.bypass(self.count.free(), || self.note_ample())
+    }
+
+    /// A short zone is above its high mark again. Whatever kept its kswapd from finding frames is over then, perhaps: where
+    /// others helped out meanwhile, nobody reclaimed here whose success would say so.
+    #[cold]
+    fn note_ample(&self) {
+        self.marks.note_ample();
+        if let Some(daemons) = self.daemons.filter(|_| !planted(Mutant::HopelessForEver)) {
+            daemons.note_progress();
+        }
     }
 
     /// The zone has been found at its low mark: nothing is cached until it is above high again, and what is, lands. Twice:

@@ -44,8 +44,15 @@ impl Zone<'_> {
                 Added::Unhinted(epoch) => self.hint_credit(cache, epoch),
                 Added::Full => self.raise_above(cache, frames),
             },
-            None => self.count.raise(frames),
+            None => self.raise_count(frames),
         }
+    }
+
+    /// Counts frames past the credits. A zone without them finds here that it is not short any more.
+    #[inline]
+    pub(crate) fn raise_count(&self, frames: u64) {
+        self.count.raise(frames);
+        let _ = self.is_bypassed();
     }
 
     /// Makes a credit known that has just been filled. An interrupt before the end leaves it to the next free.

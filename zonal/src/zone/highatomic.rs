@@ -55,7 +55,7 @@ impl Highatomic {
 
     /// Makes room for one more block, if the zone may keep it.
     fn enlarge(&self, managed: u64) -> bool {
-        let share = managed / SHARE;
+        let share = if planted(Mutant::UnlimitedReserve) { managed } else { managed / SHARE };
         let most = if share < BLOCK_FRAMES { 0 } else { share.div_ceil(BLOCK_FRAMES) };
         let more = |blocks: u64| (blocks < most).then_some(blocks + 1);
         self.blocks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
@@ -80,7 +80,8 @@ impl<'m> Zone<'m> {
         }
     }
 
-    fn flag_reserved(&self, block: Block<'m>, seen: Snapshot) -> bool {
+    /// Flags the block as reserved if it is as it was seen still, and moves its frames from the zone's count to the reserve's.
+    pub(crate) fn flag_reserved(&self, block: Block<'m>, seen: Snapshot) -> bool {
         let frames = seen.count();
         self.count.enter(frames);
         self.collect_credits();
@@ -104,10 +105,11 @@ impl<'m> Zone<'m> {
         if self.highatomic.reserved() <= keep * BLOCK_FRAMES || planted(Mutant::ReserveKept) {
             return false;
         }
-        self.reserved_blocks().any(|block| {
+        let release = |block: Block<'m>| {
             let seen = block.entry.load();
-            seen.count() > 0 && self.release_block(block, seen, kind)
-        })
+            (seen.count() > 0 && self.release_block(block, seen, kind)).then_some(())
+        };
+        self.find_reserved(release).is_some()
     }
 
     /// Gives up this block if it is reserved and still as it was seen.
@@ -135,8 +137,18 @@ impl<'m> Zone<'m> {
         released
     }
 
+    /// What `look` finds first among the reserved blocks: the hinted ones, and all if a clear in progress may hide some.
+    fn find_reserved<T>(&self, mut look: impl FnMut(Block<'m>) -> Option<T>) -> Option<T> {
+        let stamp = self.reserved_tree().stamp();
+        let found = self.hinted_reserved().find_map(&mut look);
+        if found.is_some() || self.reserved_tree().settled(stamp) || planted(Mutant::ReservedUnseen) {
+            return found;
+        }
+        self.blocks().filter(|block| block.entry.load().is_reserved()).find_map(look)
+    }
+
     /// The blocks that are hinted as reserved.
-    fn reserved_blocks(&self) -> impl Iterator<Item = Block<'m>> + '_ {
+    fn hinted_reserved(&self) -> impl Iterator<Item = Block<'m>> + '_ {
         let mut from = 0;
         core::iter::from_fn(move || {
             let at = self.reserved_tree().next(from)?;
@@ -152,14 +164,14 @@ impl<'m> Zone<'m> {
             return None;
         }
         if want.order == Order::BLOCK {
-            return self.reserved_blocks().find_map(|block| {
+            return self.find_reserved(|block| {
                 let seen = block.entry.load();
                 let whole = seen.count() == BLOCK_FRAMES && self.release_block(block, seen, want.kind);
                 let taken = whole && self.take_run_at_block(block.index.0 as usize, want).is_ok();
                 taken.then_some(block.start)
             });
         }
-        self.reserved_blocks().find_map(|block| {
+        self.find_reserved(|block| {
             let offset = run_in(block, want.order)?;
             self.take_reserved_at(block, offset, want.order).then(|| block.start.add(offset))
         })

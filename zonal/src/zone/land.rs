@@ -162,7 +162,7 @@ impl<'m> Zone<'m> {
         if after.is_isolated() {
             return 0; // counted when isolation ends
         }
-        if after.is_reserved() {
+        if after.is_reserved() && !planted(Mutant::ReservedFreedOutside) {
             return self.reserve_freed(frames);
         }
         let index = block.index.0 as usize;

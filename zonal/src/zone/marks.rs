@@ -85,16 +85,18 @@ impl ZoneMarks {
     /// What a request's first walk leaves, before the mixing of kinds and reserves are thought of.
     #[inline(always)]
     pub(crate) fn fast_floor(&self, highest: ZoneKind) -> u64 {
-        let low = self.levels[Level::Low as usize].load(Ordering::Relaxed);
+        let level = if planted(Mutant::FastToMin) { Level::Min } else { Level::Low };
+        let low = self.levels[level as usize].load(Ordering::Relaxed);
         low + self.boost() + self.reserve[highest as usize].load(Ordering::Relaxed)
     }
 
-    /// Whether caches are bypassed while the zone's count is `free`; above what they are bypassed up to, that is low again.
+    /// Whether caches are bypassed while the zone's count is `free`; `ample` is called if that is above what they are
+    /// bypassed up to in a short zone.
     #[inline(always)]
-    pub(crate) fn bypass(&self, free: u64) -> bool {
+    pub(crate) fn bypass(&self, free: u64, ample: impl FnOnce()) -> bool {
         let word = self.bypass.load(Ordering::Relaxed);
         if free > word >> 1 && word & SHORT != 0 {
-            self.note_ample();
+            ample();
         }
         free <= word >> 1
     }
@@ -122,8 +124,8 @@ impl ZoneMarks {
         high > 0 && self.bypass.swap(high << 1 | SHORT, Ordering::Relaxed) & SHORT == 0
     }
 
-    #[cold]
-    fn note_ample(&self) {
+    /// The zone is above its high mark again: caches are bypassed up to low.
+    pub(crate) fn note_ample(&self) {
         self.bypass.store(self.get().low << 1, Ordering::Relaxed);
     }
 
@@ -142,11 +144,15 @@ impl ZoneMarks {
         let _ = self.boost.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    /// Whether the boost has been raised since this was asked last: kswapd is to be told.
-    #[inline]
-    pub(crate) fn take_boosted(&self) -> bool {
+    /// Whether the boost has been raised since kswapd was last told.
+    #[inline(always)]
+    pub(crate) fn is_boosted(&self) -> bool {
         self.boost.load(Ordering::Relaxed) & BOOSTED != 0
-            && self.boost.fetch_and(!BOOSTED, Ordering::Relaxed) & BOOSTED != 0
+    }
+
+    /// The same, and from now on it has been told: by the caller.
+    pub(crate) fn take_boosted(&self) -> bool {
+        self.boost.fetch_and(!BOOSTED, Ordering::Relaxed) & BOOSTED != 0
     }
 
     /// Replaces the figures. Requests meanwhile see some of the old and some of the new.

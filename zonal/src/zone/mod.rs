@@ -28,6 +28,7 @@ use crate::frame::{
     SECTION_FRAMES, ZoneId,
 };
 use crate::hint::HintTree;
+use crate::node::Node;
 use crate::request::Request;
 use crate::section::{Owner, Section, block_in_section};
 use crate::sync::AtomicU64;
@@ -57,6 +58,8 @@ pub(crate) struct Zone<'m> {
     pub(crate) present: u64,
     pub(crate) managed: u64,
     pub(crate) marks: ZoneMarks,
+    /// Its node's daemons.
+    pub(crate) daemons: Option<&'m Node>,
     /// Above its floor by this much, a claim that is given back cannot make another request fail (see `take_block`).
     pub(crate) slack: u64,
     /// Dense index of the first section.

@@ -1,0 +1,117 @@
+//! kswapd: who wakes it, what it does, which nodes are passed over while it is at work; and kinds that are kept apart.
+
+use zonal::{Daemon, Gfp, NodeId, Order, Tuning};
+
+use crate::stage::{MARKS, Plan, act, give, lose, one_node};
+
+#[test]
+fn kswapd_reclaims_up_to_the_high_mark() {
+    let stage = one_node();
+    stage.leave(0, MARKS.high - 100);
+    assert!(!stage.allocator.kswapd(NodeId(0)), "nobody has asked");
+    stage.allocator.ask(Daemon::Kswapd, NodeId(0), Order::ZERO);
+    assert!(stage.allocator.has_work(Daemon::Kswapd, NodeId(0)));
+    stage.reclaims([give(60), lose(0), give(40)]);
+    assert!(stage.allocator.kswapd(NodeId(0)));
+    let demands = stage.demands();
+    let seen: Vec<_> = demands.iter().map(|demand| (demand.priority, demand.frames)).collect();
+    assert_eq!(seen, [(12, 100), (12, 40), (11, 40)]);
+    assert!(!stage.allocator.has_work(Daemon::Kswapd, NodeId(0)));
+    stage.check();
+}
+
+#[test]
+fn what_is_asked_of_a_daemon_at_work_is_told_when_it_ends() {
+    let stage = one_node();
+    stage.leave(0, MARKS.low);
+    assert!(stage.ask(Gfp::NOWAIT, 0).is_ok());
+    assert_eq!(stage.woken(), [NodeId(0)]);
+    stage.reclaims([act(|stage| {
+        // While it is at work nobody is told; it will look itself.
+        assert!(stage.ask(Gfp::NOWAIT, 0).is_ok());
+        assert_eq!((stage.woken(), stage.allocator.kswapd(NodeId(0))), (vec![], false));
+        stage.give(900) + stage.give(110)
+    })]);
+    assert!(stage.allocator.kswapd(NodeId(0)));
+    assert_eq!(stage.woken(), [NodeId(0)]);
+    assert!(stage.allocator.kswapd(NodeId(0)), "the work waits");
+    stage.check();
+}
+
+#[test]
+fn the_first_walk_passes_over_nodes_whose_kswapd_is_at_work() {
+    let stage = Plan::of(&[16, 16, 16]).build();
+    stage.leave(0, MARKS.low);
+    stage.leave(1, MARKS.low + 100);
+    stage.allocator.ask(Daemon::Kswapd, NodeId(1), Order::ZERO);
+    stage.reclaims([act(|stage| {
+        let before = [0, 1, 2].map(|zone| stage.free(zone));
+        assert!(stage.ask(Gfp::KERNEL, 0).is_ok());
+        assert_eq!([0, 1, 2].map(|zone| stage.free(zone)), [before[0], before[1], before[2] - 1]);
+        // Where the others have nothing it is as good as any.
+        stage.leave(2, MARKS.low);
+        assert!(stage.ask(Gfp::KERNEL, 0).is_ok());
+        assert_eq!(stage.free(1), before[1] - 1);
+        0
+    })]);
+    assert!(stage.allocator.kswapd(NodeId(1)));
+    assert_eq!(stage.woken(), []);
+    assert!(stage.ask(Gfp::KERNEL, 0).is_ok());
+    assert_eq!(stage.free(1), MARKS.low + 98, "the nearer one, now that it is not at work");
+    stage.check();
+}
+
+/// A Normal zone above a DMA32 zone, a block of frames of another kind in each; Normal has marks, and a boost.
+fn mixed() -> &'static crate::stage::Stage {
+    let stage = Plan { dma32_blocks: 16, tuning: Some(Tuning::default()), ..Plan::of(&[32]) }.build();
+    stage.leave(0, 600);
+    stage.leave(1, 600);
+    stage
+}
+
+#[test]
+fn kinds_are_kept_apart_while_the_zone_below_can_help() {
+    let stage = mixed();
+    stage.zones().iter().for_each(|zone| assert!(stage.allocator.set_marks(zone.id, zonal::Marks::at(50))));
+    let (below, own) = (stage.free(0), stage.free(1));
+    let mut served = 0;
+    while stage.zones()[1].boost == 0 {
+        assert!(stage.ask(Gfp::KERNEL, 0).is_ok());
+        served += 1;
+    }
+    // Blocks that are free are the kind's own; then the zone below has one; and then only are kinds mixed.
+    assert!(stage.free(0) < below, "{served}: {} of {below} and {} of {own}", stage.free(0), stage.free(1));
+    stage.check();
+}
+
+#[test]
+fn mixing_kinds_raises_the_marks_and_kswapd_is_told() {
+    let stage = Plan { tuning: Some(Tuning::default()), ..Plan::of(&[32]) }.build();
+    stage.leave(0, 0);
+    stage.scatter(1000, 2);
+    // No block is free, and all that are used are of movable frames: another kind is served out of theirs.
+    assert!(stage.ask(Gfp::empty(), 0).is_ok());
+    assert_eq!((stage.zones()[0].boost, stage.woken()), (512, vec![]));
+    assert!(stage.ask(Gfp::NOWAIT, 0).is_ok(), "it wakes for who did not");
+    assert_eq!(stage.woken(), [NodeId(0)]);
+    assert!(stage.ask(Gfp::NOWAIT, 0).is_ok());
+    assert_eq!(stage.calls(), [], "once");
+    stage.check();
+}
+
+#[test]
+fn kswapd_makes_up_for_the_boost_that_it_saw_when_it_began() {
+    let stage = Plan { tuning: Some(Tuning::default()), ..Plan::of(&[32]) }.build();
+    stage.leave(0, 0);
+    stage.scatter(860, 2);
+    assert!(stage.again(Gfp::NOWAIT, 0).is_ok());
+    assert_eq!(stage.zones()[0].boost, 512);
+    stage.reclaims([act(|stage| {
+        assert!(stage.ask(Gfp::MEMALLOC | Gfp::RECLAIMABLE, 0).is_ok());
+        assert_eq!(stage.zones()[0].boost, 576, "three halves of the high mark");
+        stage.give(200)
+    })]);
+    assert!(stage.allocator.kswapd(NodeId(0)));
+    assert_eq!(stage.zones()[0].boost, 64);
+    stage.check();
+}
