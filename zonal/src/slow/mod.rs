@@ -57,6 +57,9 @@ pub(crate) fn alloc<P: Platform>(walk: Walk<'_, '_>, platform: &P) -> Result<Pfn
     let recursive = task.memalloc && !task.interrupt && !planted(Mutant::MemallocReclaims);
     let mut ladder = Ladder { walk, platform, class, reserve, recursive, climb: Climb::default() };
     let outcome = ladder.alloc();
+    if outcome.is_ok() && ladder.climb.walks > 1 {
+        ladder.wake_kswapds(); // which may have found enough before this request took it
+    }
     platform.climbed(&ladder.climb);
     if let Err(AllocError::NoMemory { .. } | AllocError::NoRun { .. } | AllocError::NoZone) = outcome {
         failure::failed(walk.state, platform, Asked::by(walk.request));
