@@ -63,6 +63,7 @@ mutants! {
     AtomicAtMin: "A request of the atomic class leaves the whole min mark.",
     ShareTooDeep: "The share of the mark that a class leaves is taken twice.",
     ProtectionForgotten: "What a zone holds back from requests for higher ones is not left.",
+    KillsSoon: "Reclaim is called vain after its first round without frames.",
     ReserveKept: "The blocks kept for atomic requests are not given up when reclaim is in vain.",
     WarnsUnasked: "A failure is told although the request said not to.",
     ReportsUnlimited: "Reports come as often as there is something to report.",

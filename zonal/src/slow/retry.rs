@@ -90,7 +90,8 @@ impl Retry {
         } else {
             self.without_progress += 1;
         }
-        self.without_progress <= ROUNDS
+        let rounds = if planted(Mutant::KillsSoon) { 0 } else { ROUNDS };
+        self.without_progress <= rounds
             && walk.zones().any(|zone| {
                 // What is free now, cached frames included, and all that could be: no estimate of a counter.
                 let free = zone.free() + zone.cached();
