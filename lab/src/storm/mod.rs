@@ -22,6 +22,7 @@ mod ledger;
 mod mixed_orders;
 mod oracle;
 mod owners;
+mod pressure;
 mod report;
 mod request;
 mod signals;
@@ -60,6 +61,7 @@ const STORMS: &[&dyn Storm] = &[
     &cross_cpu::CrossCpu,
     &signals::Signals,
     &floors::Floors,
+    &pressure::Pressure,
     &kill::Kill,
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     &step::Step,

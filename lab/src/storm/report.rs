@@ -42,7 +42,7 @@ impl Report {
             failed_blocking: tally.failed_blocking,
             failed_atomic: tally.failed_atomic,
             premature: tally.premature,
-            false_oom: 0, // nothing is killed yet: a request that cannot be served is refused
+            false_oom: tally.false_oom,
             lost: tally.lost,
             double: tally.double,
             interruptions: tally.interruptions,

@@ -15,6 +15,8 @@ pub(super) struct Tally {
     pub(super) failed_atomic: u64,
     /// Those of both that came at a standstill.
     pub(super) premature: u64,
+    /// Kills that came too soon.
+    pub(super) false_oom: u64,
     /// Frames that nobody holds and nobody can get.
     pub(super) lost: u64,
     /// Frames held that were handed out again, and frees of held runs that were refused.
@@ -44,6 +46,7 @@ impl Tally {
                 *self.refusals(wish.waits()) += 1;
                 self.premature += 1;
             }
+            Violation::KilledSoon { .. } => self.false_oom += 1,
             Violation::Lost { allocated, held } => self.lost = allocated - held,
             Violation::FreeAndHeld { .. }
             | Violation::Twice { .. }
@@ -66,6 +69,7 @@ impl Tally {
         self.failed_blocking += other.failed_blocking;
         self.failed_atomic += other.failed_atomic;
         self.premature += other.premature;
+        self.false_oom += other.false_oom;
         self.lost += other.lost;
         self.double += other.double;
         self.interruptions += other.interruptions;

@@ -1,6 +1,6 @@
 //! A promise that was broken, with the values; and which of the eight it was.
 
-use zonal::{AllocError, Finding, FreeError, Order, Pfn, ZoneId};
+use zonal::{AllocError, Finding, FreeError, Gfp, NodeId, Order, Pfn, ZoneId};
 use zonal_testkit::contract::ZoneNow;
 
 use super::call::Call;
@@ -37,6 +37,16 @@ pub(super) enum Violation {
     RefusedAdmitted { wish: Wish, zone: ZoneId, now: ZoneNow, error: AllocError },
     #[error("{wish} failed too soon: {untried}")]
     GaveUp { wish: Wish, untried: &'static str },
+    #[error(
+        "somebody was to be killed for {gfp} of order {order} after reclaim was in vain {in_vain} times, with {cached} frames in caches"
+    )]
+    KilledSoon { gfp: Gfp, order: Order, in_vain: u32, cached: u64 },
+    #[error(
+        "{wish}: {steps} walks, rounds of reclaim, pauses and kills beside {others} steps of others; {bound} are allowed"
+    )]
+    Climbed { wish: Wish, steps: u64, others: u64, bound: u64 },
+    #[error("all zones of node {} stay below their high marks with {cached} frames in its cache: its kswapd sleeps", node.0)]
+    Asleep { node: NodeId, cached: u64 },
     #[error("{frames} frames are cached in zone {} while its caches are closed", zone.0)]
     CachedClosed { zone: ZoneId, frames: u64 },
     #[error("{allocated} frames are not free, {held} are held: {} lost", allocated - held)]
@@ -62,7 +72,8 @@ impl Violation {
     /// and emptied; P5 nothing lost or handed out twice; P8 no panic.
     pub(super) fn promise(&self) -> &'static str {
         match self {
-            Self::Steps { .. } | Self::Hung { .. } => "P1",
+            Self::Steps { .. } | Self::Climbed { .. } | Self::Hung { .. } => "P1",
+            Self::KilledSoon { .. } | Self::Asleep { .. } => "P2",
             Self::Refused { class, .. } | Self::RefusedStill { class, .. } if class.may_block() => "P2",
             Self::RefusedAdmitted { wish, .. } | Self::GaveUp { wish, .. } if wish.waits() => "P2",
             // A block without its hint is not found by who needs it.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::support::{refused, zonal};
 
-const STORMS: [&str; 8] =
-    ["churn", "mixed-orders", "drain", "cross-cpu", "signals", "floors", "kill", "step"];
+const STORMS: [&str; 9] =
+    ["churn", "mixed-orders", "drain", "cross-cpu", "signals", "floors", "pressure", "kill", "step"];
 
 const KEYS: [&str; 14] = [
     "storm",
