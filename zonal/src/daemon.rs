@@ -114,10 +114,15 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             _ if planted(Mutant::BoostForgotten) => zone.marks.take_boost(zone.marks.boost()),
             boost => zone.marks.take_boost(boost),
         });
-        if freed > 0 || self.is_balanced(node, work) {
+        let balanced = self.is_balanced(node, work);
+        if freed > 0 || balanced {
             words.note_progress();
         } else {
             words.note_failure();
+        }
+        // It does not sleep before the node is balanced, or hopeless: nobody may ask again.
+        if !balanced && !words.is_hopeless() && !planted(Mutant::SleepsUnbalanced) {
+            words.kswapd.ask(work);
         }
         if work.order > Order::ZERO && !zones().any(|zone| zone.may_have_run(work.order)) {
             self.ask(Daemon::Kcompactd, node, work.order);

@@ -93,6 +93,7 @@ mutants! {
     TurnIsFailure: "A request that finds another one killing gives up.",
     HopelessWoken: "A kswapd that has tried in vain for long is woken still.",
     HopelessForEver: "A kswapd stays hopeless when frees have brought its zone above the high mark.",
+    SleepsUnbalanced: "kswapd sleeps although its node is not at the high mark and there is hope.",
     WorkUntold: "Nobody is told of what was asked of a daemon while it was at work.",
     VictimWhole: "A task that is being killed leaves the whole mark.",
     HardIsOnce: "RETRY_MAYFAIL gives up after one round.",

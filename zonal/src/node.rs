@@ -107,6 +107,11 @@ impl Job {
         self.0.load(Ordering::Acquire) & (ASKED | RUNNING) == ASKED // Acquire: partner: `ask`
     }
 
+    /// Whether work waits, be the daemon at work or not.
+    pub(crate) fn has_work(&self) -> bool {
+        self.0.load(Ordering::SeqCst) & ASKED != 0 // SeqCst: as the load in `ask`
+    }
+
     pub(crate) fn is_running(&self) -> bool {
         self.0.load(Ordering::Relaxed) & RUNNING != 0 // Relaxed: a hint
     }

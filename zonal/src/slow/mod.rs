@@ -54,11 +54,13 @@ pub(crate) fn alloc<P: Platform>(walk: Walk<'_, '_>, platform: &P) -> Result<Pfn
     let (urgency, task) = (walk.request.urgency(), platform.task());
     let class = Access::of_class(urgency, walk.request.order, task);
     let reserve = class.with_reserves(urgency, task);
+    // What waits in an interrupt would wait for whom it interrupts: it is served as one that does not wait.
+    let waits = urgency.waits && !task.interrupt || planted(Mutant::AtomicWaits);
     let recursive = task.memalloc && !task.interrupt && !planted(Mutant::MemallocReclaims);
-    let mut ladder = Ladder { walk, platform, class, reserve, recursive, climb: Climb::default() };
+    let mut ladder = Ladder { walk, platform, class, reserve, waits, recursive, climb: Climb::default() };
     let outcome = ladder.alloc();
     if outcome.is_ok() && ladder.climb.walks > 1 {
-        ladder.wake_kswapds(); // which may have found enough before this request took it
+        ladder.remind_kswapds();
     }
     platform.climbed(&ladder.climb);
     if let Err(AllocError::NoMemory { .. } | AllocError::NoRun { .. } | AllocError::NoZone) = outcome {
@@ -75,6 +77,7 @@ struct Ladder<'s, 'm, P> {
     class: Access,
     /// What it leaves with the reserves that it may use; as `class` if none.
     reserve: Access,
+    waits: bool,
     /// Who asks is reclaim itself, which must not be begun again.
     recursive: bool,
     climb: Climb,
@@ -90,7 +93,7 @@ enum Rung {
 
 impl<P: Platform> Ladder<'_, '_, P> {
     fn alloc(&mut self) -> Result<Pfn, AllocError> {
-        let waits = self.urgency().waits || planted(Mutant::AtomicWaits);
+        let waits = self.waits;
         if !waits {
             if let Some(error) = self.walk.glance(self.reserve) {
                 self.wake_kswapds();
@@ -158,6 +161,14 @@ impl<P: Platform> Ladder<'_, '_, P> {
         let mut told = None;
         let nodes = self.walk.zones().map(|zone| zone.node).filter(|&node| told.replace(node) != Some(node));
         nodes.for_each(|node| self.walk.wake_kswapd(self.platform, node));
+    }
+
+    /// Tells those again that have done their work since: they may have found enough before this request took it.
+    fn remind_kswapds(&self) {
+        let mut told = None;
+        let nodes = self.walk.zones().map(|zone| zone.node).filter(|&node| told.replace(node) != Some(node));
+        let waits = |node: &NodeId| self.walk.state.node(*node).is_some_and(|node| node.kswapd.has_work());
+        nodes.filter(|node| !waits(node)).for_each(|node| self.walk.wake_kswapd(self.platform, node));
     }
 
     /// From the first reclaim on.
@@ -295,8 +306,13 @@ impl<P: Platform> Ladder<'_, '_, P> {
         }
         let request = self.walk.request;
         if !request.gfp.contains(Gfp::FS) && !planted(Mutant::KillsInVain) {
+            // It cannot help itself. Others can, and kill if need be; where there is nothing for them either it fails (Linux
+            // has it wait for ever).
+            if !self.walk.zones().any(|zone| self.platform.reclaimable(zone.id) > 0) {
+                return Rung::Nothing;
+            }
             self.climb.pauses += 1;
-            self.platform.pause(); // it cannot help itself: others can, and kill if need be
+            self.platform.pause();
             return Rung::Progress;
         }
         let oom =

@@ -81,7 +81,13 @@ impl<'m> Zone<'m> {
         let taken = self.take_group(Some(cache), want, cache.start_block(kind), most)?;
         cache.remember_block(kind, taken.block);
         let run = (((1u64 << want.frames()) - 1) << taken.first) as u32;
-        self.keep(cpu, (cache, kind), &taken, taken.mask & !run);
+        let rest = taken.mask & !run;
+        // The take itself may have used up what was ample, or raised the marks.
+        if self.marks.is_ample(self.count.free()) {
+            self.keep(cpu, (cache, kind), &taken, rest);
+        } else if rest != 0 {
+            self.land_group(taken.group, rest);
+        }
         self.arrived(&taken);
         Ok(self.frame((taken.group, taken.first)))
     }

@@ -55,7 +55,7 @@ fn the_first_walk_passes_over_nodes_whose_kswapd_is_at_work() {
         0
     })]);
     assert!(stage.allocator.kswapd(NodeId(1)));
-    assert_eq!(stage.woken(), []);
+    assert_eq!(stage.woken(), [NodeId(1)], "it is not at its high mark, and goes on");
     assert!(stage.ask(Gfp::KERNEL, 0).is_ok());
     assert_eq!(stage.free(1), MARKS.low + 98, "the nearer one, now that it is not at work");
     stage.check();

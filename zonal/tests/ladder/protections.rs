@@ -147,6 +147,9 @@ fn protection_10_nobody_is_killed_for_a_request_that_cannot_gain_by_it() {
 #[test]
 fn protection_10_a_request_that_cannot_help_itself_waits_for_those_that_can() {
     let stage = at_min();
+    assert!(stage.ask(Gfp::NOFS, 0).is_err());
+    assert_eq!((stage.pauses(), stage.kills()), (0, 0), "there is nothing for the others either");
+    stage.script.reclaimable.set(1);
     stage.script.pauses.borrow_mut().extend([lose(0), lose(0), give(1)]);
     assert!(stage.ask(Gfp::NOFS, 0).is_ok());
     assert_eq!((stage.pauses(), stage.kills()), (3, 0));
