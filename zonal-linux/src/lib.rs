@@ -59,7 +59,7 @@
 //! - Nodes whose shrinkers gave nothing 16 times in a row have their kswapd left alone until a request that waits gets
 //!   something from them.
 //!
-//! Files, callers first: `pool`, `simulation`, `daemon`, `built`, `platform`, `shrinker`, `task`, `bell`, `memory`, `binding`,
+//! Files, callers first: `review`, `pool`, `simulation`, `daemon`, `built`, `platform`, `shrinker`, `task`, `bell`, `memory`, `binding`,
 //! `mapping`, `cpu`, `machine`, `meminfo`. Invariant: what a pool or a simulation allocates lies in its machine's ranges, and
 //! a pool maps exactly those.
 
@@ -76,6 +76,7 @@ mod meminfo;
 mod memory;
 mod platform;
 mod pool;
+mod review;
 mod shrinker;
 mod simulation;
 mod task;
@@ -86,6 +87,7 @@ pub use machine::{Machine, MachineError};
 pub use memory::{MemoryError, Pages, Step};
 pub use platform::LinuxPlatform;
 pub use pool::{Daemons, Pool, PoolPlan};
+pub use review::{Remark, Review};
 pub use shrinker::{GivenBack, Registration, Shrinker, Shrinkers};
 pub use simulation::{CpuSource, SimulatedPlatform, Simulation, play_cpu};
 pub use task::{Role, acting_as};

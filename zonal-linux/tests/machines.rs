@@ -138,10 +138,10 @@ fn values_that_make_no_sense_are_named_with_their_key() {
         "node = [{ memory = '2 MiB', cpus = [0] }, { cpus = [0, 1] }]",
         &["node[1].cpus = 0", "two nodes"],
     );
-    refuses("distances = [[10]]\nnode = [{ memory = '2 MiB', cpus = 1 }, {}]", &["rows in distances = 1"]);
+    refuses("distances = [[10]]\nnode = [{ memory = '2 MiB', cpus = 1 }, {}]", &["distances = 1 rows"]);
     refuses(
         "distances = [[10, 20], [10]]\nnode = [{ memory = '2 MiB', cpus = 1 }, {}]",
-        &["distances[1] = 1"],
+        &["distances[1] = 1 distances"],
     );
 }
 

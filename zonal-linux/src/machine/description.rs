@@ -111,45 +111,84 @@ enum ZoneName {
     Movable,
 }
 
-/// Reads a description.
+/// What a description says, and where it says it.
+pub(crate) struct Described {
+    /// The machine, of which only sizes, addresses and names were checked.
+    pub(crate) machine: Machine,
+    /// The `[[node]]` that each node comes from.
+    pub(crate) entries: Vec<usize>,
+    /// The key that each range of memory comes from.
+    pub(crate) memory: Vec<String>,
+}
+
+/// Reads a description, up to its first mistake.
 pub(super) fn read(text: &str) -> Result<Machine, MachineError> {
-    let file: Description = toml::from_str(text)?;
-    let mut layout = Layout { next: frames("base", file.base.unwrap_or_default())?, ..Layout::default() };
+    match describe(text) {
+        Ok(described) => described.machine.checked(),
+        Err(mut mistakes) => Err(mistakes.swap_remove(0)),
+    }
+}
+
+/// Reads a description. The mistakes are at least one, in the order of the parts of a file.
+pub(crate) fn describe(text: &str) -> Result<Described, Vec<MachineError>> {
+    let file: Description = toml::from_str(text).map_err(|error| vec![error.into()])?;
+    let mut mistakes = Mistakes::default();
+    let base = mistakes.keep(frames("base", file.base.unwrap_or_default()));
+    let mut layout = Layout { next: base.unwrap_or_default(), ..Layout::default() };
     for (index, node) in file.node.iter().enumerate() {
-        layout.add(index, node)?;
+        mistakes.keep(layout.add(index, node));
     }
     let nodes = layout.cpus.len();
-    let cpus = number_cpus(&layout.cpus)?;
-    let reserved: Result<_, _> = file
-        .reserved
-        .iter()
-        .enumerate()
-        .map(|(index, range)| range.frames(&format!("reserved[{index}]")))
-        .collect();
-    let marks: Result<_, _> = file.mark.iter().enumerate().map(|(index, mark)| mark.read(index)).collect();
+    if mistakes.0.is_empty() {
+        layout.numbered = mistakes.keep(number_cpus(&layout.cpus, &layout.entries)).unwrap_or_default();
+    }
+    let reserved = file.reserved.iter().enumerate();
+    let reserved = reserved.filter_map(|(at, range)| mistakes.keep(range.frames(&format!("reserved[{at}]"))));
+    let reserved = reserved.collect();
+    let marks = file.mark.iter().enumerate();
+    let marks = marks.filter_map(|(at, mark)| mistakes.keep(mark.read(at))).collect();
     let distances = match file.distances {
-        Some(rows) => square(&rows, nodes)?,
+        Some(rows) => mistakes.keep(square(&rows, nodes)).unwrap_or_default(),
         None => equidistant(nodes),
     };
     let default = Config::new(Topology { memory: &[], reserved: &[], nodes, distances: &[], cpus: &[] });
-    let zone_end = |key, end: Option<ByteSize>, default: Pfn| match end {
-        Some(end) => frames(key, end).map(Pfn::new),
-        None => Ok(default),
+    let mut zone_end = |key, end: Option<ByteSize>, default: Pfn| {
+        let given = end.and_then(|end| mistakes.keep(frames(key, end)));
+        given.map_or(default, Pfn::new)
     };
+    let dma_end = zone_end("dma_end", file.dma_end, default.dma_end);
+    let dma32_end = zone_end("dma32_end", file.dma32_end, default.dma32_end);
+    let Layout { memory, keys, entries, numbered, .. } = layout;
     let machine = Machine {
-        memory: layout.memory,
-        reserved: reserved?,
+        memory,
+        reserved,
         nodes,
         distances,
-        cpus,
-        marks: marks?,
+        cpus: numbered,
+        marks,
         tuning: file.watermarks.map(|table| table.read()),
         caching: file.caching,
         checking: file.checking,
-        dma_end: zone_end("dma_end", file.dma_end, default.dma_end)?,
-        dma32_end: zone_end("dma32_end", file.dma32_end, default.dma32_end)?,
+        dma_end,
+        dma32_end,
     };
-    machine.checked()
+    mistakes.or(Described { machine, entries, memory: keys })
+}
+
+/// What is wrong so far.
+#[derive(Default)]
+struct Mistakes(Vec<MachineError>);
+
+impl Mistakes {
+    /// What was read, or one more mistake.
+    fn keep<T>(&mut self, read: Result<T, MachineError>) -> Option<T> {
+        read.map_err(|mistake| self.0.push(mistake)).ok()
+    }
+
+    /// The mistakes, if there are any.
+    fn or<T>(self, whole: T) -> Result<T, Vec<MachineError>> {
+        if self.0.is_empty() { Ok(whole) } else { Err(self.0) }
+    }
 }
 
 /// The number of frames a size or address stands for.
@@ -169,7 +208,13 @@ struct Layout<'d> {
     /// First frame not laid out yet.
     next: u64,
     memory: Vec<MemoryRange>,
+    /// Where each range of memory comes from.
+    keys: Vec<String>,
     cpus: Vec<Option<&'d Cpus>>,
+    /// Which `[[node]]` each node comes from.
+    entries: Vec<usize>,
+    /// The node of each CPU, when all nodes are read.
+    numbered: Vec<NodeId>,
 }
 
 impl<'d> Layout<'d> {
@@ -195,12 +240,14 @@ impl<'d> Layout<'d> {
         for _ in 0..count {
             let id = self.cpus.len() as u16;
             for (at, range) in node.ranges.iter().enumerate() {
-                let FrameRange { start, end } = range.frames(&key(&format!("ranges[{at}]")))?;
+                let key = key(&format!("ranges[{at}]"));
+                let FrameRange { start, end } = range.frames(&key)?;
                 let memory = MemoryRange::new(start.get(), end.get(), id);
-                self.memory.push(if range.movable { memory.movable() } else { memory });
+                self.push(if range.movable { memory.movable() } else { memory }, key);
             }
             self.lay_out(id, node, &key)?;
             self.cpus.push(node.cpus.as_ref());
+            self.entries.push(index);
         }
         Ok(())
     }
@@ -226,13 +273,18 @@ impl<'d> Layout<'d> {
             return Err(refused("the movable part would begin inside a 2 MiB block"));
         }
         if middle > start {
-            self.memory.push(MemoryRange::new(start, middle, id));
+            self.push(MemoryRange::new(start, middle, id), key("memory"));
         }
         if end > middle {
-            self.memory.push(MemoryRange::new(middle, end, id).movable());
+            self.push(MemoryRange::new(middle, end, id).movable(), key("movable"));
         }
         self.next = end;
         Ok(())
+    }
+
+    fn push(&mut self, range: MemoryRange, key: String) {
+        self.memory.push(range);
+        self.keys.push(key);
     }
 }
 
@@ -281,7 +333,7 @@ impl MarkEntry {
 }
 
 /// The node of each CPU: listed numbers as they are, counted ones in the gaps, node by node.
-fn number_cpus(nodes: &[Option<&Cpus>]) -> Result<Vec<NodeId>, MachineError> {
+fn number_cpus(nodes: &[Option<&Cpus>], entries: &[usize]) -> Result<Vec<NodeId>, MachineError> {
     let mut total = 0usize;
     for cpus in nodes.iter().flatten() {
         let count = match cpus {
@@ -295,9 +347,9 @@ fn number_cpus(nodes: &[Option<&Cpus>]) -> Result<Vec<NodeId>, MachineError> {
     }
     let mut table: Vec<Option<NodeId>> = vec![None; total];
     for (node, cpus) in nodes.iter().enumerate() {
-        let Some(Cpus::Numbers(numbers)) = cpus else { continue };
+        let (Some(Cpus::Numbers(numbers)), Some(entry)) = (cpus, entries.get(node)) else { continue };
         for &number in numbers {
-            let refused = |reason| MachineError::value(format!("node[{node}].cpus"), number, reason);
+            let refused = |reason| MachineError::value(format!("node[{entry}].cpus"), number, reason);
             let place =
                 table.get_mut(number).ok_or_else(|| refused("CPUs are numbered from 0 without gaps"))?;
             if place.replace(NodeId(node as u16)).is_some() {
@@ -316,12 +368,12 @@ fn number_cpus(nodes: &[Option<&Cpus>]) -> Result<Vec<NodeId>, MachineError> {
 /// The rows of a square matrix, one after the other.
 fn square(rows: &[Vec<u8>], nodes: usize) -> Result<Vec<u8>, MachineError> {
     if rows.len() != nodes {
-        let key = "the number of rows in distances";
-        return Err(MachineError::value(key, rows.len(), "not the number of nodes"));
+        let value = format!("{} rows", rows.len());
+        return Err(MachineError::value("distances", value, "not the number of nodes"));
     }
     if let Some((at, row)) = rows.iter().enumerate().find(|(_, row)| row.len() != nodes) {
-        let key = format!("the length of distances[{at}]");
-        return Err(MachineError::value(key, row.len(), "not the number of nodes"));
+        let value = format!("{} distances", row.len());
+        return Err(MachineError::value(format!("distances[{at}]"), value, "not the number of nodes"));
     }
     Ok(rows.concat())
 }

@@ -4,8 +4,9 @@
 //! nodes ([`Machine::uniform`]). Nothing here maps memory. Invariant: a `Machine` that exists passes every check that
 //! [`zonal::metadata_size`] makes; ranges that overlap are found when an allocator is built.
 
-mod description;
+pub(crate) mod description;
 mod error;
+pub(crate) mod place;
 pub(crate) mod sysfs;
 
 use std::path::Path;
