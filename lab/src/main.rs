@@ -6,6 +6,7 @@
 mod bench;
 mod conform;
 mod ledger;
+mod machine;
 mod output;
 mod picture;
 mod plan;
@@ -43,6 +44,7 @@ enum Command {
     Conform(conform::ConformArgs),
     Storm(storm::StormArgs),
     Proc(proc::ProcArgs),
+    Machine(machine::MachineArgs),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Some(Command::Conform(args)) => conform::run(args, format),
         Some(Command::Storm(args)) => storm::run(&args, format),
         Some(Command::Proc(args)) => proc::run(&args, format),
+        Some(Command::Machine(args)) => machine::run(args, format),
     };
     match result {
         Ok(verdict) => verdict.into(),

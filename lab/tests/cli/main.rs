@@ -3,6 +3,7 @@
 
 mod bare;
 mod conform;
+mod machine;
 mod oracle;
 mod perf_data;
 mod proc;

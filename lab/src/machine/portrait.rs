@@ -1,0 +1,165 @@
+//! What there is to know of a machine before anything is allocated: plain figures, taken from an allocator built for it.
+//!
+//! Invariant: pieces of memory are disjoint, ascending, and each of one zone.
+
+use anyhow::Result;
+use serde::Serialize;
+use zonal::{FRAME_SIZE, FrameRange, NodeId, PageAllocator, Pfn, Platform, ZoneInfo, ZoneKind};
+use zonal_linux::Machine;
+
+/// A machine.
+#[derive(Serialize)]
+pub(super) struct Portrait {
+    /// Its file, or what else it is called.
+    pub(super) machine: String,
+    /// Bytes of memory.
+    pub(super) bytes: u64,
+    /// Of these, what zones manage.
+    pub(super) managed_bytes: u64,
+    /// CPUs in all.
+    pub(super) cpus: usize,
+    /// Bytes of metadata, and their share of `bytes`.
+    pub(super) metadata_bytes: u64,
+    pub(super) metadata_share: f64,
+    /// Its nodes, by number.
+    pub(super) nodes: Vec<Node>,
+    /// A row a node.
+    pub(super) distances: Vec<Vec<u8>>,
+    /// Where its memory lies.
+    #[serde(skip)]
+    pub(super) pieces: Vec<Piece>,
+    /// Frames that are never handed out.
+    #[serde(skip)]
+    pub(super) reserved: Vec<FrameRange>,
+}
+
+/// A node.
+#[derive(Serialize)]
+pub(super) struct Node {
+    pub(super) node: u16,
+    /// The numbers of its CPUs.
+    pub(super) cpus: Vec<usize>,
+    /// Bytes of memory.
+    pub(super) bytes: u64,
+    pub(super) zones: Vec<Zone>,
+    /// The nodes its requests go to, in this order.
+    pub(super) fallback: Vec<u16>,
+}
+
+/// A zone. Counts are of frames.
+#[derive(Serialize)]
+pub(super) struct Zone {
+    pub(super) zone: &'static str,
+    /// From its first block to its last, holes included.
+    pub(super) start_pfn: u64,
+    pub(super) end_pfn: u64,
+    pub(super) spanned: u64,
+    pub(super) present: u64,
+    pub(super) managed: u64,
+    /// Present, but never handed out.
+    pub(super) reserved: u64,
+    /// Spanned, but not its own.
+    pub(super) holes: u64,
+    pub(super) min: u64,
+    pub(super) low: u64,
+    pub(super) high: u64,
+    pub(super) promo: u64,
+    /// What requests for DMA, DMA32, Normal and Movable leave besides the mark.
+    pub(super) protection: [u64; 4],
+}
+
+/// Memory without a hole, all of one zone, or of none: of blocks that have no frame to hand out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Piece {
+    pub(super) range: FrameRange,
+    pub(super) node: NodeId,
+    pub(super) zone: Option<ZoneKind>,
+}
+
+impl Portrait {
+    /// Copies what there is to know.
+    pub(super) fn of<P: Platform>(
+        name: String,
+        machine: &Machine,
+        allocator: &PageAllocator<'_, P>,
+    ) -> Result<Self> {
+        let zones: Vec<ZoneInfo> = allocator.zones().collect();
+        let config = machine.config();
+        let (bytes, metadata_bytes) = (machine.bytes(), zonal::metadata_size(&config)? as u64);
+        let mut cpus = vec![Vec::new(); machine.nodes()];
+        for (cpu, node) in machine.cpus().iter().enumerate() {
+            if let Some(cpus) = cpus.get_mut(usize::from(node.0)) {
+                cpus.push(cpu);
+            }
+        }
+        let nodes = (0..).map(NodeId).zip(cpus).map(|(node, cpus)| {
+            let zones: Vec<Zone> = zones.iter().filter(|zone| zone.node == node).map(Zone::of).collect();
+            let bytes = zones.iter().map(|zone| zone.present * FRAME_SIZE).sum();
+            let fallback = allocator.node_order(node).map(|node| node.0).collect();
+            Node { node: node.0, cpus, bytes, zones, fallback }
+        });
+        Ok(Self {
+            machine: name,
+            bytes,
+            managed_bytes: zones.iter().map(|zone| zone.managed * FRAME_SIZE).sum(),
+            cpus: machine.cpus().len(),
+            metadata_bytes,
+            metadata_share: metadata_bytes as f64 / bytes.max(1) as f64,
+            nodes: nodes.collect(),
+            distances: config.topology.distances.chunks(machine.nodes().max(1)).map(<[u8]>::to_vec).collect(),
+            pieces: pieces(machine, &zones, allocator),
+            reserved: config.topology.reserved.to_vec(),
+        })
+    }
+}
+
+impl Zone {
+    fn of(info: &ZoneInfo) -> Self {
+        Self {
+            zone: info.kind.name(),
+            start_pfn: info.span.start.get(),
+            end_pfn: info.span.end.get(),
+            spanned: info.span.frames(),
+            present: info.present,
+            managed: info.managed,
+            reserved: info.present.saturating_sub(info.managed),
+            holes: info.span.frames().saturating_sub(info.present),
+            min: info.marks.min,
+            low: info.marks.low,
+            high: info.marks.high,
+            promo: info.marks.promo,
+            protection: info.protection,
+        }
+    }
+}
+
+/// Memory cut where zones begin and end, so that the zone of a piece's first block is that of the whole piece. Reserved
+/// blocks at the ends of a zone are in no zone's span, and have none; those inside are their neighbours'.
+fn pieces<P: Platform>(
+    machine: &Machine,
+    zones: &[ZoneInfo],
+    allocator: &PageAllocator<'_, P>,
+) -> Vec<Piece> {
+    let mut cuts: Vec<Pfn> = zones.iter().flat_map(|zone| [zone.span.start, zone.span.end]).collect();
+    cuts.sort_unstable();
+    cuts.dedup();
+    let zone_at = |pfn: Pfn, node: NodeId| {
+        let id = allocator.zone_of(pfn);
+        let around = |zone: &&ZoneInfo| zone.node == node && zone.span.contains(pfn);
+        id.and_then(|id| zones.iter().find(|zone| zone.id == id)).or_else(|| zones.iter().find(around))
+    };
+    let mut pieces = Vec::new();
+    for memory in machine.memory() {
+        let FrameRange { mut start, end } = memory.range;
+        let after = cuts.partition_point(|&cut| cut <= start);
+        let inside = cuts.iter().skip(after).copied().take_while(|&cut| cut < end);
+        for cut in inside.chain([end]) {
+            let zone = zone_at(start, memory.node);
+            let node = zone.map_or(memory.node, |zone| zone.node);
+            pieces.push(Piece { range: FrameRange::new(start, cut), node, zone: zone.map(|zone| zone.kind) });
+            start = cut;
+        }
+    }
+    pieces.sort_unstable_by_key(|piece| piece.range.start);
+    pieces
+}
