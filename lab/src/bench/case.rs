@@ -23,8 +23,12 @@ impl Case {
     /// The most that the row should cost, in compare-exchanges, where a target is set for it alone. Rows with 128 CPUs
     /// and two threads are compared with their sister of 2 CPUs and one thread instead.
     pub(super) fn target(&self) -> Option<f64> {
-        if self.engine != EngineName::Zonal || self.threads != 1 || self.cpus != 2 {
+        if self.engine != EngineName::Zonal || self.threads != 1 {
             return None;
+        }
+        if self.cpus != 2 {
+            let many = self.bench == BenchName::FailAtomic && self.cpus == 128;
+            return many.then_some(100.0);
         }
         match (self.bench, self.order.get()) {
             (BenchName::Pair, 0) => Some(2.4),
@@ -38,7 +42,7 @@ impl Case {
             (BenchName::Churn90, 0) => Some(16.0),
             (BenchName::Churn50 | BenchName::Churn90, 9) => Some(8.0),
             (BenchName::Fail | BenchName::FailSmall, _) => Some(8.0),
-            (BenchName::FailFrag | BenchName::FailFragSmall, _) => Some(8.0),
+            (BenchName::FailFrag | BenchName::FailFragSmall | BenchName::FailAtomic, _) => Some(8.0),
             _ => None,
         }
     }
@@ -52,6 +56,9 @@ impl Case {
         match (self.bench, self.threads, self.cpus) {
             (BenchName::Pair, threads, 128) => Some((Self { threads, cpus: 2, ..*self }, 1.1)),
             (BenchName::Pair, 2, cpus) => Some((Self { threads: 1, cpus, ..*self }, 1.15)),
+            (BenchName::Atomic | BenchName::Nowait, ..) => {
+                Some((Self { bench: BenchName::Pair, ..*self }, FLAT))
+            }
             (BenchName::Churn50 | BenchName::Churn90, 2, cpus) => {
                 Some((Self { threads: 1, cpus, ..*self }, 1.5))
             }

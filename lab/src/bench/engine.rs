@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use anyhow::Result;
-use zonal::{FRAME_SIZE, Group, Order, Pfn};
+use zonal::{FRAME_SIZE, Gfp, Group, Order, Pfn, Tuning};
 
 use super::wrong::{Wrong, check_distinct};
 
@@ -18,6 +18,10 @@ pub(super) struct Setup {
     pub(super) nodes: usize,
     /// Size of all zones together, a whole number of blocks each.
     pub(super) bytes: u64,
+    /// What requests say, where the engine hears it.
+    pub(super) gfp: Gfp,
+    /// What its zones' marks follow from, where it has marks.
+    pub(super) tuning: Option<Tuning>,
 }
 
 impl Setup {

@@ -1,11 +1,12 @@
-//! The floor under every figure: loads and locked compare-exchanges of a word that stays in this CPU's cache.
+//! The floor under every figure: loads and locked compare-exchanges of a word that stays in this CPU's cache; and what
+//! filling a page costs.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use anyhow::Result;
-use zonal::{Pfn, Platform};
+use zonal::{FRAME_SIZE, Pfn, Platform};
 use zonal_linux::{CpuSource, Machine, Simulation};
 
 use super::ground::{Checked, Nothing};
@@ -111,6 +112,32 @@ impl Workload for Limit {
     }
 
     /// A word that changed by itself is found while it is timed.
+    fn ground(&self) -> &dyn Checked {
+        &Nothing
+    }
+}
+
+/// Pages filled in a unit.
+const PAGES: u64 = 256;
+
+/// Each thread fills a page of its own, which stays in its cache.
+pub(super) struct ZeroPage;
+
+impl Workload for ZeroPage {
+    fn work(&self, _thread: usize, units: Units) -> Result<Timed, Wrong> {
+        let mut page = vec![u8::MAX; FRAME_SIZE as usize];
+        let pages = units.0 * PAGES;
+        let start = Instant::now();
+        for _ in 0..pages {
+            black_box(page.as_mut_slice()).fill(0);
+        }
+        Ok(Timed { elapsed: start.elapsed(), operations: pages })
+    }
+
+    fn hold(&self) -> Result<Vec<Pfn>, Wrong> {
+        Ok(Vec::new())
+    }
+
     fn ground(&self) -> &dyn Checked {
         &Nothing
     }

@@ -13,6 +13,16 @@ pub(super) enum BenchName {
     CpuPair,
     /// One allocation and its free, in a loop.
     Pair,
+    /// The same, asked for by who may not wait (GFP_ATOMIC).
+    Atomic,
+    /// The same without a share of the reserves (GFP_NOWAIT).
+    Nowait,
+    /// The same of a frame that is filled with zeroes in between.
+    Zeroed,
+    /// A warm page filled with zeroes, for comparison.
+    ZeroPage,
+    /// One allocation and its free in a zone that is only just above its low mark.
+    KernelLow,
     /// 65,536 frames allocated one by one.
     HoldAlloc,
     /// 65,536 frames freed one by one, in the order they were allocated.
@@ -39,6 +49,8 @@ pub(super) enum BenchName {
     FailFrag,
     /// The same in a zone of 16 GiB, for comparison.
     FailFragSmall,
+    /// A frame refused to who may not wait by two nodes of 128 GiB with marks, of which nothing is free.
+    FailAtomic,
     /// An allocator set up for 16 TiB in 64 nodes.
     Boot,
     /// A fresh mapping filled that is as large as its metadata.
@@ -53,6 +65,11 @@ impl BenchName {
             Self::CasPair => "cas-pair",
             Self::CpuPair => "cpu-pair",
             Self::Pair => "pair",
+            Self::Atomic => "atomic",
+            Self::Nowait => "nowait",
+            Self::Zeroed => "zeroed",
+            Self::ZeroPage => "zero-page",
+            Self::KernelLow => "kernel-low",
             Self::HoldAlloc => "hold-alloc",
             Self::HoldFree => "hold-free",
             Self::HoldFreeRandom => "hold-free-random",
@@ -66,6 +83,7 @@ impl BenchName {
             Self::FailSmall => "fail-small",
             Self::FailFrag => "fail-frag",
             Self::FailFragSmall => "fail-frag-small",
+            Self::FailAtomic => "fail-atomic",
             Self::Boot => "boot",
             Self::BootMemset => "boot-memset",
         }
@@ -76,13 +94,16 @@ impl BenchName {
         match self {
             Self::Cas => "load + locked compare-exchange",
             Self::CasPair | Self::CpuPair => "bit cleared + set",
-            Self::Pair => "alloc + free",
+            Self::Pair | Self::Atomic | Self::Nowait | Self::Zeroed | Self::KernelLow => "alloc + free",
+            Self::ZeroPage => "page filled",
             Self::HoldAlloc => "alloc",
             Self::HoldFree | Self::HoldFreeRandom => "free",
             Self::Bulk | Self::BulkFrag => "alloc + free of a frame",
             Self::Churn50 | Self::Churn90 => "free + alloc",
             Self::Full | Self::FullSmall => "alloc + free",
-            Self::Fail | Self::FailSmall | Self::FailFrag | Self::FailFragSmall => "refusal",
+            Self::Fail | Self::FailSmall | Self::FailFrag | Self::FailFragSmall | Self::FailAtomic => {
+                "refusal"
+            }
             Self::Boot => "boot",
             Self::BootMemset => "memset",
         }
@@ -110,7 +131,12 @@ impl BenchName {
 
     /// Whether it is the processor that is timed, on no machine of ours.
     pub(super) const fn is_limit(self) -> bool {
-        matches!(self, Self::Cas | Self::CasPair | Self::CpuPair | Self::BootMemset)
+        matches!(self, Self::Cas | Self::CasPair | Self::CpuPair | Self::ZeroPage | Self::BootMemset)
+    }
+
+    /// Whether it is about what a request says of itself, or about marks: the others hear none and have none.
+    pub(super) const fn is_about_requests(self) -> bool {
+        matches!(self, Self::Atomic | Self::Nowait | Self::Zeroed | Self::KernelLow | Self::FailAtomic)
     }
 
     /// The threads of the bare run.
@@ -124,7 +150,7 @@ impl BenchName {
     /// The CPUs of the machines of the bare run.
     pub(super) const fn cpus(self) -> &'static [u16] {
         match self {
-            Self::Pair => &[2, 128],
+            Self::Pair | Self::FailAtomic => &[2, 128],
             _ => &[2],
         }
     }
@@ -201,6 +227,7 @@ impl EngineName {
         match self.kind() {
             EngineKind::Limit => bench.is_limit(),
             EngineKind::Malloc => matches!(bench, Pair | HoldAlloc | HoldFree | HoldFreeRandom),
+            EngineKind::Frame if bench.is_about_requests() => matches!(self, Self::Zonal),
             EngineKind::Frame => !bench.is_limit(),
         }
     }

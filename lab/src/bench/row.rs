@@ -194,7 +194,14 @@ mod tests {
             cpus: 2,
             order: Order::ZERO,
         };
-        let setup = Setup { cpus: 2, order: Order::ZERO, nodes: 1, bytes: 1 << 30 };
+        let setup = Setup {
+            cpus: 2,
+            order: Order::ZERO,
+            nodes: 1,
+            bytes: 1 << 30,
+            gfp: zonal::Gfp::KERNEL,
+            tuning: None,
+        };
         let engine = Broken { fault, ..Broken::build(&setup, &[]).unwrap() };
         let ground = Ground::of(engine, 0, 1 << 18);
         let mut row = Row::of(case, Box::new(Pair::on(ground, Order::ZERO))).unwrap();

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::slice::from_ref;
 
 use anyhow::Result;
+use zonal::{Gfp, Tuning, Watermarks, ZoneKind};
 use zonal_linux::{Pool, Simulation};
 
 use super::boot::{Boot, Memset};
@@ -12,7 +13,7 @@ use super::churn::Churn;
 use super::engine::{Engine, Setup};
 use super::gaps;
 use super::ground::Ground;
-use super::limit::{Limit, Step};
+use super::limit::{Limit, Step, ZeroPage};
 use super::name::{BenchName, EngineName};
 use super::peers;
 use super::refuse::Refuse;
@@ -71,7 +72,10 @@ fn zone_bytes(bench: BenchName) -> Option<u64> {
         BenchName::Full => Some(FULL),
         BenchName::Boot | BenchName::BootMemset => Some(BOOTED),
         BenchName::Fail | BenchName::FailFrag => Some(FAILING),
-        BenchName::FullSmall | BenchName::FailSmall | BenchName::FailFragSmall => Some(SMALL),
+        BenchName::FailAtomic => Some(FAILING),
+        BenchName::FullSmall | BenchName::FailSmall | BenchName::FailFragSmall | BenchName::KernelLow => {
+            Some(SMALL)
+        }
         _ => None,
     }
 }
@@ -79,14 +83,30 @@ fn zone_bytes(bench: BenchName) -> Option<u64> {
 fn setup(case: &Case) -> Setup {
     let &Case { threads, cpus, order, .. } = case;
     let bytes = zone_bytes(case.bench).unwrap_or(BYTES_PER_THREAD * (u64::from(threads) + 1));
-    let nodes = if matches!(case.bench, BenchName::Boot | BenchName::BootMemset) { BOOTED_NODES } else { 1 };
-    Setup { cpus, order, nodes, bytes }
+    let nodes = match case.bench {
+        BenchName::Boot | BenchName::BootMemset => BOOTED_NODES,
+        BenchName::FailAtomic => 2,
+        _ => 1,
+    };
+    let gfp = match case.bench {
+        BenchName::Atomic | BenchName::FailAtomic => Gfp::ATOMIC,
+        // What may wait reclaims before it fails.
+        BenchName::Fail | BenchName::FailSmall | BenchName::FailFrag | BenchName::FailFragSmall => {
+            Gfp::NOWAIT
+        }
+        BenchName::Nowait => Gfp::NOWAIT,
+        BenchName::Zeroed => Gfp::KERNEL | Gfp::ZERO,
+        _ => Gfp::KERNEL,
+    };
+    let has_marks = matches!(case.bench, BenchName::KernelLow | BenchName::FailAtomic);
+    Setup { cpus, order, nodes, bytes, gfp, tuning: has_marks.then(Tuning::default) }
 }
 
 fn limit(case: &Case) -> Result<Boxed> {
     Ok(match case.bench {
         BenchName::BootMemset => Box::new(Memset::of(metadata(&setup(case))?)),
         BenchName::CasPair => Box::new(Limit::new(Step::CasPair, case.threads)?),
+        BenchName::ZeroPage => Box::new(ZeroPage),
         BenchName::CpuPair => Box::new(Limit::new(Step::CpuPair, case.threads)?),
         _ => Box::new(Limit::new(Step::Cas, case.threads)?),
     })
@@ -120,12 +140,17 @@ fn single<E: Engine>(case: &Case) -> Result<Boxed> {
         BenchName::Churn50 => churn::<E>(case, 50)?,
         BenchName::Churn90 => churn::<E>(case, 90)?,
         BenchName::Full | BenchName::FullSmall => full::<E>(case)?,
-        BenchName::Fail | BenchName::FailSmall => refuse::<E>(case, &[])?,
+        BenchName::Fail | BenchName::FailSmall | BenchName::FailAtomic => refuse::<E>(case, &[])?,
         BenchName::FailFrag | BenchName::FailFragSmall => {
             refuse::<E>(case, &gaps::one_taken_in_each_block(setup(case).frames()))?
         }
         BenchName::Boot => Box::new(Boot::<E>::of(setup(case))),
+        BenchName::KernelLow => just_above_low::<E>(case)?,
         BenchName::Pair
+        | BenchName::Atomic
+        | BenchName::Nowait
+        | BenchName::Zeroed
+        | BenchName::ZeroPage
         | BenchName::Cas
         | BenchName::CasPair
         | BenchName::CpuPair
@@ -137,6 +162,17 @@ fn single<E: Engine>(case: &Case) -> Result<Boxed> {
 fn whole<E: Engine>(case: &Case) -> Result<Ground<E>> {
     let setup = setup(case);
     Ground::leaving(&setup, from_ref(&setup.zone()))
+}
+
+/// A zone with Linux's marks of which only what its threads take and a few frames more lie above the low one.
+fn just_above_low<E: Engine>(case: &Case) -> Result<Boxed> {
+    let setup = setup(case);
+    let frames = setup.frames();
+    let low = Watermarks::new(setup.tuning.unwrap_or_default(), [[0, 0, frames, 0]])
+        .marks(ZoneKind::Normal, frames)
+        .low;
+    let left = low + CHECKED_RUNS * (u64::from(case.threads) + 1);
+    Ok(Box::new(Pair::<E>::on(Ground::leaving(&setup, from_ref(&(0..left)))?, case.order)))
 }
 
 fn churn<E: Engine>(case: &Case, percent: u64) -> Result<Boxed> {

@@ -1,10 +1,11 @@
-//! The page allocator as an engine, through its public calls: one node, marks 0, caching as by default.
+//! The page allocator as an engine, through its public calls: one node, marks 0 and requests that may wait unless
+//! the bench is about others, caching as by default.
 
 use std::ops::Range;
 use std::slice::from_ref;
 
 use anyhow::Result;
-use zonal::{Group, Order, PageAllocator, Pfn, Platform, Request};
+use zonal::{Group, Order, PageAllocator, Pfn, Platform, Request, Reserves};
 use zonal_linux::{CpuSource, LinuxPlatform, Machine, Pages, Pool, SimulatedPlatform, Simulation};
 
 use super::engine::{BulkEngine, Engine, Setup};
@@ -59,7 +60,8 @@ impl<H: Home> Zonal<H> {
     /// Takes every frame, and frees those of the ranges.
     fn leave(&self, frames: u64, free: &[Range<u64>]) -> Result<(), Wrong> {
         let allocator = self.home.allocator();
-        let request = Request::order(PARTED);
+        // Below every mark.
+        let request = Request::order(PARTED).atomic().reserves(Reserves::All);
         let mut first = Pfn::new(u64::MAX);
         for _ in 0..frames >> PARTED.get() {
             first = first.min(allocator.alloc_raw(&request)?);
@@ -75,7 +77,11 @@ impl<H: Home> Zonal<H> {
 
 fn machine(setup: &Setup) -> Result<Machine> {
     let bytes_per_node = setup.bytes / setup.nodes.max(1) as u64;
-    Ok(Machine::uniform(setup.nodes, bytes_per_node, usize::from(setup.cpus))?)
+    let machine = Machine::uniform(setup.nodes, bytes_per_node, usize::from(setup.cpus))?;
+    Ok(match setup.tuning {
+        Some(tuning) => machine.with_tuning(tuning)?,
+        None => machine,
+    })
 }
 
 /// Bytes of metadata that the allocator takes.
@@ -98,7 +104,7 @@ fn runs(range: Range<u64>) -> impl Iterator<Item = (u64, Order)> {
 impl<H: Home> Engine for Zonal<H> {
     fn build(setup: &Setup, free: &[Range<u64>]) -> Result<Self> {
         let machine = machine(setup)?;
-        let (request, order) = (Request::order(setup.order), setup.order);
+        let (request, order) = (Request::order(setup.order).gfp(setup.gfp)?, setup.order);
         let engine = Self { home: H::build(&machine)?, request, order };
         if free != from_ref(&setup.zone()) {
             engine.leave(setup.frames(), free)?;
