@@ -127,15 +127,23 @@ trait Threads: Storm {
 /// take all there is. After each the threads stand still: the audit must be clean, and what nobody holds must be had, first
 /// in runs of one order, then frame by frame. At the end everything is freed and drained, and nothing may be missing.
 ///
+/// In `floors` one thread works at a time, and a request must be served if and only if the oracle says so; then five go down
+/// at once, and no zone may be taken further below a floor than by a run and the rest of a group for each of four. In
+/// `pressure` threads ask for more than there is: a refusal is judged with all others stopped, and at the end of a round a
+/// node that is short must come back to its high mark by its kswapd alone.
+///
 /// `requests` counts calls of the allocator. `failed_blocking` and `failed_atomic` are refusals that broke a promise, by
 /// whether the request may wait: a single frame refused with more to spare than all others can have in hand, or at a
-/// standstill anything of which a free run lay in a zone above its mark; the latter are `premature` too. `false_oom` is 0:
-/// nothing is killed yet. `lost` are frames that nobody holds and that are not free; `double` counts frames handed out twice
-/// and frees that were wrongly refused or accepted. `interruptions` are handlers that ran inside a call. `max_steps` is
-/// measured on one request in every fifteenth round, by the trap flag, a machine instruction a step, up to 200,000: far
-/// slower than all others, it meets the most of them. For a single frame it may be no more than 60,000, and 2,000 more
-/// for each call that others completed meanwhile. (x86-64 only, else 0.) `longest_wait_us` is the longest call of all that
-/// were not so slowed down, the time without a CPU included.
+/// standstill anything of which a free run lay in a zone above its mark; the latter are `premature` too, and so is whatever
+/// failed before all was tried that its flags allow. `false_oom` are kills while reclaim was not in vain. `lost` are frames
+/// that nobody holds and that are not free; `double` counts frames handed out twice and frees that were wrongly refused or
+/// accepted. `interruptions` are handlers that ran inside a call. `max_steps` is measured on one request in every fifteenth
+/// round, by the trap flag, a machine instruction a step, up to 200,000: far slower than all others, it meets the most of
+/// them. For a single frame it may be no more than 60,000, and 2,000 more for each call that others completed meanwhile.
+/// (x86-64 only, else 0.) In `floors` these are refusals on a quiet machine; in `pressure` a step is a walk, a round of
+/// reclaim, a pause or a kill, of which there may be 150, and 60 more for each call of others and each round of reclaim that
+/// brought frames. `longest_wait_us` is the longest call of all that were not so slowed down, the time without a CPU
+/// included.
 #[derive(clap::Args, Debug)]
 pub(crate) struct StormArgs {
     /// The storm.

@@ -69,7 +69,7 @@ impl Report {
         )?;
         writeln!(
             out,
-            "longest: {} instructions for a request counted step by step, beside {} calls of others; {} us for a call",
+            "longest: {} steps of a request that were counted, beside {} calls of others; {} us for a call",
             self.max_steps, self.others, self.longest_wait_us
         )?;
         if self.audit.is_empty() {
