@@ -99,7 +99,7 @@ impl Job {
     #[must_use]
     pub(crate) fn end(&self) -> bool {
         // AcqRel: as `begin`.
-        self.0.fetch_and(!RUNNING, Ordering::AcqRel) & ASKED != 0
+        self.0.fetch_and(!RUNNING, Ordering::AcqRel) & ASKED != 0 && !planted(Mutant::EndUnheard)
     }
 
     /// Whether work waits for a daemon that is not at it.

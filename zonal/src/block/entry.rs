@@ -17,7 +17,7 @@
 //! A block with holes never reaches a count of 512, so it is never taken whole.
 
 use crate::frame::{BLOCK_FRAMES, ZoneId};
-use crate::mutant::{Mutant, ordering_unless};
+use crate::mutant::{Mutant, ordering_unless, planted};
 use crate::sync::{AtomicU64, Ordering};
 use crate::topology::Kind;
 
@@ -253,8 +253,8 @@ impl Entry {
     /// Keeps a block for atomic requests if it is as it was seen still.
     pub(crate) fn reserve(&self, seen: Snapshot) -> bool {
         // Relaxed: it publishes nothing and acts on the count alone; an exchange does not break what others released here.
-        self.update(Ordering::Relaxed, |now| (now == seen && now.is_open()).then_some(now.0 | RESERVED))
-            .is_ok()
+        let same = |now: Snapshot| now == seen || planted(Mutant::KeptUnseen);
+        self.update(Ordering::Relaxed, |now| (same(now) && now.is_open()).then_some(now.0 | RESERVED)).is_ok()
     }
 
     /// Gives up a reserved block to `kind` if it is as it was seen still. The entry as it was left.

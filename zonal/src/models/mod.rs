@@ -17,6 +17,8 @@ mod explore;
 #[cfg(zonal_loom)]
 mod hint;
 #[cfg(zonal_loom)]
+mod node;
+#[cfg(zonal_loom)]
 mod row;
 #[cfg(zonal_loom)]
 mod scene;

@@ -54,14 +54,14 @@ impl Highatomic {
     }
 
     /// Makes room for one more block, if the zone may keep it.
-    fn enlarge(&self, managed: u64) -> bool {
+    pub(crate) fn enlarge(&self, managed: u64) -> bool {
         let share = if planted(Mutant::UnlimitedReserve) { managed } else { managed / SHARE };
         let most = if share < BLOCK_FRAMES { 0 } else { share.div_ceil(BLOCK_FRAMES) };
         let more = |blocks: u64| (blocks < most).then_some(blocks + 1);
         self.blocks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
-    fn shrink(&self) {
+    pub(crate) fn shrink(&self) {
         self.blocks.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -187,6 +187,7 @@ impl<'m> Zone<'m> {
                 // Lost: to another's claim of the block, or of the bits.
                 let returned = if claimed { self.return_claim(block, run) } else { 0 };
                 match (claimed, returned) {
+                    (false, _) if planted(Mutant::KeptClaimLost) => {}
                     (false, _) => self.highatomic.raise(run),
                     // Released meanwhile: they are the zone's now. (Reserved still: `return_claim` has counted them.)
                     (true, frames) => self.raise_uncached(frames),
