@@ -77,13 +77,13 @@ impl<'m> Zone<'m> {
             return Ok(self.frame((taken.group, taken.first)));
         };
         let kind = want.kind;
-        let most = if self.marks.is_ample(self.count.free()) { GROUP_FRAMES } else { want.frames() };
+        let most = if self.is_ample() { GROUP_FRAMES } else { want.frames() };
         let taken = self.take_group(Some(cache), want, cache.start_block(kind), most)?;
         cache.remember_block(kind, taken.block);
         let run = (((1u64 << want.frames()) - 1) << taken.first) as u32;
         let rest = taken.mask & !run;
         // The take itself may have used up what was ample, or raised the marks.
-        if self.marks.is_ample(self.count.free()) {
+        if self.is_ample() {
             self.keep(cpu, (cache, kind), &taken, rest);
         } else if rest != 0 {
             self.land_group(taken.group, rest);
@@ -266,31 +266,6 @@ impl<'m> Zone<'m> {
     fn cached_above_floor(&self, want: Want) -> bool {
         let free = self.free();
         free >= want.floor || free + self.cached() >= want.floor + want.frames()
-    }
-
-    /// Whether what is freed goes past the words.
-    #[inline]
-    pub(crate) fn is_bypassed(&self) -> bool {
-        self.marks.bypass(self.count.free(), || self.note_ample())
-    }
-
-    /// A short zone is above its high mark again. Whatever kept its kswapd from finding frames is over then, perhaps: where
-    /// others helped out meanwhile, nobody reclaimed here whose success would say so.
-    #[cold]
-    fn note_ample(&self) {
-        self.marks.note_ample();
-        if let Some(daemons) = self.daemons.filter(|_| !planted(Mutant::HopelessForEver)) {
-            daemons.note_progress();
-        }
-    }
-
-    /// The zone has been found at its low mark: nothing is cached until it is above high again, and what is, lands. Twice:
-    /// words that give nothing any more then give up their groups, so that frees of those go past them too.
-    pub(crate) fn note_short(&self) {
-        if self.marks.note_short() {
-            self.drain();
-            self.drain();
-        }
     }
 
     /// Frames in slot words now, each read once. Reads the words that the hints name if those name all.

@@ -101,15 +101,15 @@ impl ZoneMarks {
         free <= word >> 1
     }
 
-    /// Whether refills take whole groups while the zone's count is `free`. The zone is not short any more then: when it is
-    /// again, that is news, and what the words hold by then lands.
+    /// Whether refills take whole groups while the zone's count is `free`; `ample` is called if the zone was short so far:
+    /// when it is again, that is news, and what the words hold by then lands.
     #[inline(always)]
-    pub(crate) fn is_ample(&self, free: u64) -> bool {
-        let ample = free > self.high();
-        if ample && self.bypass.load(Ordering::Relaxed) & SHORT != 0 {
-            self.note_ample();
+    pub(crate) fn is_ample(&self, free: u64, ample: impl FnOnce()) -> bool {
+        let is_ample = free > self.high();
+        if is_ample && self.bypass.load(Ordering::Relaxed) & SHORT != 0 {
+            ample();
         }
-        ample
+        is_ample
     }
 
     /// The high mark with the boost.

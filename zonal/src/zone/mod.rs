@@ -2,7 +2,8 @@
 //!
 //! This file says what a zone is and how its frames are numbered; [`search`] finds a block, [`take`] and [`runs`]
 //! take frames out of blocks, [`vacate`] also those in use, [`land`] puts frames back, [`cached`] deals with slot words,
-//! [`credit`] with the count, [`highatomic`] with blocks kept back, [`marks`] says what must be left, [`cpu`] is who asks.
+//! [`credit`] with the count, [`highatomic`] with blocks kept back, [`marks`] says what must be left, [`short`] what is
+//! different near that, [`cpu`] is who asks.
 //!
 //! Invariant at quiescence: `count + credits = sum of the counts of the zone's blocks that are neither isolated nor
 //! reserved`, and `count + credits + reserve + cached + isolated + allocated = managed`.
@@ -17,6 +18,7 @@ pub(crate) mod land;
 pub(crate) mod marks;
 pub(crate) mod runs;
 pub(crate) mod search;
+pub(crate) mod short;
 pub(crate) mod take;
 pub(crate) mod vacate;
 
