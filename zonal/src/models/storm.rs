@@ -12,7 +12,7 @@ use shuttle::{Config, MaxSteps, Runner, thread};
 use crate::error::{AllocError, FreeError};
 use crate::frame::{Order, Pfn};
 use crate::models::stage::{Plan, Stage};
-use crate::platform::Platform;
+use crate::platform::{Migration, Platform};
 use crate::request::Request;
 use crate::sync::AtomicU64 as SharedU64;
 
@@ -43,12 +43,12 @@ impl Platform for StormCpu {
         thread::yield_now();
     }
 
-    fn migrate(&self, from: Pfn, to: Pfn) -> bool {
+    fn migrate(&self, from: Pfn, to: Pfn) -> Migration {
         // AcqRel: as any lock under which frames change owners.
         let moves = |place: &SharedU64| {
             place.compare_exchange(from.get(), to.get(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
         };
-        self.movable.iter().any(moves)
+        if self.movable.iter().any(moves) { Migration::Moved } else { Migration::Refused }
     }
 }
 
