@@ -124,3 +124,13 @@ fn the_largest_orders_are_served_split_and_freed_in_parts() {
     world.step(Op::Alloc { order: 18, want: USER });
     world.wind_up();
 }
+
+/// Down to the mark, and then a request that is not atomic though its purpose would be.
+#[test]
+fn what_cannot_be_zeroed_leaves_the_whole_mark() {
+    let machine = Machine::two_nodes();
+    let want = |purpose| Want { purpose, near: Near::Here, place: Place::Anywhere };
+    let ops =
+        vec![Op::Exhaust { want: want(Purpose::Kernel) }, Op::Zeroed { order: 0, want: want(Purpose::Dma) }];
+    compare(&machine, Setup::of(&machine).caching(Caching::Local).checked(), ops);
+}

@@ -291,8 +291,10 @@ impl<'m> World<'m> {
     }
 
     fn zeroed(&mut self, by: u8, want: Want) {
-        let (request, ask) = self.request(order(by), want);
         let user = matches!(want.purpose, Purpose::User);
+        // What is asked is no atomic request, whatever the purpose: it leaves the whole mark.
+        let want = if user { want } else { Want { purpose: Purpose::Kernel, ..want } };
+        let (request, ask) = self.request(order(by), want);
         let gfp = if user { Gfp::HIGHUSER_MOVABLE } else { Gfp::KERNEL };
         let request = request.gfp(gfp | Gfp::ZERO).expect("the flags are good ones");
         let highest = if user { Class::Movable } else { Class::Normal };
