@@ -6,6 +6,10 @@ use zonal::{FrameRange, Gfp, Order};
 
 use crate::stage::{BLOCKS, Stage, ZONE};
 
+/// What handlers ask for: what they interrupt may be whom a request that waits would wait for.
+const NOWAIT: Gfp = Gfp::NOWAIT;
+const MOVABLE: Gfp = Gfp::HIGHUSER_MOVABLE.difference(Gfp::DIRECT_RECLAIM);
+
 /// What a handler does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Interruption {
@@ -66,13 +70,13 @@ impl Interruption {
     /// Does it.
     pub(crate) fn carry_out(self, stage: &Stage<'_>) {
         match self {
-            Self::Takes => drop(stage.take(Order::ZERO, Gfp::KERNEL)),
+            Self::Takes => drop(stage.take(Order::ZERO, NOWAIT)),
             Self::Gives => stage.spares.take().into_iter().for_each(|pfn| stage.give(pfn)),
             Self::Drains => drop(stage.pages.drain_all()),
-            Self::TakesBlock => drop(stage.take(Order::BLOCK, Gfp::KERNEL)),
+            Self::TakesBlock => drop(stage.take(Order::BLOCK, NOWAIT)),
             Self::OtherCpu => stage.on_cpu(1, || {
-                let taken = stage.take(Order::ZERO, Gfp::HIGHUSER_MOVABLE);
-                stage.take(Order::ZERO, Gfp::KERNEL);
+                let taken = stage.take(Order::ZERO, MOVABLE);
+                stage.take(Order::ZERO, NOWAIT);
                 taken.into_iter().for_each(|pfn| stage.give(pfn));
                 stage.pages.drain_cpu(0);
             }),
@@ -85,7 +89,7 @@ impl Interruption {
                 let _ = stage.pages.isolate(others); // Busy where the call holds claims there
             }
             Self::EveryTime => {
-                stage.take(Order::ZERO, Gfp::KERNEL).into_iter().for_each(|pfn| stage.give(pfn));
+                stage.take(Order::ZERO, NOWAIT).into_iter().for_each(|pfn| stage.give(pfn));
                 stage.pages.drain_all();
             }
         }

@@ -161,9 +161,11 @@ impl Hand {
         }
     }
 
-    /// A class of requests, and an order from `orders`.
+    /// A class of requests, and an order from `orders`. Handlers do not wait: what they interrupt may be whom they would
+    /// wait for.
     pub(super) fn wish(&mut self, orders: &[u8]) -> (Class, Order) {
-        let class = Class::ALL[self.dice.usize(..Class::ALL.len())];
+        let classes = if self.whose.depth == 0 { &Class::ALL[..] } else { &[Class::Atomic] };
+        let class = classes[self.dice.usize(..classes.len())];
         (class, Order::new(orders[self.dice.usize(..orders.len())]).unwrap_or(Order::ZERO))
     }
 
