@@ -29,6 +29,7 @@ pub(in crate::build) struct Ground<'m> {
     pub(in crate::build) map: SectionMap<'m>,
     pub(in crate::build) plans: &'m mut [ZonePlan],
     pub(in crate::build) listed: &'m [ListedZone],
+    daemons: &'m [Node],
 }
 
 /// The arrays whose words survive their owner.
@@ -69,7 +70,8 @@ impl<'m> Ground<'m> {
             }
         }
         let map = SectionMap { root: map.root, leaves: map.leaves, sections: map.sections, mixed };
-        Ok(Self { memory, reserved, map, plans, listed })
+        let daemons = carver.array(topology.nodes, |_| Node::new())?;
+        Ok(Self { memory, reserved, map, plans, listed, daemons })
     }
 
     pub(in crate::build) fn frames(&self) -> Frames<'m> {
@@ -127,17 +129,17 @@ impl<'m> Ground<'m> {
         carver: &mut Carver<'m>,
         Arrays { bitmaps, entries, tags, caches, hints }: Arrays<'m>,
     ) -> Result<State<'m>, ConfigError> {
-        let Self { map, plans, listed, .. } = self;
+        let Self { map, plans, listed, daemons, .. } = self;
         let tags = (config.checking == Checking::On).then(|| Tags::new(tags));
         let parts = ZoneParts { sections: map.sections, entries, bitmaps, hints, caches };
-        let nodes = config.topology.nodes;
-        let daemons: &'m [_] = carver.array(nodes, |_| Node::new())?;
+        // Right behind the hints, where a recovery looks for what was in flight.
         let zones = build_zones(config, carver, plans, listed, (parts, daemons))?;
         for mark in config.marks {
             if !listed.iter().any(|zone| zone.node == mark.node && zone.kind == mark.zone) {
                 return Err(ConfigError::MarkWithoutZone { node: mark.node });
             }
         }
+        let nodes = config.topology.nodes;
         let list_entries = carver.array(nodes * listed.len(), |_| NO_ZONE)?;
         let heads = carver.array(nodes, |_| [NO_ZONE; 4])?;
         let order = carver.array(nodes, |_| 0u16)?;
