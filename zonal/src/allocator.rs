@@ -3,7 +3,7 @@
 //! A hit is one locked step on a word of this CPU. What misses goes down the ladder in [`crate::slow`]; what is not a
 //! single run is in `exact`, `bulk` and `owned`; upkeep and looking are in `upkeep`, `stats` and `audit`.
 //! Nothing here waits, sleeps, takes a lock or calls back in the middle of a step: every method may be called in any
-//! context (task, IRQ, NMI, signal handler) and may interrupt itself.
+//! context (task, IRQ, NMI, signal handler) and may interrupt itself, but for requests that may wait: those are a task's.
 
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -82,7 +82,8 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 
     /// Allocates a run of the request's order. Its content is whatever was left there unless [`Gfp::ZERO`] is set.
     ///
-    /// Any context. A hit (orders 0 to 5): 1 locked operation; a refill about 6, shared by up to 32 frames; order 9: 2.
+    /// Any context, if the request does not wait ([`Request::atomic`], [`Request::nowait`]); a task, if it may
+    /// ([`Gfp::DIRECT_RECLAIM`], as a new request does). A hit (orders 0 to 5): 1 locked operation; a refill about 6, shared by up to 32 frames; order 9: 2.
     ///
     /// # Errors
     /// By cause, see [`AllocError`].
@@ -139,7 +140,9 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         let taken = hit.or_else(|| {
             let floor = zone.marks.fast_floor(request.highest);
             let want = Want { mixing: zone.mixing, ..Want::of(request, floor) };
-            let found = take(zone, cache, request, want, cpu);
+            // A first walk goes to other nodes while this one's kswapd is at work: by the ladder.
+            let busy = self.state.nodes.len() > 1 && zone.is_busy();
+            let found = if busy { None } else { take(zone, cache, request, want, cpu) };
             self.walk(request, cpu).tell_boost(&self.platform, zone);
             found
         });

@@ -16,7 +16,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// groups it filled; the request's order does not matter. Fewer frames than asked for come back when `out` is full
     /// or memory runs out, but at least one.
     ///
-    /// Any context. One locked operation for every row of 64 frames it takes from, 1 a block, 3 for every 512 frames.
+    /// Contexts as [`PageAllocator::alloc_raw`]. One locked operation for every row of 64 frames it takes from, 1 a block, 3 for every 512 frames.
     ///
     /// # Errors
     /// As [`PageAllocator::alloc_raw`] if not one frame could be had; [`AllocError::BadCount`] if `frames` is 0 or

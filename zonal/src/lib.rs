@@ -1,8 +1,11 @@
 //! A page-frame allocator without locks: NUMA nodes and zones, zonelists, per-CPU slot words, any context.
 //!
 //! It hands out page frame numbers of memory that it never touches, from metadata that the embedder lends (0.004 % of
-//! the memory). No path that allocates or frees takes a lock, disables interrupts or waits: every method of
-//! [`PageAllocator`] may be called from a task, an interrupt, an NMI or a signal handler, also in the middle of another.
+//! the memory). No path that allocates or frees takes a lock, disables interrupts or waits for a particular thread: it may be
+//! called from a task, an interrupt, an NMI or a signal handler, also in the middle of another call. Only a request that
+//! says it may wait ([`Gfp::DIRECT_RECLAIM`], in `GFP_KERNEL`, which a new [`Request`] says) belongs to a task: when its
+//! walks have found nothing it reclaims, compacts and waits through the [`Platform`]. Handlers ask with
+//! [`Request::atomic`] or [`Request::nowait`].
 //!
 //! ```
 //! use core::mem::MaybeUninit;

@@ -97,7 +97,10 @@ impl Retry {
                 let free = zone.free() + zone.cached();
                 let more = platform.reclaimable(zone.id);
                 let free = if planted(Mutant::ReclaimableIgnored) { free } else { free.saturating_add(more) };
-                free >= walk.floor(zone, access) + walk.request.order.frames()
+                let order = walk.request.order;
+                // Without a run in sight reclaim goes on only as long as compaction may make one.
+                (order == Order::ZERO || zone.may_have_run(order))
+                    && free >= walk.floor(zone, access) + order.frames()
             })
     }
 }

@@ -91,9 +91,7 @@ impl<'s, 'm> Walk<'s, 'm> {
         let apart = first.mixing == Mixing::Avoided && !planted(Mutant::MixedAtOnce);
         let near = |zone: &&Zone<'_>| apart && zone.node == first.node;
         let several = self.state.nodes.len() > 1 && !planted(Mutant::BusyNodeFirst);
-        let busy = |zone: &&Zone<'_>| {
-            several && self.state.node(zone.node).is_some_and(|node| node.kswapd.is_running())
-        };
+        let busy = |zone: &&Zone<'_>| several && zone.is_busy();
         let mixed = |zone| self.fast_in(zone, Mixing::Allowed);
         (self.zones().filter(near).find_map(|zone| self.fast_in(zone, Mixing::Avoided)))
             .or_else(|| self.zones().filter(|zone| !busy(zone)).find_map(mixed))

@@ -202,6 +202,12 @@ impl<'m> Zone<'m> {
         self.group_start(group).add(u64::from(first))
     }
 
+    /// Whether its node's kswapd is at work.
+    #[inline]
+    pub(crate) fn is_busy(&self) -> bool {
+        self.daemons.is_some_and(|daemons| daemons.kswapd.is_running())
+    }
+
     /// The CPU's lines for this zone, if it has any.
     #[inline]
     pub(crate) fn cache_of(&self, cpu: &Cpu<'_>) -> Option<&'m CpuCache> {

@@ -61,6 +61,21 @@ fn the_first_walk_passes_over_nodes_whose_kswapd_is_at_work() {
     stage.check();
 }
 
+#[test]
+fn nor_does_the_nearest_node_serve_while_its_kswapd_is_at_work() {
+    let stage = Plan::of(&[16, 16]).build();
+    stage.leave(0, MARKS.low + 100);
+    stage.allocator.ask(Daemon::Kswapd, NodeId(0), Order::ZERO);
+    stage.reclaims([act(|stage| {
+        let before = [0, 1].map(|zone| stage.free(zone));
+        assert!(stage.ask(Gfp::KERNEL, 0).is_ok());
+        assert_eq!([0, 1].map(|zone| stage.free(zone)), [before[0], before[1] - 1]);
+        stage.give(2000)
+    })]);
+    assert!(stage.allocator.kswapd(NodeId(0)));
+    stage.check();
+}
+
 /// A Normal zone above a DMA32 zone, a block of frames of another kind in each; Normal has marks, and a boost.
 fn mixed() -> &'static crate::stage::Stage {
     let stage = Plan { dma32_blocks: 16, tuning: Some(Tuning::default()), ..Plan::of(&[32]) }.build();
