@@ -125,14 +125,19 @@ impl Turn {
         Self(AtomicU32::new(0))
     }
 
-    /// Whether it is the caller's turn; who gets it calls `leave`.
-    pub(crate) fn enter(&self) -> bool {
-        // Acquire: what the last one's kill freed; partner: `leave`.
-        self.0.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    /// The caller's turn until it is dropped, also by a panic of the platform; `None` if it is another's.
+    pub(crate) fn enter(&self) -> Option<MyTurn<'_>> {
+        // Acquire: what the last one's kill freed; partner: the drop.
+        self.0.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).ok().map(|_| MyTurn(self))
     }
+}
 
-    pub(crate) fn leave(&self) {
-        self.0.store(0, Ordering::Release); // Release: partner: `enter`
+/// A turn that is taken.
+pub(crate) struct MyTurn<'t>(&'t Turn);
+
+impl Drop for MyTurn<'_> {
+    fn drop(&mut self) {
+        self.0.0.store(0, Ordering::Release); // Release: partner: `enter`
     }
 }
 

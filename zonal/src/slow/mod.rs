@@ -276,14 +276,14 @@ impl<P: Platform> Ladder<'_, '_, P> {
 
     /// Memory has run out: one request at a time looks once more, and has the platform kill.
     fn out_of_memory(&mut self) -> Rung {
-        if !self.walk.state.oom.enter() {
+        let Some(turn) = self.walk.state.oom.enter() else {
             self.climb.pauses += 1;
             self.platform.pause(); // somebody else is at it: that is progress
             return if planted(Mutant::TurnIsFailure) { Rung::Nothing } else { Rung::Progress };
-        }
+        };
         let kills = self.climb.kills;
         let rung = self.kill();
-        self.walk.state.oom.leave();
+        drop(turn);
         // Told when it is others' turn again: who reads the report may ask for memory.
         if self.climb.kills > kills {
             failure::out_of_memory(self.walk.state, self.platform, Asked::by(self.walk.request));
