@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use zonal::{Caching, Gfp, NodeId, Task};
+use zonal::{Caching, Gfp, Marks, NodeId, Task};
 
 use crate::reserves::with_reserved;
 use crate::stage::{Deed, MARKS, Plan, Stage, act, give, lose, one_node};
@@ -50,7 +50,7 @@ fn protection_05_what_cpus_cache_is_free() {
     let stage = Plan { caching: Caching::All, ..Plan::of(&[16]) }.build();
     let held: Vec<_> = (0..40).map(|_| stage.ask(Gfp::KERNEL, 0).expect("there is plenty")).collect();
     stage.leave(0, 0);
-    stage.allocator.set_marks(stage.zones()[0].id, zonal::Marks::default());
+    stage.allocator.set_marks(stage.zones()[0].id, Marks::default());
     stage.script.cpu.set(1);
     held.iter().for_each(|&pfn| stage.free_run(pfn, 0));
     let zone = &stage.zones()[0];
@@ -95,6 +95,21 @@ fn protection_07_progress_begins_the_rounds_anew() {
     stage.kills_free(1);
     assert!(stage.ask(Gfp::KERNEL, 0).is_ok());
     assert_eq!((stage.demands().len(), stage.kills()), (18, 1));
+    stage.check();
+}
+
+/// Every second frame is free. A light compaction looks only at runs that are nearly free; a harder one makes some.
+#[test]
+fn protection_08_compaction_is_tried_harder_before_anybody_is_killed() {
+    let stage = one_node();
+    stage.leave(0, 0);
+    assert!(stage.allocator.set_marks(stage.zones()[0].id, Marks::at(0)));
+    stage.scatter(900, 2);
+    assert!(stage.ask(Gfp::KERNEL, 3).is_err());
+    assert_eq!(stage.kills(), 1, "nothing moves here");
+    stage.script.moves.set(true);
+    assert!(stage.ask(Gfp::KERNEL, 3).is_ok());
+    assert_eq!(stage.kills(), 0);
     stage.check();
 }
 

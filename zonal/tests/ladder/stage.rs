@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 
 use crate::support::{audited, lent, order};
 use zonal::{
-    AllocError, Caching, Climb, Config, Daemon, Demand, Gfp, Marks, MemoryRange, NodeId, Oom, PageAllocator,
-    Pfn, Platform, Request, Step, Task, Topology, Tuning, Verdict, ZoneId, ZoneInfo, metadata_size,
+    AllocError, Caching, Climb, Config, Daemon, Demand, Gfp, Marks, MemoryRange, Migration, NodeId, Oom,
+    PageAllocator, Pfn, Platform, Request, Step, Task, Topology, Tuning, Verdict, ZoneId, ZoneInfo,
+    metadata_size,
 };
 
 /// Frames of a block.
@@ -46,6 +47,8 @@ pub(crate) struct Script {
     pub(crate) cpu: Cell<usize>,
     pub(crate) task: Cell<Task>,
     pub(crate) injected: Cell<Option<Step>>,
+    /// Whether the frames that can be given back can be moved, too.
+    pub(crate) moves: Cell<bool>,
     /// What each zone could give back.
     pub(crate) reclaimable: Cell<u64>,
     /// What is done at the next calls, one after the other; then nothing.
@@ -98,6 +101,17 @@ impl Platform for Script {
     fn oom(&self, oom: &Oom) -> Verdict {
         self.note(Call::Kill(*oom));
         self.act(&self.kills).map_or(Verdict::GiveUp, |_| Verdict::Killed)
+    }
+
+    fn migrate(&self, from: Pfn, to: Pfn) -> Migration {
+        if !self.moves.get() {
+            return Migration::Unsupported;
+        }
+        let mut spare = self.stage.get().expect("the stage is set").spare.borrow_mut();
+        spare.iter_mut().find(|pfn| **pfn == from).map_or(Migration::Refused, |pfn| {
+            *pfn = to;
+            Migration::Moved
+        })
     }
 
     fn pause(&self) {
