@@ -32,6 +32,7 @@ use crate::slow::retry::Retry;
 use crate::slow::walk::Walk;
 use crate::topology::ZoneKind;
 use crate::urgency::{Effort, Urgency};
+use crate::zone::Zone;
 
 /// Orders above are costly: nobody is killed for them (Linux: PAGE_ALLOC_COSTLY_ORDER).
 pub(crate) const COSTLY: Order = Order::from_raw(3);
@@ -158,17 +159,16 @@ impl<P: Platform> Ladder<'_, '_, P> {
 
     /// Tells the daemons of the nodes on the way that frames are short.
     fn wake_kswapds(&self) {
-        let mut told = None;
-        let nodes = self.walk.zones().map(|zone| zone.node).filter(|&node| told.replace(node) != Some(node));
-        nodes.for_each(|node| self.walk.wake_kswapd(self.platform, node));
+        let Some(work) = self.walk.kswapd_work() else { return };
+        self.walk.nodes().for_each(|zone| self.walk.wake_kswapd(self.platform, zone, work));
     }
 
     /// Tells those again that have done their work since: they may have found enough before this request took it.
     fn remind_kswapds(&self) {
-        let mut told = None;
-        let nodes = self.walk.zones().map(|zone| zone.node).filter(|&node| told.replace(node) != Some(node));
-        let waits = |node: &NodeId| self.walk.state.node(*node).is_some_and(|node| node.kswapd.has_work());
-        nodes.filter(|node| !waits(node)).for_each(|node| self.walk.wake_kswapd(self.platform, node));
+        let Some(work) = self.walk.kswapd_work() else { return };
+        let idle = |zone: &&Zone<'_>| zone.daemons.is_some_and(|node| !node.kswapd.has_work());
+        let idle = self.walk.nodes().filter(idle);
+        idle.for_each(|zone| self.walk.wake_kswapd(self.platform, zone, work));
     }
 
     /// From the first reclaim on.
@@ -253,11 +253,11 @@ impl<P: Platform> Ladder<'_, '_, P> {
     }
 
     fn reclaim_nodes(&self, priority: u8) -> u64 {
-        let (mut freed, mut asked) = (0u64, None);
-        for zone in self.walk.zones().filter(|zone| asked.replace(zone.node) != Some(zone.node)) {
+        let mut freed = 0u64;
+        for zone in self.walk.nodes() {
             let demand = self.demand(zone.node, priority);
             let from_here = self.platform.reclaim(&demand);
-            if let Some(node) = self.walk.state.node(zone.node).filter(|_| from_here > 0) {
+            if let Some(node) = zone.daemons.filter(|_| from_here > 0) {
                 node.note_progress();
             }
             freed = freed.saturating_add(from_here);

@@ -63,16 +63,27 @@ impl<'s, 'm> Walk<'s, 'm> {
         Want::of(self.request, self.floor(zone, access))
     }
 
-    /// Tells a node's kswapd that frames are short, if the request may.
-    pub(crate) fn wake_kswapd(self, platform: &impl Platform, node: NodeId) {
+    /// What it asks of kswapd when frames are short, if it may.
+    #[inline]
+    pub(crate) fn kswapd_work(&self) -> Option<Work> {
+        let may = self.request.urgency().wakes || planted(Mutant::WakesUnasked);
         let work = Work { order: self.request.order, highest: self.request.highest };
-        let may =
-            (self.request.urgency().wakes || planted(Mutant::WakesUnasked)) && !planted(Mutant::WakeLost);
-        let asked =
-            self.state.node(node).is_some_and(|node| may && !node.is_hopeless() && node.kswapd.ask(work));
-        if asked {
-            platform.wake(Daemon::Kswapd, node);
+        (may && !planted(Mutant::WakeLost)).then_some(work)
+    }
+
+    /// Tells the zone's kswapd that frames are short.
+    #[inline]
+    pub(crate) fn wake_kswapd(self, platform: &impl Platform, zone: &Zone<'_>, work: Work) {
+        if zone.daemons.is_some_and(|node| !node.is_hopeless() && node.kswapd.ask(work)) {
+            platform.wake(Daemon::Kswapd, zone.node);
         }
+    }
+
+    /// The first zone of each node on the way.
+    #[inline]
+    pub(crate) fn nodes(self) -> impl Iterator<Item = &'m Zone<'m>> + use<'s, 'm> {
+        let mut before = None;
+        self.zones().filter(move |zone| before.replace(zone.node) != Some(zone.node))
     }
 
     /// Tells kswapd that the zone's boost has been raised, if the request may; else the next one does.
@@ -80,7 +91,7 @@ impl<'s, 'm> Walk<'s, 'm> {
     pub(crate) fn tell_boost(self, platform: &impl Platform, zone: &Zone<'_>) {
         let may = || self.request.urgency().wakes || planted(Mutant::BoostUntold);
         if zone.marks.is_boosted() && may() && zone.marks.take_boosted() {
-            self.wake_kswapd(platform, zone.node);
+            self.kswapd_work().into_iter().for_each(|work| self.wake_kswapd(platform, zone, work));
         }
     }
 
