@@ -27,7 +27,7 @@ fn scene(plan: &Plan) -> Scene {
 
 impl<P: Platform + Default> Stage<P, Content> {
     fn take(&self, order: Order) -> Result<Pfn, AllocError> {
-        let pfn = self.allocator.alloc_raw(&Request::order(order))?;
+        let pfn = self.allocator.alloc_raw(&Request::order(order).nowait().wakes_nobody())?;
         self.touch(pfn, order);
         Ok(pfn)
     }

@@ -117,7 +117,7 @@ impl Owner {
 
     /// Allocates a run and stamps it.
     pub(super) fn take(&mut self, order: Order) -> Result<(), AllocError> {
-        let pfn = self.stage.allocator.alloc_raw(&Request::order(order))?;
+        let pfn = self.stage.allocator.alloc_raw(&Request::order(order).nowait().wakes_nobody())?;
         self.own(pfn, order);
         Ok(())
     }

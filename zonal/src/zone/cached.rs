@@ -82,8 +82,8 @@ impl<'m> Zone<'m> {
         cache.remember_block(kind, taken.block);
         let run = (((1u64 << want.frames()) - 1) << taken.first) as u32;
         let rest = taken.mask & !run;
-        // The take itself may have used up what was ample, or raised the marks.
-        if self.is_ample() {
+        // The take itself may have brought the zone below its high mark, or raised that.
+        if self.count.free() >= self.marks.high() {
             self.keep(cpu, (cache, kind), &taken, rest);
         } else if rest != 0 {
             self.land_group(taken.group, rest);

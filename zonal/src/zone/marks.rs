@@ -114,7 +114,7 @@ impl ZoneMarks {
 
     /// The high mark with the boost.
     #[inline(always)]
-    fn high(&self) -> u64 {
+    pub(crate) fn high(&self) -> u64 {
         self.levels[Level::High as usize].load(Ordering::Relaxed) + self.boost()
     }
 
