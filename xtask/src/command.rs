@@ -1,12 +1,23 @@
-//! Runs another program to its end and makes an outcome of it.
+//! Runs another program to its end, or to a limit of time, and makes an outcome of it.
 //!
-//! Never shows the output of a program that succeeded.
+//! Never shows the output of a program that succeeded. Never waits for ever: who hangs is stopped with all it started, and
+//! has failed.
 
-use std::process::{Command, ExitStatus, Stdio};
+use std::fs;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use wait_timeout::ChildExt;
 
 use crate::outcome::Outcome;
+
+/// How a program ends that is stopped.
+const SIGKILL: i32 = 9;
+/// How long a program may take if nothing else is said: a build from nothing with its tests, on a slow machine.
+const TIME_LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// Lines of a failed program's output that are worth showing, from each of its two streams.
 const SHOWN_LINES: usize = 60;
@@ -36,13 +47,64 @@ impl Finished {
 /// # Errors
 /// If it cannot be started.
 pub(crate) fn finish(command: &mut Command) -> Result<Finished> {
-    let output =
-        command.stdin(Stdio::null()).output().with_context(|| format!("starting {}", line_of(command)))?;
-    Ok(Finished {
-        status: output.status,
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
+    finish_within(TIME_LIMIT, command)
+}
+
+/// The same, for at most so long; one that hangs is stopped, which its status and its last line of errors tell.
+///
+/// # Errors
+/// If it cannot be started.
+pub(crate) fn finish_within(limit: Duration, command: &mut Command) -> Result<Finished> {
+    // Files, not pipes: nobody has to read them while the program runs.
+    let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    command.stdin(Stdio::null()).stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
+    let child = command.spawn().with_context(|| format!("starting {}", line_of(command)))?;
+    let ended = end_within(limit, child).with_context(|| format!("waiting for {}", line_of(command)))?;
+    let epitaph = match ended {
+        Some(_) => String::new(),
+        None => format!("\nstopped: it was still running after {} s", limit.as_secs()),
+    };
+    let status = ended.unwrap_or(ExitStatus::from_raw(SIGKILL));
+    Ok(Finished { status, stdout: text_of(&mut stdout)?, stderr: text_of(&mut stderr)? + &epitaph })
+}
+
+/// Waits so long for a program. `None` if it had to be stopped, with all that it started where the system tells what that is.
+///
+/// # Errors
+/// If it can be neither waited for nor stopped.
+pub(crate) fn end_within(limit: Duration, mut child: Child) -> Result<Option<ExitStatus>> {
+    if let Some(status) = child.wait_timeout(limit)? {
+        return Ok(Some(status));
+    }
+    for descendant in descendants(child.id()) {
+        Command::new("kill").args(["-KILL", &descendant]).status().context("kill")?;
+    }
+    child.kill().context("stopping a program that hangs")?;
+    child.wait().context("waiting for a stopped program")?;
+    Ok(None)
+}
+
+/// The processes that a process started, and those that these started; none where `/proc` does not tell.
+fn descendants(process: u32) -> Vec<String> {
+    let (mut found, mut next) = (Vec::new(), vec![process.to_string()]);
+    while let Some(parent) = next.pop() {
+        let threads = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+        let children = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+        let children: Vec<String> = children
+            .flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+            .collect();
+        next.extend(children.iter().cloned());
+        found.extend(children);
+    }
+    found
+}
+
+fn text_of(file: &mut fs::File) -> Result<String> {
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(0))
+        .and_then(|_| file.read_to_end(&mut bytes))
+        .context("reading a program's output")?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// One thing checked: the command succeeds.
@@ -130,6 +192,18 @@ mod tests {
     fn a_program_that_is_not_there_is_an_error_not_a_failure() {
         assert!(succeeds(&mut Command::new("no-such-program-here")).is_err());
         assert!(!is_installed("no-such-program-here"));
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_stopped_with_what_it_started() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo begun; sleep 1000 & echo $!; wait"]);
+        let finished = finish_within(Duration::from_millis(300), &mut command).unwrap();
+        assert!(!finished.status.success());
+        assert!(finished.stderr.ends_with("still running after 0 s"), "{finished:?}");
+        let started = finished.stdout.strip_prefix("begun\n").unwrap().trim();
+        let status = fs::read_to_string(format!("/proc/{started}/status")).unwrap_or_default();
+        assert!(!status.contains("State:\tS"), "{started} sleeps on: {status}");
     }
 
     #[test]

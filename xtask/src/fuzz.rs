@@ -6,11 +6,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use crate::command::{finish, succeeds, tests_pass};
+use crate::command::{end_within, finish, succeeds, tests_pass};
 use crate::outcome::Outcome;
 use crate::workspace::Workspace;
 
@@ -22,6 +23,8 @@ const EXECUTIONS: &str = "stat::number_of_executed_units:";
 const ARTIFACT: &str = "Test unit written to ";
 /// Targets that run at a time.
 const AT_A_TIME: usize = 2;
+/// How long a target may take to read its corpus, beyond its time.
+const GRACE: Duration = Duration::from_secs(180);
 /// Lines of a failed run's log that are shown.
 const SHOWN_LINES: usize = 30;
 
@@ -112,6 +115,7 @@ struct Run {
     target: String,
     log: PathBuf,
     child: Child,
+    limit: Duration,
 }
 
 impl Run {
@@ -127,13 +131,16 @@ impl Run {
         command.arg(format!("-max_total_time={seconds}")).args(libfuzzer_options(workspace, target));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
         let child = command.spawn().with_context(|| format!("starting {target}"))?;
-        Ok(Self { target: target.to_owned(), log, child })
+        let limit = Duration::from_secs(u64::from(seconds)) + GRACE;
+        Ok(Self { target: target.to_owned(), log, child, limit })
     }
 
-    fn end(mut self) -> Result<Outcome> {
-        let status = self.child.wait().with_context(|| format!("waiting for {}", self.target))?;
+    fn end(self) -> Result<Outcome> {
+        let ended =
+            end_within(self.limit, self.child).with_context(|| format!("waiting for {}", self.target))?;
+        let succeeded = ended.is_some_and(|status| status.success());
         let log = fs::read(&self.log).with_context(|| format!("reading {}", self.log.display()))?;
-        let verdict = verdict(&self.target, status.success(), &String::from_utf8_lossy(&log));
+        let verdict = verdict(&self.target, succeeded, &String::from_utf8_lossy(&log));
         Ok(match verdict {
             Ok(executions) => {
                 println!("{:<12} {executions:>10} executions", self.target);

@@ -4,16 +4,19 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use crate::command::{finish, succeeds};
+use crate::command::{finish, finish_within, succeeds};
 use crate::outcome::Outcome;
 use crate::workspace::Workspace;
 
 /// How long a storm rages that nothing is wrong with.
 const SECONDS: &str = "3";
+/// How long one may take in all: it is to notice by itself that something hangs, and says so sooner.
+const TIME_LIMIT: Duration = Duration::from_secs(100);
 /// Where the program is in a build directory.
 const PROGRAM: &str = "release/zonal";
 
@@ -60,13 +63,18 @@ fn list(program: &Path) -> Result<Vec<Listed>> {
 
 /// One thing: the storm finds nothing.
 fn clean(program: &Path, storm: &str) -> Result<Outcome> {
-    succeeds(Command::new(program).args(["storm", storm, "--seconds", SECONDS]))
+    let mut command = Command::new(program);
+    let finished = finish_within(TIME_LIMIT, command.args(["storm", storm, "--seconds", SECONDS]))?;
+    if finished.status.success() {
+        return Ok(Outcome::passed(1));
+    }
+    Ok(Outcome::failed(finished.account(&command)))
 }
 
 /// One thing: the storm finds the fault and names a promise.
 fn noticed(program: &Path, storm: &str, fault: &str) -> Result<Outcome> {
     let mut command = Command::new(program);
-    let finished = finish(command.args(["storm", storm, "--fault", fault]))?;
+    let finished = finish_within(TIME_LIMIT, command.args(["storm", storm, "--fault", fault]))?;
     if finished.status.code() == Some(1) && finished.stderr.contains("broken: P") {
         return Ok(Outcome::passed(1));
     }

@@ -15,6 +15,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use super::call::Call;
 use super::hand::{Hand, Whose};
 use super::judge::Judge;
+use super::pulse::PATIENCE;
 use super::report::Report;
 use super::stage::{Room, Stage};
 use super::tally::Tally;
@@ -23,8 +24,6 @@ use super::violation::Violation;
 use super::{Finding, Threads};
 use crate::progress::{Progress, Unit};
 
-/// How long nobody may complete a call before the calls under way are taken to hang.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Every how many rounds a request is counted step by step: an odd number, so that it is roomy rounds and tight ones.
 const STEPPED: u64 = 15;
 

@@ -100,9 +100,8 @@ fn start_worker(directory: &Path, seed: u64) -> Result<Child> {
 fn kill(mut worker: Child, ledger: &Ledger, after: Duration) -> Result<()> {
     let start = Instant::now();
     while !ledger.is_ready() {
-        if let Some(status) = worker.try_wait()? {
-            let output = worker.wait_with_output()?;
-            bail!("the process ended by itself ({status}): {}", String::from_utf8_lossy(&output.stderr));
+        if worker.try_wait()?.is_some() {
+            return ended(worker);
         }
         if start.elapsed() > PATIENCE {
             worker.kill()?;
@@ -111,9 +110,18 @@ fn kill(mut worker: Child, ledger: &Ledger, after: Duration) -> Result<()> {
         std::thread::sleep(Duration::from_micros(200));
     }
     std::thread::sleep(after);
+    if worker.try_wait()?.is_some() {
+        return ended(worker);
+    }
     worker.kill().context("kill")?;
     worker.wait().context("the killed process")?;
     Ok(())
+}
+
+/// The process ended before it was killed.
+fn ended(worker: Child) -> Result<()> {
+    let output = worker.wait_with_output()?;
+    bail!("the process ended by itself ({}): {}", output.status, String::from_utf8_lossy(&output.stderr))
 }
 
 /// What the judge has found in all rounds.

@@ -23,6 +23,7 @@ mod mixed_orders;
 mod oracle;
 mod owners;
 mod pressure;
+mod pulse;
 mod report;
 mod request;
 mod signals;

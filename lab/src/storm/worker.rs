@@ -3,18 +3,28 @@
 
 use std::env::var_os;
 use std::path::Path;
+use std::process::exit;
+use std::sync::Barrier;
+use std::thread;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use fastrand::Rng;
 use zonal::{Order, Request};
 use zonal_linux::{CpuSource, Simulation, play_cpu};
 
 use super::kill::{machine, open_file};
 use super::ledger::{Ledger, SLOTS, Step};
+use crate::output::explain;
 
 /// Names the directory to work in, in the environment of a process that is to be killed.
 pub(super) const WORKER: &str = "ZONAL_STORM_KILL";
 /// Threads of the process.
 pub(super) const THREADS: usize = 4;
+/// Calls of a thread between two pauses of all: about as long as a pause.
+const BURST: u32 = 4096;
+/// How long nobody is in any call: who is killed then leaves nothing in hand, and all that words hold must be found.
+const PAUSE: Duration = Duration::from_millis(2);
 /// What they ask for.
 const ORDERS: [u8; 12] = [0, 0, 0, 0, 0, 1, 2, 3, 5, 6, 9, 10];
 
@@ -35,45 +45,53 @@ fn work(directory: &Path, seed: u64) -> Result<()> {
     let opened = unsafe { Simulation::open(&machine()?, CpuSource::Played, open_file(directory)?, |_| true) };
     let (simulation, _) = opened.context("going on over the file")?;
     ledger.set_ready();
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS)
-            .map(|thread| {
-                let (ledger, simulation) = (&ledger, &simulation);
-                scope.spawn(move || storm(ledger, simulation, thread, seed))
-            })
-            .collect();
-        threads.into_iter().try_for_each(|thread| match thread.join() {
-            Ok(result) => result,
-            Err(_) => bail!("a thread panicked"),
-        })
-    })
+    let pause = Barrier::new(THREADS);
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (ledger, simulation, pause) = (&ledger, &simulation, &pause);
+            scope.spawn(move || {
+                let mut dice = Rng::with_seed(seed.wrapping_add(thread as u64));
+                loop {
+                    for _ in 0..BURST {
+                        call(ledger, simulation, thread, &mut dice).unwrap_or_else(|error| give_up(&error));
+                    }
+                    pause.wait();
+                    thread::sleep(PAUSE);
+                    pause.wait();
+                }
+            });
+        }
+    });
+    Ok(())
 }
 
-/// One thread: what it holds survives it.
-fn storm(ledger: &Ledger, simulation: &Simulation, thread: usize, seed: u64) -> Result<()> {
+/// The process ends, whatever its other threads do: who was to kill it reads why.
+fn give_up(error: &anyhow::Error) {
+    explain("broken", &[format!("{error:#}")]);
+    exit(1)
+}
+
+/// One call of a thread: what it holds survives it.
+fn call(ledger: &Ledger, simulation: &Simulation, thread: usize, dice: &mut Rng) -> Result<()> {
     let allocator = simulation.allocator();
-    let mut dice = fastrand::Rng::with_seed(seed.wrapping_add(thread as u64));
+    let slot = dice.usize(..SLOTS);
     play_cpu(thread);
-    loop {
-        let slot = dice.usize(..SLOTS);
-        if dice.u8(..) == 0 {
-            play_cpu(dice.usize(..THREADS));
-            ledger.begin(thread, Step::Upkeep);
-            allocator.drain_cpu(dice.usize(..2));
-            ledger.end(thread);
-        } else if let Some((pfn, order)) = ledger.slot(thread, slot) {
-            ledger.begin(thread, Step::Run(order));
-            ledger.strike(thread, slot);
-            // SAFETY: the ledger says that this thread, or one before it, holds the run.
-            unsafe { allocator.free_raw(pfn, order) }.context("a run that the ledger holds")?;
-            ledger.end(thread);
-        } else {
-            let order = Order::new(ORDERS[dice.usize(..ORDERS.len())]).unwrap_or(Order::ZERO);
-            ledger.begin(thread, Step::Run(order));
-            if let Ok(pfn) = allocator.alloc_raw(&Request::order(order)) {
-                ledger.hold(thread, slot, (pfn, order));
-            }
-            ledger.end(thread);
+    if dice.u8(..) == 0 {
+        play_cpu(dice.usize(..THREADS));
+        ledger.begin(thread, Step::Upkeep);
+        allocator.drain_cpu(dice.usize(..2));
+    } else if let Some((pfn, order)) = ledger.slot(thread, slot) {
+        ledger.begin(thread, Step::Run(order));
+        ledger.strike(thread, slot);
+        // SAFETY: the ledger says that this thread, or one before it, holds the run.
+        unsafe { allocator.free_raw(pfn, order) }.context("a run that the ledger holds")?;
+    } else {
+        let order = Order::new(ORDERS[dice.usize(..ORDERS.len())]).unwrap_or(Order::ZERO);
+        ledger.begin(thread, Step::Run(order));
+        if let Ok(pfn) = allocator.alloc_raw(&Request::order(order)) {
+            ledger.hold(thread, slot, (pfn, order));
         }
     }
+    ledger.end(thread);
+    Ok(())
 }

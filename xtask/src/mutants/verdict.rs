@@ -8,9 +8,8 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use wait_timeout::ChildExt;
 
-use crate::command::finish;
+use crate::command::{end_within, finish};
 use crate::mutants::catalogue::Check;
 
 /// How long a check may take; the core is meant to wait for nobody, so longer means it hangs.
@@ -68,15 +67,11 @@ pub(crate) fn run(binary: &Path, check: &Check, mutant: Option<&str>, log: &Path
         command.env(VARIABLE, mutant);
     }
     let start = Instant::now();
-    let mut child = command.spawn().with_context(|| format!("starting {}", binary.display()))?;
-    let ending = match child.wait_timeout(TIME_LIMIT).context("waiting for the check")? {
+    let child = command.spawn().with_context(|| format!("starting {}", binary.display()))?;
+    let ending = match end_within(TIME_LIMIT, child).context("waiting for the check")? {
         Some(status) if status.success() => Ending::Passed,
         Some(status) => Ending::Failed(status),
-        None => {
-            child.kill().context("stopping the check")?;
-            child.wait().context("waiting for the stopped check")?;
-            Ending::TimeLimit
-        }
+        None => Ending::TimeLimit,
     };
     Ok(Verdict { ending, took: start.elapsed() })
 }

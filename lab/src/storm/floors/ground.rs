@@ -17,6 +17,7 @@ use zonal_linux::Machine;
 use super::super::asker;
 use super::super::oracle::Oracle;
 use super::super::owners::{Owners, Run};
+use super::super::pulse::Pulse;
 use super::super::tally::Tally;
 use super::super::violation::Violation;
 use super::super::wish::Wish;
@@ -44,6 +45,7 @@ pub(super) struct Ground<'m> {
     pub(super) allocator: PageAllocator<'m, Barren>,
     pub(super) owners: Owners,
     serial: AtomicU64,
+    pulse: &'m Pulse,
 }
 
 /// A machine by the dice: one zone, one zone large enough to keep blocks for atomic requests, or every kind on two nodes.
@@ -86,11 +88,11 @@ fn two_nodes(dice: &mut Rng, cpus: usize) -> Result<Machine> {
 }
 
 /// Builds the allocator and does something on it.
-pub(super) fn on<R>(machine: &Machine, body: impl FnOnce(&Ground<'_>) -> R) -> Result<R> {
+pub(super) fn on<R>(machine: &Machine, pulse: &Pulse, body: impl FnOnce(&Ground<'_>) -> R) -> Result<R> {
     let config = machine.config();
     let mut metadata = vec![MaybeUninit::uninit(); metadata_size(&config)?];
     let allocator = PageAllocator::new(&config, Barren, &mut metadata)?;
-    let ground = Ground { allocator, owners: Owners::of(machine.memory()), serial: AtomicU64::new(1) };
+    let ground = Ground { allocator, owners: Owners::of(machine.memory()), serial: AtomicU64::new(1), pulse };
     Ok(body(&ground))
 }
 
@@ -114,6 +116,7 @@ impl<'m> Ground<'m> {
         order: Order,
         outcome: Result<Pfn, AllocError>,
     ) -> Result<Result<Run, AllocError>, Violation> {
+        self.pulse.beat();
         let pfn = match outcome {
             Ok(pfn) => pfn,
             Err(error) => return Ok(Err(error)),

@@ -15,8 +15,11 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use fastrand::Rng;
 
+use super::call::Call;
 use super::engine::{Outcome, Run};
+use super::pulse::{PATIENCE, Pulse, watched};
 use super::tally::Tally;
+use super::violation::Violation;
 use super::{Finding, Storm};
 use descent::Descents;
 
@@ -45,17 +48,30 @@ impl Storm for Floors {
     }
 
     fn rage(&'static self, run: Run) -> Result<Finding> {
-        let (start, mut dice) = (Instant::now(), Rng::with_seed(run.seed));
-        let (mut tally, mut audit, mut rounds) = (Tally::default(), Vec::new(), 0);
-        while tally.first.is_none() && start.elapsed() < Duration::from_secs(run.seconds) {
-            let machine = ground::machine(&mut dice)?;
-            ground::on(&machine, |ground| {
-                let broken = Descents::new(ground, &mut dice, &mut tally).all().err();
-                broken.into_iter().for_each(|violation| tally.broke(violation));
-                ground.recount(&mut tally, &mut audit);
-            })?;
-            rounds += 1;
-        }
-        Ok(Outcome { tally, audit, rounds, elapsed: start.elapsed() }.finding(self.name()))
+        let outcome = watched(move |pulse| descents(run, pulse))?.unwrap_or_else(|| Ok(hung()))?;
+        Ok(outcome.finding(self.name()))
     }
+}
+
+/// One machine after the other.
+fn descents(run: Run, pulse: &Pulse) -> Result<Outcome> {
+    let (start, mut dice) = (Instant::now(), Rng::with_seed(run.seed));
+    let (mut tally, mut audit, mut rounds) = (Tally::default(), Vec::new(), 0);
+    while tally.first.is_none() && start.elapsed() < Duration::from_secs(run.seconds) {
+        let machine = ground::machine(&mut dice)?;
+        ground::on(&machine, pulse, |ground| {
+            let broken = Descents::new(ground, &mut dice, &mut tally).all().err();
+            broken.into_iter().for_each(|violation| tally.broke(violation));
+            ground.recount(&mut tally, &mut audit);
+        })?;
+        rounds += 1;
+    }
+    Ok(Outcome { tally, audit, rounds, elapsed: start.elapsed() })
+}
+
+/// A request that never came back.
+fn hung() -> Outcome {
+    let mut tally = Tally::default();
+    tally.broke(Violation::Hung { thread: 0, call: Call::Alloc, seconds: PATIENCE.as_secs() });
+    Outcome { tally, audit: Vec::new(), rounds: 0, elapsed: PATIENCE }
 }
