@@ -204,7 +204,7 @@ impl Audit<'_> {
         if frames != 0 {
             self.find(Finding::InFlight { zone: zone.id, frames });
         }
-        self.sums.managed += zone.managed;
+        self.sums.managed += zone.managed();
         self.sums.in_flight += frames;
         for (rank, cache) in zone.caches.iter().enumerate() {
             self.cache(zone, rank, cache);

@@ -60,7 +60,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             let first = self.state.zones.partition_point(|zone| usize::from(zone.node.0) < node);
             let zones = self.state.zones.iter().skip(first);
             let own = zones.take_while(|zone| usize::from(zone.node.0) == node);
-            own.for_each(|zone| frames[zone.kind as usize] = zone.managed);
+            own.for_each(|zone| frames[zone.kind as usize] = zone.managed());
             frames
         };
         let watermarks = Watermarks::new(tuning, (0..self.state.nodes.len()).map(managed));

@@ -139,7 +139,7 @@ fn assert_restored(stage: &Arc<StormStage>) {
     assert_eq!(closed.count(), 0, "a word stayed closed");
     stage.allocator.drain_all();
     stage.assert_at_rest(0);
-    assert_eq!(stage.zone().count.free(), stage.zone().managed);
+    assert_eq!(stage.zone().count.free(), stage.zone().managed());
     let section = Order::from_raw(Order::BLOCK.get() + 1);
     assert!(stage.allocator.alloc_raw(&Request::order(section)).is_ok(), "all blocks are whole again");
 }

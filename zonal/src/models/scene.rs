@@ -60,7 +60,7 @@ impl<P: Platform + Default> Stage<P, Content> {
         self.assert_at_rest(0);
         self.allocator.drain_all();
         self.assert_at_rest(0);
-        let managed = self.zone().managed;
+        let managed = self.zone().managed();
         assert_eq!(self.zone().count.free(), managed);
         if managed == BLOCK_FRAMES {
             assert!(self.take(Order::BLOCK).is_ok(), "a free block can be had");
@@ -328,7 +328,7 @@ fn loom_scene_frames_move_between_rows_while_hints_are_refreshed() {
                 scene.allocator.alloc_at(&Request::order(Order::ZERO), high)
             },
         );
-        scene.assert_at_rest(scene.zone().managed - scene.zone().count.free());
+        scene.assert_at_rest(scene.zone().managed() - scene.zone().count.free());
     });
 }
 

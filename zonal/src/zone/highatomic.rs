@@ -75,7 +75,7 @@ impl<'m> Zone<'m> {
     pub(crate) fn reserve(&self, pfn: Pfn) {
         let Some(block) = self.block_of(pfn) else { return };
         let seen = block.entry.load();
-        if seen.is_open() && self.highatomic.enlarge(self.managed) && !self.flag_reserved(block, seen) {
+        if seen.is_open() && self.highatomic.enlarge(self.managed()) && !self.flag_reserved(block, seen) {
             self.highatomic.shrink();
         }
     }

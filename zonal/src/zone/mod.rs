@@ -33,7 +33,7 @@ use crate::hint::HintTree;
 use crate::node::Node;
 use crate::request::Request;
 use crate::section::{Owner, Section, block_in_section};
-use crate::sync::AtomicU64;
+use crate::sync::{AtomicU64, Ordering};
 use crate::topology::{Kind, ZoneKind};
 use crate::zone::count::ZoneCount;
 pub(crate) use crate::zone::cpu::Cpu;
@@ -57,8 +57,9 @@ pub(crate) struct Zone<'m> {
     /// What a request that would have its frames here first does at first: a Normal zone above a DMA32 zone that can help
     /// out keeps kinds apart.
     pub(crate) mixing: Mixing,
-    pub(crate) present: u64,
-    pub(crate) managed: u64,
+    /// Frames that memory ranges name, and those of them that are managed. Relaxed: figures.
+    pub(crate) present: AtomicU64,
+    pub(crate) managed: AtomicU64,
     pub(crate) marks: ZoneMarks,
     /// Its node's daemons.
     pub(crate) daemons: Option<&'m Node>,
@@ -125,6 +126,17 @@ pub(crate) struct Block<'z> {
 }
 
 impl<'m> Zone<'m> {
+    /// Frames that memory ranges name.
+    pub(crate) fn present(&self) -> u64 {
+        self.present.load(Ordering::Relaxed)
+    }
+
+    /// Frames that are managed: 0 in a zone that is empty now.
+    #[inline]
+    pub(crate) fn managed(&self) -> u64 {
+        self.managed.load(Ordering::Relaxed)
+    }
+
     /// The block with this number, if the number is in the zone's span.
     #[inline]
     pub(crate) fn block(&self, index: BlockIndex) -> Option<Block<'m>> {
