@@ -1,7 +1,7 @@
 //! How an allocator is set up. Plain data; `topology` describes the machine, the rest chooses policy.
 
 use crate::frame::{NodeId, Pfn};
-use crate::topology::{Topology, ZoneKind};
+use crate::topology::{HotRange, Topology, ZoneKind};
 use crate::watermark::Tuning;
 
 /// Which (CPU, zone) pairs get slot words (192 bytes each).
@@ -46,6 +46,8 @@ pub struct Mark {
 pub struct Config<'c> {
     /// The machine.
     pub topology: Topology<'c>,
+    /// Memory that may be plugged in later.
+    pub hotplug: &'c [HotRange],
     /// Marks; a zone not named has those of the tuning.
     pub marks: &'c [Mark],
     /// What the other marks follow from, and what zones hold back from requests for higher ones; `None`: no marks,
@@ -66,6 +68,7 @@ impl<'c> Config<'c> {
     pub const fn new(topology: Topology<'c>) -> Self {
         Self {
             topology,
+            hotplug: &[],
             marks: &[],
             tuning: None,
             caching: Caching::Local,

@@ -228,6 +228,16 @@ pub enum ConfigError {
         /// One past its last frame.
         end: Pfn,
     },
+    /// A range that may be plugged in that does not begin and end with a section.
+    HotUnaligned {
+        /// Its first frame or the one past its last.
+        pfn: Pfn,
+    },
+    /// A range that may be plugged in with a section on both sides of the end of DMA or DMA32.
+    HotAcrossZones {
+        /// The first frame above that zone.
+        limit: Pfn,
+    },
     /// No usable frame at all.
     NoMemory,
     /// A mark names a zone that holds no memory.
@@ -280,6 +290,15 @@ impl fmt::Display for ConfigError {
             Self::Overlap { pfn } => write!(f, "two memory ranges hold {pfn:?}"),
             Self::SpanTooLarge { node, start, end } => {
                 write!(f, "a zone of node {} spans {start}..{end}, over 509 TiB", node.0)
+            }
+            Self::HotUnaligned { pfn } => {
+                write!(
+                    f,
+                    "hot-pluggable memory begins or ends at {pfn}: whole sections of 128 MiB are plugged"
+                )
+            }
+            Self::HotAcrossZones { limit } => {
+                write!(f, "a hot-pluggable section lies on both sides of {limit}, where a zone ends")
             }
             Self::NoMemory => f.write_str("the memory map holds no usable frame"),
             Self::MarkWithoutZone { node } => {

@@ -198,6 +198,11 @@ impl FrameRange {
         self.start.0 <= pfn.0 && pfn.0 < self.end.0
     }
 
+    /// The smallest range that holds both.
+    pub(crate) fn hull(self, other: Self) -> Self {
+        Self::new(self.start.min(other.start), self.end.max(other.end))
+    }
+
     /// The frames in both ranges (empty if they do not meet).
     pub(crate) const fn intersect(self, other: Self) -> Self {
         let start = if self.start.0 > other.start.0 { self.start } else { other.start };
@@ -210,9 +215,12 @@ impl FrameRange {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct NodeId(pub u16);
 
-/// A zone's place in the allocator's zone table (nodes ascending, in a node DMA to Movable, populated zones only).
+/// A zone's place in the allocator's zone table (nodes ascending, in a node DMA to Movable; zones that can hold no memory have none).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ZoneId(pub u16);
+
+/// No zone, or several.
+pub(crate) const NO_ZONE: ZoneId = ZoneId(u16::MAX);
 
 /// A zone-relative number of a block: dense over the sections between the zone's first and last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -52,6 +52,8 @@ mod exact;
 mod frame;
 mod gfp;
 mod hint;
+mod hotplug;
+mod memory_event;
 mod metadata;
 #[cfg(all(test, any(zonal_loom, zonal_shuttle)))]
 mod models;
@@ -72,6 +74,7 @@ mod stats;
 mod sync;
 mod tag;
 mod topology;
+mod tuning;
 mod upkeep;
 mod urgency;
 mod usage;
@@ -91,6 +94,11 @@ pub use frame::{
     SECTION_FRAMES, ZoneId,
 };
 pub use gfp::{Gfp, Scope};
+pub use hotplug::error::HotplugError;
+pub use hotplug::evacuate::Offlined;
+pub use hotplug::obstacle::{Obstacle, ObstacleCause};
+pub use hotplug::online::{AutoMovable, OnlineType};
+pub use memory_event::{MemoryEvent, MemoryStep, NodeChange, Veto};
 #[cfg(feature = "faults")]
 #[doc(hidden)]
 pub use mutant::plant_fault;
@@ -99,7 +107,7 @@ pub use owned::Frames;
 pub use platform::{Climb, Daemon, Demand, Migration, OneCpu, Oom, Platform, Step, Task, Verdict};
 pub use recovery::{Recovery, RecoveryError};
 pub use request::Request;
-pub use topology::{Kind, MemoryRange, Placement, Topology, ZoneKind};
+pub use topology::{HotRange, Kind, MemoryRange, Placement, Topology, ZoneKind};
 pub use urgency::{Effort, Reserves, Urgency};
 pub use usage::{NodeStat, Unknown, Usage, ZoneStat};
 pub use watermark::{Marks, Pageset, Tuning, Watermarks};

@@ -58,6 +58,8 @@ mutants! {
     PanicOnForeign: "A free of a foreign frame panics.",
     RecoveryTrustsCount: "Recovery keeps the counts it finds.",
     RecoveryForgetsWords: "Recovery does not land what slot words hold.",
+    VetoKeepsIsolated: "What could not go offline stays isolated.",
+    UnplugUsed: "A block goes offline although frames of it are in use.",
     CompactionNotRetried: "Compaction in vain is not tried harder before somebody is killed.",
     WakeLost: "A request that finds the zones short does not wake kswapd.",
     AtomicAtMin: "A request of the atomic class leaves the whole min mark.",

@@ -7,6 +7,7 @@ use core::fmt;
 
 use crate::frame::{NodeId, Order, Pfn, ZoneId};
 use crate::gfp::Gfp;
+use crate::memory_event::{MemoryEvent, Veto};
 use crate::topology::ZoneKind;
 use crate::usage::{Unknown, Usage};
 
@@ -67,6 +68,33 @@ pub trait Platform {
     fn migrate(&self, from: Pfn, to: Pfn) -> Migration {
         let _ = (from, to);
         Migration::Unsupported
+    }
+
+    /// The run that an allocated frame belongs to, if the platform knows: offlining moves runs as they are. (In checked mode
+    /// the allocator knows, and does not ask.) Called in task context.
+    fn run_of(&self, pfn: Pfn) -> Option<(Pfn, Order)> {
+        let _ = pfn;
+        None
+    }
+
+    /// The same as [`Platform::migrate`] for a run of `order`, to one just as long. Called in task context, by offlining.
+    fn migrate_run(&self, from: Pfn, to: Pfn, order: Order) -> Migration {
+        if order == Order::ZERO { self.migrate(from, to) } else { Migration::Refused }
+    }
+
+    /// Memory comes or goes. Called in task context, outside every protocol step; may block, allocate and free, but must not
+    /// plug or unplug memory itself. An objection counts where [`crate::MemoryStep::may_be_vetoed`] says so.
+    ///
+    /// # Errors
+    /// A [`Veto`], to keep it from happening.
+    fn memory_event(&self, event: &MemoryEvent) -> Result<(), Veto> {
+        let _ = event;
+        Ok(())
+    }
+
+    /// Whether who takes memory offline has been told to stop (by a signal). Called in task context, now and then.
+    fn cancelled(&self) -> bool {
+        false
     }
 
     /// Memory has run out for a request that cannot fail. Called in task context, by one request at a time: what this
@@ -246,6 +274,22 @@ impl<P: Platform + ?Sized> Platform for &P {
 
     fn migrate(&self, from: Pfn, to: Pfn) -> Migration {
         (**self).migrate(from, to)
+    }
+
+    fn run_of(&self, pfn: Pfn) -> Option<(Pfn, Order)> {
+        (**self).run_of(pfn)
+    }
+
+    fn migrate_run(&self, from: Pfn, to: Pfn, order: Order) -> Migration {
+        (**self).migrate_run(from, to, order)
+    }
+
+    fn memory_event(&self, event: &MemoryEvent) -> Result<(), Veto> {
+        (**self).memory_event(event)
+    }
+
+    fn cancelled(&self) -> bool {
+        (**self).cancelled()
     }
 
     fn oom(&self, oom: &Oom) -> Verdict {

@@ -9,6 +9,8 @@ use crate::node::{Node, Turn};
 use crate::rate::Rate;
 use crate::section::SectionMap;
 use crate::tag::Tags;
+use crate::topology::ZoneKind;
+use crate::tuning::LiveTuning;
 use crate::zone::{Block, Cpu, Zone};
 use crate::zonelist::Zonelists;
 
@@ -22,6 +24,12 @@ pub(crate) struct State<'m> {
     pub(crate) lists: Zonelists<'m>,
     pub(crate) tags: Option<Tags<'m>>,
     pub(crate) nodes: &'m [Node],
+    /// The first frames above DMA and DMA32.
+    pub(crate) limits: [Pfn; 2],
+    /// The knobs that marks follow from.
+    pub(crate) tuning: LiveTuning,
+    /// Who plugs memory: one task at a time.
+    pub(crate) plugging: Turn,
     /// Who has the platform kill: one request at a time.
     pub(crate) oom: Turn,
     /// How often failures are reported, and kills.
@@ -35,6 +43,15 @@ impl<'m> State<'m> {
     #[inline]
     pub(crate) fn block(&self, pfn: Pfn) -> Result<(&'m Zone<'m>, Block<'m>), FreeError> {
         self.find(pfn).ok_or(FreeError::Foreign { pfn })
+    }
+
+    /// The kind of the zone by address that the frame would belong to.
+    pub(crate) fn kernel_kind(&self, pfn: Pfn) -> ZoneKind {
+        match self.limits {
+            [dma, _] if pfn < dma => ZoneKind::Dma,
+            [_, dma32] if pfn < dma32 => ZoneKind::Dma32,
+            _ => ZoneKind::Normal,
+        }
     }
 
     /// The words of a node.

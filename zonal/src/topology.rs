@@ -105,6 +105,23 @@ impl MemoryRange {
     }
 }
 
+/// Memory that may be plugged in while the allocator runs: whole sections (128 MiB each) that share none with other
+/// memory. Their metadata is lent from the start and stays; their frames are nobody's until they are onlined.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HotRange {
+    /// The frames.
+    pub range: FrameRange,
+    /// The node they would belong to.
+    pub node: NodeId,
+}
+
+impl HotRange {
+    /// Frames `start..end` of `node`.
+    pub const fn new(start: u64, end: u64, node: u16) -> Self {
+        Self { range: FrameRange::new(Pfn::new(start), Pfn::new(end)), node: NodeId(node) }
+    }
+}
+
 /// The machine an allocator is built for.
 #[derive(Clone, Copy, Debug)]
 pub struct Topology<'t> {

@@ -27,7 +27,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 
     /// Lands the groups that all CPUs cache of these frames, and makes the words forget them; the number of frames.
     pub fn drain_range(&self, range: FrameRange) -> u64 {
-        let meets = |zone: &&Zone<'_>| zone.span.intersect(range).frames() > 0;
+        let meets = |zone: &&Zone<'_>| zone.reach.intersect(range).frames() > 0;
         self.state.zones.iter().filter(meets).map(|zone| zone.drain_range(range)).sum()
     }
 
@@ -54,6 +54,20 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// A [`ConfigError`] that names the knob and its value; nothing changed then.
     pub fn set_tuning(&self, tuning: Tuning) -> Result<(), ConfigError> {
         tuning.check()?;
+        self.state.tuning.set(tuning);
+        self.each_level(tuning, |zone, levels| zone.marks.set(levels));
+        Ok(())
+    }
+
+    /// Makes the marks anew that follow from the knobs: zones have changed.
+    pub(crate) fn retune(&self) {
+        if let Some(tuning) = self.state.tuning.get() {
+            self.each_level(tuning, |zone, levels| zone.marks.follow(levels));
+        }
+    }
+
+    /// What the knobs make of each zone.
+    fn each_level(&self, tuning: Tuning, then: impl Fn(&Zone<'_>, Levels)) {
         let managed = |node: usize| {
             let mut frames = [0; 4];
             // Zones are numbered by node.
@@ -65,9 +79,8 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         };
         let watermarks = Watermarks::new(tuning, (0..self.state.nodes.len()).map(managed));
         for zone in self.state.zones {
-            zone.marks.set(watermarks.levels(zone.kind, managed(usize::from(zone.node.0)), None));
+            then(zone, watermarks.levels(zone.kind, managed(usize::from(zone.node.0)), None));
         }
-        Ok(())
     }
 
     /// Gives a zone these marks (none above what any zone holds); what it holds back for other zones stays. False if there is no such zone.
@@ -76,7 +89,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         let Marks { min, low, high, promo } = marks;
         let marks = Marks { min: most(min), low: most(low), high: most(high), promo: most(promo) };
         self.zone(zone).is_some_and(|zone| {
-            zone.marks.set(Levels {
+            zone.marks.give(Levels {
                 marks,
                 protection: zone.marks.reserves(),
                 most_boost: zone.marks.most_boost(),
@@ -182,7 +195,7 @@ enum Flagged {
 /// Debits the zone's count by the block's, then flags the block if its count is still that; else the debit goes back.
 /// Between the two the frames are on the move.
 fn isolate_at(zone: &Zone<'_>, block: Block<'_>, count: u64) -> Flagged {
-    let flag = || block.entry.isolate(count).is_ok();
+    let flag = || block.entry.isolate(zone.id, count).is_ok();
     if planted(Mutant::IsolateNoDebit) {
         return if flag() { Flagged::Yes } else { Flagged::CountChanged };
     }

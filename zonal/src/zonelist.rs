@@ -7,8 +7,7 @@
 //! `(distance + (n < L) + (n has CPUs)) * nodes + load`, ties to the lowest id; a node chosen at another distance than
 //! the one chosen before it gains one load, so that the first of equidistant nodes rotates from L to L.
 
-use crate::frame::{NodeId, ZoneId};
-use crate::section::NO_ZONE;
+use crate::frame::{NO_ZONE, NodeId, ZoneId};
 use crate::topology::{Topology, ZoneKind};
 
 /// How far a walk goes.

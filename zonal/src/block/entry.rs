@@ -3,20 +3,20 @@
 //! | bits | field | changed by |
 //! |---|---|---|
 //! | 0..=9 | `count`: frames that may still be claimed | [`Entry::claim`] down, [`Entry::raise`] up, the whole-block transitions |
-//! | 10..=19 | `managed`: frames of the block that exist and are not reserved | construction only |
+//! | 10..=19 | `managed`: frames of the block that exist and are not reserved; 0: nobody's block | construction, [`Entry::plug`], [`Entry::unplug`] |
 //! | 20..=21 | `kind` | a claim that retypes, [`Entry::take_whole`], [`Entry::join`] |
 //! | 22 | `whole`: allocated as one run of order 9 or part of a larger one; the rows' bits mean nothing | [`Entry::take_whole`], [`Entry::commit`], [`Entry::join`]; [`Entry::put_whole`], [`Entry::split`] |
 //! | 23 | `tentative`: taken towards a run of order 10 or more, not yet committed: in flight | [`Entry::take_tentative`]; [`Entry::commit`], [`Entry::abandon`] |
 //! | 24 | `isolated`: not claimable, its count is not in the zone's | [`Entry::isolate`], [`Entry::unisolate`] |
 //! | 25 | `reserved`: kept for long atomic requests, its count is in the zone's reserve | [`Entry::reserve`], [`Entry::release`] |
 //! | 26 | `vacating`: a compaction makes frames of the block its own; other compactions keep out, nobody else cares | [`Entry::begin_vacating`], [`Entry::end_vacating`] |
-//! | 32..=47 | `zone`: the zone it belongs to; every claim compares it | construction only (hotplug later) |
+//! | 32..=47 | `zone`: the zone it belongs to; every claim compares it | construction, [`Entry::plug`], [`Entry::unplug`] |
 //!
 //! Claim first: no row is touched without a claim, so `count <= popcount(rows)` and the difference is the claims whose
 //! holders have not taken their bits (or are giving them back). A free sets bits first and raises the count after.
 //! A block with holes never reaches a count of 512, so it is never taken whole.
 
-use crate::frame::{BLOCK_FRAMES, ZoneId};
+use crate::frame::{BLOCK_FRAMES, NO_ZONE, ZoneId};
 use crate::mutant::{Mutant, ordering_unless, planted};
 use crate::sync::{AtomicU64, Ordering};
 use crate::topology::Kind;
@@ -124,6 +124,12 @@ impl Entry {
     /// The same with only `free` of them free.
     pub(crate) fn with_free(zone: ZoneId, kind: Kind, managed: u64, free: u64) -> Self {
         Self(AtomicU64::new(free & COUNT | Self::fixed(zone, kind, managed)))
+    }
+
+    /// An entry of a block that is nobody's.
+    #[cfg(not(any(zonal_loom, zonal_shuttle)))]
+    pub(crate) const fn absent() -> Self {
+        Self(AtomicU64::new(Self::fixed(NO_ZONE, Kind::Movable, 0)))
     }
 
     /// An entry of a block allocated whole.
@@ -303,15 +309,36 @@ impl Entry {
         .is_ok()
     }
 
-    /// Isolates a block whose count is `count` still; refused if it changed, is isolated already, or reserved.
-    pub(crate) fn isolate(&self, count: u64) -> Result<(), Snapshot> {
+    /// Isolates a block of `zone` whose count is `count` still; refused if it changed, is isolated already, or reserved.
+    pub(crate) fn isolate(&self, zone: ZoneId, count: u64) -> Result<(), Snapshot> {
         // SeqCst: before the words are gone through; partner: the load of the entry after an install. It publishes nothing
         // and acts on the count alone; an exchange does not break what others released here.
         self.update(Ordering::SeqCst, |now| {
             let plain = !now.is_isolated() && !now.is_tentative() && !now.is_reserved();
-            (plain && now.count() == count).then_some(now.0 | ISOLATED)
+            (plain && now.count() == count && now.zone() == zone).then_some(now.0 | ISOLATED)
         })
         .map(|_| ())
+    }
+
+    /// Makes a block of nobody's the zone's, wholly free and isolated; its rows are filled. False if it is somebody's.
+    #[must_use]
+    pub(crate) fn plug(&self, zone: ZoneId) -> bool {
+        let fresh = ISOLATED | BLOCK_FRAMES | Self::fixed(zone, Kind::Movable, BLOCK_FRAMES);
+        // Release: the filled rows; partner: the Acquire of `claim`, by way of `unisolate`. A compaction may have left its
+        // flag on nobody's block, and takes it away itself.
+        self.update(Ordering::SeqCst, |now| (now.managed() == 0).then_some(now.0 & VACATING | fresh)).is_ok()
+    }
+
+    /// Makes the zone's block nobody's, if it is isolated and wholly free.
+    #[must_use]
+    pub(crate) fn unplug(&self, zone: ZoneId) -> bool {
+        let absent = Self::fixed(NO_ZONE, Kind::Movable, 0);
+        // Acquire: what its last owners wrote to the frames, which the system takes back next; partner: `raise`.
+        self.update(Ordering::SeqCst, |now| {
+            let free = now.is_open_to_frees() && now.count() == BLOCK_FRAMES || planted(Mutant::UnplugUsed);
+            (free && now.is_isolated() && now.zone() == zone).then_some(now.0 & VACATING | absent)
+        })
+        .is_ok()
     }
 
     /// Ends isolation. The entry as it was left: its count is what the zone's count must be raised by.

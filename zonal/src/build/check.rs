@@ -1,8 +1,9 @@
 //! What a configuration must satisfy before anything is sized.
 
+use crate::build::rules::limit_inside;
 use crate::config::Config;
 use crate::error::ConfigError;
-use crate::frame::{FrameRange, MAX_FRAMES, NodeId};
+use crate::frame::{FrameRange, MAX_FRAMES, NodeId, SECTION_FRAMES};
 use crate::topology::MemoryRange;
 
 const MAX_NODES: usize = 1024;
@@ -37,6 +38,25 @@ pub(in crate::build) fn check(config: &Config<'_>) -> Result<(), ConfigError> {
         }
         if end.get() > MAX_FRAMES {
             return Err(ConfigError::RangeTooHigh { end });
+        }
+    }
+    for hot in config.hotplug {
+        let FrameRange { start, end } = hot.range;
+        if end <= start {
+            return Err(ConfigError::EmptyRange { start, end });
+        }
+        if end.get() > MAX_FRAMES {
+            return Err(ConfigError::RangeTooHigh { end });
+        }
+        if usize::from(hot.node.0) >= nodes {
+            return Err(ConfigError::NoSuchNode { node: hot.node });
+        }
+        let unaligned = [start, end].into_iter().find(|pfn| pfn.get() % SECTION_FRAMES != 0);
+        if let Some(pfn) = unaligned {
+            return Err(ConfigError::HotUnaligned { pfn });
+        }
+        if let Some(limit) = limit_inside(config, hot.range) {
+            return Err(ConfigError::HotAcrossZones { limit });
         }
     }
     if config.dma_end > config.dma32_end {

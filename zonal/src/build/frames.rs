@@ -24,6 +24,12 @@ pub(in crate::build) struct BlockPlan<'a> {
 }
 
 impl BlockPlan<'_> {
+    /// A block that has been plugged in: all of it exists.
+    #[cfg(not(any(zonal_loom, zonal_shuttle)))]
+    pub(in crate::build) const fn plugged() -> Self {
+        Self { owner: None, rows: [u64::MAX; ROWS], frames: BLOCK_FRAMES, present: BLOCK_FRAMES }
+    }
+
     fn count(&self) -> u64 {
         self.rows.iter().map(|row| u64::from(row.count_ones())).sum()
     }

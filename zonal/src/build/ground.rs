@@ -4,23 +4,48 @@
 use crate::block::bitmap::Bitmap;
 use crate::block::entry::Entry;
 use crate::build::frames::Frames;
-use crate::build::sections::{build_map, list_zones, name_owners, plan_zones};
+use crate::build::rules::round_up;
+use crate::build::sections::{build_map, list_zones, name_owners, plan_hot, plan_zones};
 use crate::build::sizes::Sizes;
 use crate::build::zones::{ZoneParts, ZonePlan, build_cpus, build_zones, count_hint_words, places_of_caches};
 use crate::cache::CpuCache;
 use crate::config::{Checking, Config};
 use crate::error::ConfigError;
-use crate::frame::{BLOCK_FRAMES, FrameRange, ROWS, SECTION_BLOCKS, SECTION_FRAMES};
+use crate::frame::{BLOCK_FRAMES, FrameRange, NO_ZONE, Pfn, ROWS, SECTION_BLOCKS, SECTION_FRAMES};
 use crate::metadata::Carver;
 use crate::mutant::{Mutant, planted};
 use crate::node::{Node, Turn};
 use crate::rate::Rate;
-use crate::section::{NO_ZONE, Owner, SectionMap, section_number, table_place};
+use crate::section::{Owner, PlugWord, Plugged, SectionMap, section_number, table_place};
 use crate::state::State;
 use crate::sync::{AtomicU8, AtomicU64};
 use crate::tag::Tags;
-use crate::topology::{Kind, MemoryRange};
+use crate::topology::{HotRange, Kind, MemoryRange};
+use crate::tuning::LiveTuning;
 use crate::zonelist::{ListedZone, NodeLoad, Zonelists};
+
+/// Refuses ranges that share frames, and ranges that may be plugged in that share sections with others.
+fn refuse_overlap(memory: &[MemoryRange], hot: &[HotRange]) -> Result<(), ConfigError> {
+    let pairs = memory.windows(2).map(|pair| (pair[0].range, pair[1].range));
+    let mut overlap = pairs.filter(|_| !planted(Mutant::OverlapAccepted));
+    let hot_pairs = hot.windows(2).map(|pair| (pair[0].range, pair[1].range));
+    // Hot ranges are of whole sections: who lies in one of them is met by it, or meets it.
+    let meets = |hot: &HotRange| {
+        let below = memory.partition_point(|range| section_start(range.range.start) < hot.range.end);
+        let low = memory.get(below.checked_sub(1)?)?.range;
+        (low.end > hot.range.start).then_some((hot.range, low))
+    };
+    let found = overlap.find(|(low, high)| high.start < low.end);
+    let found = found.or_else(|| hot_pairs.into_iter().find(|(low, high)| high.start < low.end));
+    match found.or_else(|| hot.iter().find_map(meets)) {
+        Some((_, pair)) => Err(ConfigError::Overlap { pfn: pair.start }),
+        None => Ok(()),
+    }
+}
+
+fn section_start(pfn: Pfn) -> Pfn {
+    Pfn::new(pfn.get() / SECTION_FRAMES * SECTION_FRAMES)
+}
 
 /// What follows from the configuration alone.
 pub(in crate::build) struct Ground<'m> {
@@ -36,6 +61,8 @@ pub(in crate::build) struct Ground<'m> {
 pub(in crate::build) struct Arrays<'m> {
     pub(in crate::build) bitmaps: &'m mut [Bitmap],
     pub(in crate::build) entries: &'m mut [Entry],
+    /// What has become of sections that may be plugged in.
+    pub(in crate::build) plugged: &'m mut [PlugWord],
     /// The notes; none in unchecked mode.
     pub(in crate::build) tags: &'m mut [AtomicU8],
     pub(in crate::build) caches: &'m mut [CpuCache],
@@ -54,13 +81,13 @@ impl<'m> Ground<'m> {
         memory.sort_unstable_by_key(|range| range.range.start);
         let reserved = carver.array(topology.reserved.len(), |i| topology.reserved[i])?;
         reserved.sort_unstable_by_key(|range| range.start);
-        let overlap = memory.windows(2).find(|pair| pair[1].range.start < pair[0].range.end);
-        if let Some(pair) = overlap.filter(|_| !planted(Mutant::OverlapAccepted)) {
-            return Err(ConfigError::Overlap { pfn: pair[1].range.start });
-        }
-        let map = build_map(carver, memory, sizes)?;
+        let hot = carver.array(config.hotplug.len(), |i| config.hotplug[i])?;
+        hot.sort_unstable_by_key(|hot| hot.range.start);
+        refuse_overlap(memory, hot)?;
+        let map = build_map(carver, (memory, hot), sizes)?;
         let plans = carver.array(topology.nodes * 4, |_| ZonePlan::default())?;
         plan_zones(config, memory, reserved, map.sections, plans);
+        plan_hot(config, hot, map.sections, plans);
         let listed = list_zones(carver, plans)?;
         let mixed = name_owners(config, carver, (memory, reserved), map.sections, listed)?;
         for section in map.sections.iter() {
@@ -69,7 +96,14 @@ impl<'m> Ground<'m> {
                 map.leaves[map.root[slot] as usize].zones[place] = zone;
             }
         }
-        let map = SectionMap { root: map.root, leaves: map.leaves, sections: map.sections, mixed };
+        let map = SectionMap {
+            root: map.root,
+            leaves: map.leaves,
+            sections: map.sections,
+            mixed,
+            entries: &[],
+            plugged: &[],
+        };
         let daemons = carver.array(topology.nodes, |_| Node::new())?;
         Ok(Self { memory, reserved, map, plans, listed, daemons })
     }
@@ -111,6 +145,7 @@ impl<'m> Ground<'m> {
             let zone = self.map.zone_of(at / SECTION_BLOCKS, at % SECTION_BLOCKS);
             Entry::new(if managed > 0 { zone } else { NO_ZONE }, Kind::Movable, managed)
         })?;
+        let plugged = carver.array(self.map.sections.len(), |_| PlugWord::new(Plugged::Absent))?;
         let tags = carver.array(self.noted(config), |_| AtomicU8::new(0))?;
         let mut places = places_of_caches(config, self.plans, self.listed);
         let count = places_of_caches(config, self.plans, self.listed).count();
@@ -119,7 +154,7 @@ impl<'m> Ground<'m> {
             CpuCache::new(rank, start)
         })?;
         let hints = carver.array(count_hint_words(config, self.plans, self.listed), |_| AtomicU64::new(0))?;
-        Ok(Arrays { bitmaps, entries, tags, caches, hints })
+        Ok(Arrays { bitmaps, entries, plugged, tags, caches, hints })
     }
 
     /// The state over arrays that say what is free.
@@ -127,9 +162,11 @@ impl<'m> Ground<'m> {
         self,
         config: &Config<'_>,
         carver: &mut Carver<'m>,
-        Arrays { bitmaps, entries, tags, caches, hints }: Arrays<'m>,
+        Arrays { bitmaps, entries, plugged, tags, caches, hints }: Arrays<'m>,
     ) -> Result<State<'m>, ConfigError> {
         let Self { map, plans, listed, daemons, .. } = self;
+        let entries: &'m [Entry] = entries;
+        let map = SectionMap { entries, plugged, ..map };
         let tags = (config.checking == Checking::On).then(|| Tags::new(tags));
         let parts = ZoneParts { sections: map.sections, entries, bitmaps, hints, caches };
         // Right behind the hints, where a recovery looks for what was in flight.
@@ -156,6 +193,9 @@ impl<'m> Ground<'m> {
             lists,
             tags,
             nodes: daemons,
+            limits: [config.dma_end, config.dma32_end].map(|limit| Pfn::new(round_up(limit))),
+            tuning: LiveTuning::new(config.tuning),
+            plugging: Turn::new(),
             oom: Turn::new(),
             failures,
             kills,

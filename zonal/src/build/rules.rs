@@ -1,8 +1,8 @@
 //! Which zone a range's frames fall to, and which CPUs have lines for it: the rules, before any memory is carved.
 
 use crate::config::{Caching, Config};
-use crate::frame::{BLOCK_FRAMES, FrameRange, MAX_FRAMES, NodeId, Pfn};
-use crate::topology::{MemoryRange, Placement, ZoneKind};
+use crate::frame::{BLOCK_FRAMES, FrameRange, MAX_FRAMES, NodeId, Pfn, SECTION_FRAMES};
+use crate::topology::{HotRange, MemoryRange, Placement, ZoneKind};
 
 /// The zone kind of a block of a range.
 pub(in crate::build) fn kind_of(config: &Config<'_>, placement: Placement, block_start: u64) -> ZoneKind {
@@ -17,6 +17,12 @@ pub(in crate::build) fn kind_of(config: &Config<'_>, placement: Placement, block
 
 pub(in crate::build) fn round_up(limit: Pfn) -> u64 {
     limit.get().min(MAX_FRAMES).next_multiple_of(BLOCK_FRAMES)
+}
+
+/// The end of DMA or DMA32 if it lies inside one of the range's sections, which is plugged as a whole.
+pub(in crate::build) fn limit_inside(config: &Config<'_>, range: FrameRange) -> Option<Pfn> {
+    let limits = [config.dma_end, config.dma32_end].map(|limit| Pfn::new(round_up(limit)));
+    limits.into_iter().find(|&limit| range.contains(limit) && limit.get() % SECTION_FRAMES != 0)
 }
 
 /// The frames that a zone kind may hold, as a window.
@@ -36,6 +42,11 @@ pub(in crate::build) fn part(config: &Config<'_>, range: &MemoryRange, kind: Zon
         return None;
     }
     Some(range.range.intersect(window(config, kind))).filter(|part| part.frames() > 0)
+}
+
+/// The frames of a range that may be plugged in that may fall to a zone kind.
+pub(in crate::build) fn hot_part(config: &Config<'_>, hot: &HotRange, kind: ZoneKind) -> Option<FrameRange> {
+    Some(hot.range.intersect(window(config, kind))).filter(|part| part.frames() > 0)
 }
 
 /// CPUs that have lines for the node's zones.

@@ -6,12 +6,10 @@ use crate::build::sizes::Sizes;
 use crate::build::zones::ZonePlan;
 use crate::config::Config;
 use crate::error::ConfigError;
-use crate::frame::{BLOCK_FRAMES, FrameRange, NodeId, Pfn, SECTION_BLOCKS, SECTION_FRAMES, ZoneId};
+use crate::frame::{BLOCK_FRAMES, FrameRange, NO_ZONE, NodeId, Pfn, SECTION_BLOCKS, SECTION_FRAMES, ZoneId};
 use crate::metadata::Carver;
-use crate::section::{
-    ABSENT, LEAF_SECTIONS, Leaf, MixedOwners, NO_ZONE, Owner, Section, section_number, table_place,
-};
-use crate::topology::{MemoryRange, ZoneKind};
+use crate::section::{ABSENT, LEAF_SECTIONS, Leaf, MixedOwners, Owner, Section, section_number, table_place};
+use crate::topology::{HotRange, MemoryRange, Placement, ZoneKind};
 use crate::zonelist::ListedZone;
 
 /// A section not known to belong to one zone, before the mixed ones are numbered.
@@ -27,22 +25,23 @@ pub(in crate::build) struct MapParts<'m> {
 /// Numbers the sections and writes the table.
 pub(in crate::build) fn build_map<'m>(
     carver: &mut Carver<'m>,
-    memory: &[MemoryRange],
+    (memory, hot): (&[MemoryRange], &[HotRange]),
     sizes: &Sizes,
 ) -> Result<MapParts<'m>, ConfigError> {
     let numbers = || {
         let mut next = 0;
-        memory.iter().flat_map(move |range| {
-            let first = section_number(range.range.start).max(next);
-            next = section_number(Pfn::new(range.range.end.get() - 1)) + 1;
-            first..next
+        in_order(memory, hot).flat_map(move |(range, owner)| {
+            let first = section_number(range.start).max(next);
+            next = section_number(Pfn::new(range.end.get() - 1)) + 1;
+            (first..next).map(move |number| (number, owner))
         })
     };
     let mut fill = numbers();
-    let sections = carver.array(numbers().count(), |_| Section {
-        start: Pfn::new(fill.next().unwrap_or(0) * SECTION_FRAMES),
-        owner: MIXED,
+    let sections = carver.array(numbers().count(), |_| {
+        let (number, owner) = fill.next().unwrap_or((0, MIXED));
+        Section { start: Pfn::new(number * SECTION_FRAMES), owner }
     })?;
+    let numbers = || numbers().map(|(number, _)| number);
     let root = carver.array(sizes.root as usize, |_| ABSENT)?;
     let mut leaves = 0;
     for number in numbers() {
@@ -61,6 +60,17 @@ pub(in crate::build) fn build_map<'m>(
         table[root[slot] as usize].sections[place] = index as u32;
     }
     Ok(MapParts { root, leaves: table, sections })
+}
+
+/// All ranges by their first frames, and what their sections begin as.
+fn in_order(memory: &[MemoryRange], hot: &[HotRange]) -> impl Iterator<Item = (FrameRange, Owner)> {
+    let mut memory = memory.iter().map(|range| (range.range, MIXED)).peekable();
+    let mut hot = hot.iter().map(|hot| (hot.range, Owner::Hot(hot.node))).peekable();
+    core::iter::from_fn(move || match (memory.peek(), hot.peek()) {
+        (Some(low), Some(high)) if high.0.start < low.0.start => hot.next(),
+        (Some(_), _) => memory.next(),
+        (None, _) => hot.next(),
+    })
 }
 
 /// The place of a block's zone among the plans.
@@ -92,11 +102,15 @@ pub(in crate::build) fn plan_zones(
 ) {
     let mut frames = Frames::new(memory, reserved);
     for (index, section) in sections.iter_mut().enumerate() {
+        if matches!(section.owner, Owner::Hot(_)) {
+            continue; // nobody's yet
+        }
         if let Some(place) = whole_plan(config, &frames, section.start.get()) {
             let (start, end) = (section.start.get(), section.start.get() + SECTION_FRAMES);
             if let Some(plan) = plans.get_mut(place) {
                 plan.add(index as u32, (start, end), SECTION_FRAMES);
                 plan.present += SECTION_FRAMES;
+                plan.early += SECTION_FRAMES;
             }
             section.owner = Owner::Zone(ZoneId(place as u16));
             continue;
@@ -107,6 +121,7 @@ pub(in crate::build) fn plan_zones(
             let Some(place) = named_plan_of(config, &block, start) else { continue };
             let Some(plan) = plans.get_mut(place) else { continue };
             plan.present += block.present;
+            plan.early += block.present;
             if block.frames == 0 {
                 continue;
             }
@@ -118,11 +133,31 @@ pub(in crate::build) fn plan_zones(
     }
 }
 
+/// Widens the plans of zones that sections may be plugged into: by address, or the Movable one.
+pub(in crate::build) fn plan_hot(
+    config: &Config<'_>,
+    hot: &[HotRange],
+    sections: &[Section],
+    plans: &mut [ZonePlan],
+) {
+    for range in hot {
+        let first = sections.partition_point(|section| section.start < range.range.start);
+        let hot_sections = sections.iter().enumerate().skip(first);
+        for (index, section) in hot_sections.take_while(|(_, section)| section.start < range.range.end) {
+            let by_address = kind_of(config, Placement::ByAddress, section.start.get());
+            for kind in [by_address, ZoneKind::Movable] {
+                let place = usize::from(range.node.0) * 4 + kind as usize;
+                plans.get_mut(place).into_iter().for_each(|plan| plan.widen(index as u32));
+            }
+        }
+    }
+}
+
 pub(in crate::build) fn list_zones<'m>(
     carver: &mut Carver<'m>,
     plans: &[ZonePlan],
 ) -> Result<&'m [ListedZone], ConfigError> {
-    let populated = || plans.iter().enumerate().filter(|(_, plan)| plan.managed > 0).map(|(at, _)| at);
+    let populated = || plans.iter().enumerate().filter(|(_, plan)| plan.exists()).map(|(at, _)| at);
     let mut at = populated();
     let listed = carver.array(populated().count(), |_| {
         let at = at.next().unwrap_or(0);
@@ -143,6 +178,7 @@ pub(in crate::build) fn name_owners<'m>(
     for section in sections.iter_mut() {
         section.owner = match section.owner {
             Owner::Zone(place) => zone_id(listed, usize::from(place.0)).map_or(MIXED, Owner::Zone),
+            Owner::Hot(node) => Owner::Hot(node),
             Owner::Mixed(_) => {
                 rows += 1;
                 Owner::Mixed(rows - 1)

@@ -3,7 +3,7 @@
 use crate::block::bitmap::Bitmap;
 use crate::block::entry::Entry;
 use crate::build::header::Header;
-use crate::build::rules::{cached_cpus, part};
+use crate::build::rules::{cached_cpus, hot_part, part};
 use crate::build::zones::ZonePlan;
 use crate::cache::CpuCache;
 use crate::cache::word::MAX_GROUPS;
@@ -14,9 +14,9 @@ use crate::frame::{FrameRange, GROUP_FRAMES, NodeId, Pfn, SECTION_BLOCKS, SECTIO
 use crate::hint::words_for;
 use crate::metadata::Tally;
 use crate::node::Node;
-use crate::section::{Leaf, MixedOwners, Section, section_number, table_place};
+use crate::section::{Leaf, MixedOwners, PlugWord, Section, section_number, table_place};
 use crate::sync::{AtomicU8, AtomicU64};
-use crate::topology::{MemoryRange, ZoneKind};
+use crate::topology::{HotRange, MemoryRange, ZoneKind};
 use crate::zone::{Cpu, TREES, Zone};
 use crate::zonelist::{ListedZone, NodeLoad};
 
@@ -35,19 +35,25 @@ pub(in crate::build) fn sizes(config: &Config<'_>) -> Result<Sizes, ConfigError>
     let topology = &config.topology;
     let last = |range: &FrameRange| Pfn::new(range.end.get() - 1);
     let span = |range: &FrameRange| section_number(last(range)) - section_number(range.start) + 1;
-    let end = topology.memory.iter().map(|range| section_number(last(&range.range))).max().unwrap_or(0);
+    let ranges = || {
+        let hot = config.hotplug.iter().map(|hot| hot.range);
+        topology.memory.iter().map(|range| range.range).chain(hot)
+    };
+    let end = ranges().map(|range| section_number(last(&range))).max().unwrap_or(0);
     let root = table_place(end).0 as u64 + 1;
-    let sections: u64 = topology.memory.iter().map(|range| span(&range.range)).sum();
+    let sections: u64 = ranges().map(|range| span(&range)).sum();
     let leaf_span = |range: &FrameRange| {
         (table_place(section_number(last(range))).0 - table_place(section_number(range.start)).0 + 1) as u64
     };
-    let leaves = topology.memory.iter().map(|range| leaf_span(&range.range)).sum::<u64>().min(root);
+    let leaves = ranges().map(|range| leaf_span(&range)).sum::<u64>().min(root);
     let mut sizes = Sizes { root, leaves, sections, zones: 0, tree_words: 0, caches: 0, cpu_hint_words: 0 };
     for node in (0..topology.nodes as u16).map(NodeId) {
         let ranges = || topology.memory.iter().filter(move |range| range.node == node);
+        let hot = || config.hotplug.iter().filter(move |hot| hot.node == node);
         let cpus = cached_cpus(config, node);
         for kind in ZoneKind::ALL {
-            let parts = || ranges().filter_map(|range| part(config, range, kind));
+            let plugged = || hot().filter_map(|hot| hot_part(config, hot, kind));
+            let parts = || ranges().filter_map(|range| part(config, range, kind)).chain(plugged());
             let (Some(start), Some(end)) = (parts().map(|p| p.start).min(), parts().map(|p| p.end).max())
             else {
                 continue;
@@ -74,6 +80,7 @@ pub(in crate::build) fn tally(config: &Config<'_>, sizes: &Sizes) -> Tally {
     tally.add::<Header>(1);
     tally.add::<MemoryRange>(topology.memory.len() as u64);
     tally.add::<FrameRange>(topology.reserved.len() as u64);
+    tally.add::<HotRange>(config.hotplug.len() as u64);
     tally.add::<ZonePlan>(nodes * 4);
     tally.add::<u32>(sizes.root);
     tally.add::<Leaf>(sizes.leaves);
@@ -81,6 +88,7 @@ pub(in crate::build) fn tally(config: &Config<'_>, sizes: &Sizes) -> Tally {
     tally.add::<MixedOwners>(sizes.sections.min(2 * topology.memory.len() as u64 + 2));
     tally.add::<Bitmap>(blocks);
     tally.add::<Entry>(blocks);
+    tally.add::<PlugWord>(sizes.sections);
     if config.checking == Checking::On {
         tally.add::<AtomicU8>(sizes.sections * SECTION_FRAMES);
     }

@@ -16,12 +16,13 @@ use crate::cache::CpuCache;
 use crate::config::{Checking, Config};
 use crate::error::ConfigError;
 use crate::frame::{
-    BLOCK_FRAMES, FrameRange, GROUP_FRAMES, GroupIndex, Order, Pfn, ROW_FRAMES, ROWS, SECTION_BLOCKS, ZoneId,
+    BLOCK_FRAMES, FrameRange, GROUP_FRAMES, GroupIndex, NO_ZONE, Order, Pfn, ROW_FRAMES, ROWS,
+    SECTION_BLOCKS, ZoneId,
 };
 use crate::metadata::Carver;
 use crate::mutant::{Mutant, planted};
 use crate::recovery::{Recovery, RecoveryError};
-use crate::section::{SectionMap, block_in_section};
+use crate::section::{Owner, PlugWord, Plugged, SectionMap, block_in_section};
 use crate::sync::{AtomicU8, AtomicU64};
 use crate::tag::Tags;
 use crate::zone::Zone;
@@ -39,10 +40,11 @@ impl<'m> Ground<'m> {
     ) -> Result<(Arrays<'m>, u64), ConfigError> {
         let caches = places_of_caches(config, self.plans, self.listed).count();
         // SAFETY: the caller vouches for the bytes; all of these are atomic integers in an order of the language.
-        let (bitmaps, entries, tags, caches) = unsafe {
+        let (bitmaps, entries, plugged, tags, caches) = unsafe {
             (
                 carver.survivor::<Bitmap>(self.blocks())?,
                 carver.survivor::<Entry>(self.blocks())?,
+                carver.survivor::<PlugWord>(self.map.sections.len())?,
                 carver.survivor::<AtomicU8>(self.noted(config))?,
                 carver.survivor::<CpuCache>(caches)?,
             )
@@ -52,7 +54,7 @@ impl<'m> Ground<'m> {
         // SAFETY: as above. The zones that were built there are only looked at as bytes.
         let transits = unsafe { carver.peek::<Zone<'_>>(self.listed.len(), transit) };
         let in_flight = transits.map(|word| Transit::of_word(word).frames()).sum();
-        Ok((Arrays { bitmaps, entries, tags, caches, hints }, in_flight))
+        Ok((Arrays { bitmaps, entries, plugged, tags, caches, hints }, in_flight))
     }
 
     /// Makes the arrays agree with their bits and with who owns what.
@@ -62,8 +64,10 @@ impl<'m> Ground<'m> {
         arrays: &mut Arrays<'m>,
         owned: &mut dyn FnMut(FrameRange) -> bool,
     ) -> Result<Recovery, RecoveryError> {
+        self.find_plugged(arrays)?;
         let mut survivors = Survivors {
             map: self.map,
+            plugged: &*arrays.plugged,
             entries: &mut *arrays.entries,
             bitmaps: &mut *arrays.bitmaps,
             tags: (config.checking == Checking::On).then(|| Tags::new(&*arrays.tags)),
@@ -75,7 +79,7 @@ impl<'m> Ground<'m> {
             let (caches, others) = rest.split_at_mut(cached_cpus(config, zone.node).min(rest.len()));
             rest = others;
             let plan = self.plans.get(place_of(zone)).copied().unwrap_or_default();
-            let base = self.map.sections.get(plan.first_section as usize).map(|section| section.start);
+            let base = self.map.sections.get(plan.range().start).map(|section| section.start);
             survivors.land(ZoneId(id as u16), base.unwrap_or(Pfn::new(0)), caches)?;
         }
         survivors.settle(self.frames(), owned);
@@ -93,11 +97,44 @@ impl<'m> Ground<'m> {
         }
         Ok(found)
     }
+
+    /// Says of each section that may be plugged in whether it is online, and adds those to their zones' plans. One that was
+    /// on its way, all its frames free, is offline; isolations have ended.
+    fn find_plugged(&mut self, arrays: &mut Arrays<'m>) -> Result<(), RecoveryError> {
+        let sections = self.map.sections.iter().enumerate();
+        for (at, section) in sections.filter(|(_, section)| matches!(section.owner, Owner::Hot(_))) {
+            let blocks = at * SECTION_BLOCKS..(at + 1) * SECTION_BLOCKS;
+            let (Some(word), Some(entries)) = (arrays.plugged.get(at), arrays.entries.get_mut(blocks)) else {
+                continue;
+            };
+            let zone = entries.first().map_or(NO_ZONE, |entry| entry.load().zone());
+            let is_in = |entry: &Entry| entry.load().managed() == BLOCK_FRAMES && entry.load().zone() == zone;
+            let place = self.listed.get(usize::from(zone.0)).map(place_of);
+            let plan = place.and_then(|place| self.plans.get_mut(place));
+            match plan.filter(|plan| plan.range().contains(&at) && entries.iter().all(is_in)) {
+                Some(plan) => {
+                    plan.plug(at as u32, section.start.get());
+                    word.set(Plugged::Online);
+                }
+                None => {
+                    let is_used = |entry: &Entry| entry.load().count() != entry.load().managed();
+                    if entries.iter().any(is_used) {
+                        return Err(RecoveryError::Damaged { block: section.start });
+                    }
+                    entries.iter_mut().for_each(|entry| *entry = Entry::absent());
+                    let was_there = word.get() != Plugged::Absent;
+                    word.set(if was_there { Plugged::Offline } else { Plugged::Absent });
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The arrays and what is known of them so far.
 struct Survivors<'s, 'm> {
     map: SectionMap<'m>,
+    plugged: &'s [PlugWord],
     entries: &'s mut [Entry],
     bitmaps: &'s mut [Bitmap],
     tags: Option<Tags<'s>>,
@@ -110,7 +147,7 @@ impl Survivors<'_, '_> {
     fn recount(&mut self, mut frames: Frames<'_>) -> Result<(), RecoveryError> {
         for at in 0..self.entries.len() {
             let start = self.start(at);
-            let plan = frames.block(start.get());
+            let plan = self.plan(at, &mut frames);
             let entry = self.entries.get(at).map(Entry::load);
             let Some(entry) = entry.filter(|entry| entry.managed() == plan.frames) else {
                 return Err(RecoveryError::Damaged { block: start });
@@ -123,8 +160,22 @@ impl Survivors<'_, '_> {
         Ok(())
     }
 
+    /// Which frames of block `at` exist.
+    fn plan<'f>(&self, at: usize, frames: &mut Frames<'f>) -> BlockPlan<'f> {
+        if self.is_plugged(at) { BlockPlan::plugged() } else { frames.block(self.start(at).get()) }
+    }
+
+    /// Whether block `at` is of a section that has been plugged in.
+    fn is_plugged(&self, at: usize) -> bool {
+        self.plugged.get(at / SECTION_BLOCKS).is_some_and(|word| word.get() == Plugged::Online)
+    }
+
     fn recount_block(&mut self, at: usize, entry: Snapshot, plan: &BlockPlan<'_>) -> Option<()> {
-        let zone = self.map.zone_of(at / SECTION_BLOCKS, at % SECTION_BLOCKS);
+        let zone = if self.is_plugged(at) {
+            entry.zone()
+        } else {
+            self.map.zone_of(at / SECTION_BLOCKS, at % SECTION_BLOCKS)
+        };
         let (place, bitmap) = (self.entries.get_mut(at)?, self.bitmaps.get_mut(at)?);
         let is_full_block = plan.frames == BLOCK_FRAMES;
         if entry.zone() != zone || (!entry.is_open_to_frees() && !is_full_block) {
@@ -193,7 +244,7 @@ impl Survivors<'_, '_> {
         let mut settled = Pfn::new(0);
         for at in 0..self.entries.len() {
             let start = self.start(at);
-            let plan = frames.block(start.get());
+            let plan = self.plan(at, &mut frames);
             for (row, first) in (0..ROWS).map(|row| (row, start.add(row as u64 * ROW_FRAMES))) {
                 let free = self.free_in(at, row);
                 self.forget(first, free);

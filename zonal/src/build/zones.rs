@@ -1,5 +1,7 @@
 //! Zones and CPUs, from their plans to their first state.
 
+use core::ops::Range;
+
 use crate::block::bitmap::Bitmap;
 use crate::block::entry::Entry;
 use crate::build::marks::marks_of;
@@ -9,7 +11,7 @@ use crate::cache::CpuCache;
 use crate::config::{Caching, Checking, Config};
 use crate::error::ConfigError;
 use crate::events::{Counting, EventRow, Traffic};
-use crate::frame::{BLOCK_FRAMES, BlockIndex, FrameRange, Pfn, SECTION_BLOCKS, ZoneId};
+use crate::frame::{BLOCK_FRAMES, BlockIndex, FrameRange, Pfn, SECTION_BLOCKS, SECTION_FRAMES, ZoneId};
 use crate::hint::{HintTree, words_for};
 use crate::metadata::Carver;
 use crate::node::Node;
@@ -20,6 +22,7 @@ use crate::watermark::Levels;
 use crate::zone::count::ZoneCount;
 use crate::zone::highatomic::Highatomic;
 use crate::zone::marks::ZoneMarks;
+use crate::zone::span::Span;
 use crate::zone::{Cpu, Mixing, TREES, Zone};
 use crate::zonelist::{ListedZone, Zonelists};
 
@@ -32,10 +35,13 @@ pub(in crate::build) struct ZonePlan {
     /// Frames that memory ranges name, reserved ones among them.
     pub(in crate::build) present: u64,
     pub(in crate::build) managed: u64,
-    /// Of those, free when the zone is built.
+    /// Of those present, not plugged in.
+    pub(in crate::build) early: u64,
+    /// Of those managed, free when the zone is built.
     pub(in crate::build) free: u64,
-    pub(in crate::build) first_section: u32,
-    pub(in crate::build) last_section: u32,
+    /// The sections from the first to the last, those among them that may be plugged in.
+    pub(in crate::build) sections: Option<(u32, u32)>,
+    /// The frames from the first block to the last that are there from the start.
     pub(in crate::build) start: u64,
     pub(in crate::build) end: u64,
 }
@@ -44,16 +50,43 @@ impl ZonePlan {
     /// Adds blocks of a section, from the first frame of one to the end of another; they come in ascending order.
     pub(in crate::build) fn add(&mut self, section: u32, (start, end): (u64, u64), frames: u64) {
         if self.managed == 0 {
-            (self.first_section, self.start) = (section, start);
+            self.start = start;
         }
-        (self.last_section, self.end) = (section, end);
+        self.end = end;
+        self.widen(section);
         self.managed += frames;
         self.free += frames;
     }
 
+    /// Makes room for a section that is a part of the zone or may become one.
+    pub(in crate::build) fn widen(&mut self, section: u32) {
+        let (first, last) = self.sections.unwrap_or((section, section));
+        self.sections = Some((first.min(section), last.max(section)));
+    }
+
+    /// Adds a section that has been plugged in.
+    #[cfg(not(any(zonal_loom, zonal_shuttle)))]
+    pub(in crate::build) fn plug(&mut self, section: u32, start: u64) {
+        let end = start + SECTION_FRAMES;
+        let (first, last) = if self.managed == 0 { (start, end) } else { (self.start, self.end) };
+        self.add(section, (first.min(start), last.max(end)), SECTION_FRAMES);
+        self.start = first.min(start);
+        self.present += SECTION_FRAMES;
+    }
+
+    /// Whether there is such a zone, be it an empty one.
+    pub(in crate::build) fn exists(&self) -> bool {
+        self.sections.is_some()
+    }
+
+    /// Its sections, other zones' among them.
+    pub(in crate::build) fn range(&self) -> Range<usize> {
+        self.sections.map_or(0..0, |(first, last)| first as usize..last as usize + 1)
+    }
+
     /// Blocks from the first section to the last, other zones' among them.
     pub(in crate::build) fn blocks(&self) -> usize {
-        (self.last_section - self.first_section + 1) as usize * SECTION_BLOCKS
+        self.range().len() * SECTION_BLOCKS
     }
 }
 
@@ -83,7 +116,11 @@ pub(in crate::build) fn build_cpus<'m>(
         let rank = if config.caching == Caching::All { cpu as u32 } else { rank };
         let traffic = traffic.get(cpu * zones.len()..(cpu + 1) * zones.len()).unwrap_or(&[]);
         let cpu = Cpu::new((node, rank), (&events[cpu], traffic), counting);
-        cpu.at_home(|kind| zones.get(usize::from(lists.first(node, kind).0)))
+        // Zones are numbered by node.
+        let own =
+            zones.partition_point(|zone| zone.node < node)..zones.partition_point(|zone| zone.node <= node);
+        let own = zones.get(own).unwrap_or(&[]);
+        cpu.at_home(own, |kind| zones.get(usize::from(lists.first(node, kind).0)))
     })?;
     Ok(cpus)
 }
@@ -159,7 +196,9 @@ pub(in crate::build) fn build_zones<'m>(
             zone.mixing = Mixing::Avoided;
         }
         below = Some(ListedZone { node: zone.node, kind: zone.kind });
-        zone.alone = zone.is_alone();
+        if config.marks.iter().any(|mark| mark.node == zone.node && mark.zone == zone.kind) {
+            zone.marks.give(marks_of(ListedZone { node: zone.node, kind: zone.kind }));
+        }
         zone.daemons = nodes.get(usize::from(zone.node.0));
         hint_free(zone);
     }
@@ -192,25 +231,28 @@ fn build_zone<'m>(
     plan: ZonePlan,
     parts: &mut ZoneParts<'m>,
 ) -> Zone<'m> {
-    let (first, last) = (plan.first_section as usize, plan.last_section as usize);
-    let blocks = first * SECTION_BLOCKS..(last + 1) * SECTION_BLOCKS;
+    let range = plan.range();
+    let blocks = range.start * SECTION_BLOCKS..range.end * SECTION_BLOCKS;
     let (caches, rest) = parts.caches.split_at(cached_cpus(config, node).min(parts.caches.len()));
     parts.caches = rest;
-    let sections = parts.sections.get(first..=last).unwrap_or(&[]);
+    let sections = parts.sections.get(range.clone()).unwrap_or(&[]);
+    let end = sections.last().map_or(0, |section| section.start.get() + SECTION_FRAMES);
+    let base = sections.first().map_or(Pfn::new(0), |section| section.start);
     Zone {
         id,
         node,
         kind,
-        base: sections.first().map_or(Pfn::new(0), |section| section.start),
-        span: FrameRange::new(Pfn::new(plan.start), Pfn::new(plan.end)),
-        alone: false,
+        base,
+        reach: FrameRange::new(base, Pfn::new(end)),
+        span: Span::new(FrameRange::new(Pfn::new(plan.start), Pfn::new(plan.end))),
         mixing: Mixing::Allowed,
+        early: plan.early,
         present: AtomicU64::new(plan.present),
         managed: AtomicU64::new(plan.managed),
         marks: ZoneMarks::new(levels),
         daemons: None,
         slack: config.topology.cpus.len() as u64 * CONTEXTS * BLOCK_FRAMES,
-        first_section: first,
+        first_section: range.start,
         sections,
         entries: parts.entries.get(blocks.clone()).unwrap_or(&[]),
         bitmaps: parts.bitmaps.get(blocks).unwrap_or(&[]),

@@ -248,8 +248,11 @@ fn loom_entry_a_split_block_gives_the_freed_part_only() {
 #[test]
 fn loom_entry_is_isolated_at_its_count_or_claimed_from() {
     exhaustively(|| {
-        let (block, isolated, claimed) =
-            race(OneBlock::free(), |block| block.entry.isolate(BLOCK_FRAMES).is_ok(), OneBlock::claim_first);
+        let (block, isolated, claimed) = race(
+            OneBlock::free(),
+            |block| block.entry.isolate(ZONE, BLOCK_FRAMES).is_ok(),
+            OneBlock::claim_first,
+        );
         assert!(isolated != claimed, "an isolated block gives nothing, a claimed one has another count");
         let entry = block.entry.load();
         assert_eq!((entry.is_isolated(), entry.count()), (isolated, BLOCK_FRAMES - u64::from(claimed)));
@@ -260,7 +263,7 @@ fn loom_entry_is_isolated_at_its_count_or_claimed_from() {
 fn loom_entry_unisolation_shows_what_was_freed_meanwhile() {
     exhaustively(|| {
         let block = OneBlock::without_first();
-        assert!(block.entry.isolate(BLOCK_FRAMES - 1).is_ok());
+        assert!(block.entry.isolate(ZONE, BLOCK_FRAMES - 1).is_ok());
         let free = |block: &OneBlock| match block.free_first() {
             Raise::Done(after) => after.is_isolated(),
             Raise::Refused => panic!("an isolated block takes frees"),

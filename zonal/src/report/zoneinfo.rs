@@ -69,7 +69,7 @@ impl Zoneinfo<'_> {
             writeln!(f, "  vm stats threshold: 0")?;
         }
         writeln!(f, "  node_unreclaimable:  0")?;
-        writeln!(f, "  start_pfn:           {}", zone.span.start.get())?;
+        writeln!(f, "  start_pfn:           {}", zone.span.get().start.get())?;
         writeln!(f, "  reserved_highatomic: {}", info.reserved_highatomic)?;
         writeln!(f, "  free_highatomic:     {}", info.free_highatomic)
     }

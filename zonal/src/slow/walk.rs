@@ -44,7 +44,7 @@ impl<'s, 'm> Walk<'s, 'm> {
         let listed = state.lists.list(node).iter().filter_map(|id| state.zones.get(usize::from(id.0)));
         let asked = listed.filter(move |zone| zone.kind <= highest && (!this_node || zone.node == node));
         let asked = asked.enumerate().filter(|&(at, _)| !planted(Mutant::ZonelistStops) || at == 0);
-        asked.map(|(_, zone)| zone).filter(move |zone| zone.span.start < limit)
+        asked.map(|(_, zone)| zone).filter(move |zone| zone.reach.start < limit)
     }
 
     /// Frames that the request must leave in the zone.

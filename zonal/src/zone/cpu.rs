@@ -6,18 +6,25 @@
 use crate::cache::word::Put;
 use crate::cache::{CpuCache, SLOTS, WORDS};
 use crate::events::{Counter, Counting, Event, EventRow, Numa, Traffic};
-use crate::frame::{BLOCK_FRAMES, BlockIndex, FrameRange, GROUP_FRAMES, GroupIndex, NodeId, Order, Pfn};
+use crate::frame::{
+    BLOCK_FRAMES, BlockIndex, FrameRange, GROUP_FRAMES, GroupIndex, NodeId, Order, Pfn, ZoneId,
+};
 use crate::sync::{AtomicU8, Ordering};
 use crate::topology::{Kind, ZoneKind};
 use crate::zone::{Block, Zone};
 
+/// No home.
+const AWAY: u8 = u8::MAX;
+
 /// A CPU. A power of two long: found by a shift.
 #[repr(align(1024))]
 pub(crate) struct Cpu<'m> {
-    /// For each highest zone kind, the first zone of its node's list, if the CPU has words there.
+    /// The zones that come first in its node's list or may do so one day, where it has words ([`Cpu::at_home`]).
     homes: [Option<Home<'m>>; 4],
-    /// The frames of the home for [`ZoneKind::Normal`] where a frame's number leads to its block at once: the zone has
-    /// no holes of whole sections, and no other zone's block lies in it. Else empty.
+    /// Hint: for each highest zone kind, the home that is its list's first zone now, or [`AWAY`].
+    first: [AtomicU8; 4],
+    /// The frames of the home at [`ZoneKind::Normal`] where a frame's number leads to its block at once and for good
+    /// ([`Zone::stretch`]). Else empty.
     stretch: FrameRange,
     pub(crate) node: NodeId,
     /// Its place in the order in which zones have lines for CPUs.
@@ -46,6 +53,13 @@ pub(crate) struct Home<'m> {
     pub(crate) zone: &'m Zone<'m>,
 }
 
+impl<'m> Home<'m> {
+    fn new(zone: &'m Zone<'m>, cache: &'m CpuCache) -> Self {
+        let giving = Kind::ALL.map(|kind| AtomicU8::new(CpuCache::first_word(kind) as u8));
+        Self { cache, base: zone.base, giving, taking: AtomicU8::new(0), hits: Default::default(), zone }
+    }
+}
+
 impl<'m> Cpu<'m> {
     /// A CPU without homes.
     pub(crate) fn new(
@@ -55,6 +69,7 @@ impl<'m> Cpu<'m> {
     ) -> Self {
         Self {
             homes: [const { None }; 4],
+            first: [const { AtomicU8::new(AWAY) }; 4],
             stretch: FrameRange::new(Pfn::new(0), Pfn::new(0)),
             node,
             rank,
@@ -65,22 +80,38 @@ impl<'m> Cpu<'m> {
         }
     }
 
-    /// The CPU with `first(kind)`, the first zone of its node's list for requests up to `kind`, as its homes.
-    pub(crate) fn at_home(self, first: impl Fn(ZoneKind) -> Option<&'m Zone<'m>>) -> Self {
-        let homes = ZoneKind::ALL.map(|kind| {
-            let zone = first(kind)?;
-            Some(Home {
-                zone,
-                cache: zone.cache_of(&self)?,
-                base: zone.base,
-                giving: Kind::ALL.map(|kind| AtomicU8::new(CpuCache::first_word(kind) as u8)),
-                taking: AtomicU8::new(0),
-                hits: Default::default(),
-            })
-        });
-        let plain = homes[ZoneKind::Normal as usize].as_ref().filter(|home| home.zone.is_plain());
-        let stretch = plain.map_or(self.stretch, |home| home.zone.span);
-        Self { homes, stretch, ..self }
+    /// The CPU with homes: `first(kind)`, the first zone of its node's list for requests up to `kind`, and the zones of its
+    /// node, `own`, that may come first one day. Where its stretch may lie, the first zone for [`ZoneKind::Normal`], stands
+    /// at that kind's place, the others as they come.
+    pub(crate) fn at_home(
+        self,
+        own: &'m [Zone<'m>],
+        first: impl Fn(ZoneKind) -> Option<&'m Zone<'m>>,
+    ) -> Self {
+        let mut homes = [const { None }; 4];
+        let (normal, firsts) = (first(ZoneKind::Normal), ZoneKind::ALL.into_iter().filter_map(&first));
+        let mut places = [ZoneKind::Normal, ZoneKind::Movable, ZoneKind::Dma32, ZoneKind::Dma].into_iter();
+        for zone in normal.into_iter().chain(own.iter().rev()).chain(firsts) {
+            let is_new = !homes.iter().flatten().any(|home: &Home<'_>| home.zone.id == zone.id);
+            if let Some(cache) = zone.cache_of(&self).filter(|_| is_new) {
+                let Some(place) = places.next() else { break };
+                homes[place as usize] = Some(Home::new(zone, cache));
+            }
+        }
+        let plain = homes[ZoneKind::Normal as usize].as_ref().and_then(|home| home.zone.stretch());
+        let stretch = plain.unwrap_or(self.stretch);
+        let cpu = Self { homes, stretch, ..self };
+        cpu.rehome(|kind| first(kind).map(|zone| zone.id));
+        cpu
+    }
+
+    /// Notes which homes are the first zones of its node's list now.
+    pub(crate) fn rehome(&self, first: impl Fn(ZoneKind) -> Option<ZoneId>) {
+        for (kind, place) in ZoneKind::ALL.into_iter().zip(&self.first) {
+            let is_first = |home: &Option<Home<'_>>| home.as_ref().map(|home| home.zone.id) == first(kind);
+            let at = self.homes.iter().position(|home| home.is_some() && is_first(home));
+            place.store(at.map_or(AWAY, |at| at as u8), Ordering::Relaxed); // Relaxed: a hint
+        }
     }
 
     /// Takes a run of `order` (at most a group) from the word that last gave one of its kind: one locked step.
@@ -105,7 +136,7 @@ impl<'m> Cpu<'m> {
     /// Puts a run (at most a group) into the word that last matched a free: one locked step.
     #[inline]
     pub(crate) fn put(&self, pfn: Pfn, order: Order) -> Put {
-        let Some(home) = self.home(ZoneKind::Normal).filter(|_| self.stretch.contains(pfn)) else {
+        let Some(home) = self.stretch_home().filter(|_| self.stretch.contains(pfn)) else {
             return Put::OtherGroup;
         };
         let group = GroupIndex((pfn.get().wrapping_sub(home.base.get()) / GROUP_FRAMES) as u32);
@@ -177,13 +208,20 @@ impl<'m> Cpu<'m> {
     /// The first zone of the CPU's node for requests up to `highest`, if it has words there.
     #[inline]
     pub(crate) fn home(&self, highest: ZoneKind) -> Option<&Home<'m>> {
-        self.homes[highest as usize].as_ref()
+        let at = self.first[highest as usize].load(Ordering::Relaxed); // Relaxed: a hint
+        self.homes.get(usize::from(at))?.as_ref()
+    }
+
+    /// The home that the CPU's stretch lies in.
+    #[inline]
+    fn stretch_home(&self) -> Option<&Home<'m>> {
+        self.homes[ZoneKind::Normal as usize].as_ref()
     }
 
     /// The home and the block of a frame in the CPU's stretch, if it is there and the block holds frames.
     #[inline]
     pub(crate) fn block(&self, pfn: Pfn) -> Option<(&Home<'m>, Block<'m>)> {
-        let home = self.home(ZoneKind::Normal).filter(|_| self.stretch.contains(pfn))?;
+        let home = self.stretch_home().filter(|_| self.stretch.contains(pfn))?;
         let index = (pfn.get().wrapping_sub(home.base.get()) / BLOCK_FRAMES) as usize;
         let block = Block {
             index: BlockIndex(index as u32),
@@ -205,7 +243,7 @@ impl<'m> Cpu<'m> {
     pub(crate) fn note_put(&self, cache: &CpuCache, kind: Kind, at: usize) {
         // Relaxed, all: hints. Mostly they say so already, and all homes with these words say the same.
         let known = |home: &Home<'_>| home.giving[kind as usize].load(Ordering::Relaxed) == at as u8;
-        if self.last_put(kind) == at && self.home(ZoneKind::Normal).is_some_and(known) {
+        if self.last_put(kind) == at && self.stretch_home().is_some_and(known) {
             return;
         }
         for home in self.homes.iter().flatten().filter(|home| core::ptr::eq(home.cache, cache)) {
@@ -216,7 +254,7 @@ impl<'m> Cpu<'m> {
 
     /// The word of the kind that last matched a free of this CPU's; out of range if another kind's did.
     pub(crate) fn last_put(&self, kind: Kind) -> usize {
-        let home = self.home(ZoneKind::Normal);
+        let home = self.stretch_home();
         let at = home.map_or(WORDS, |home| usize::from(home.taking.load(Ordering::Relaxed))); // Relaxed: a hint
         if at.wrapping_sub(CpuCache::first_word(kind)) < SLOTS { at } else { WORDS }
     }

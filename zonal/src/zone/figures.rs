@@ -142,7 +142,7 @@ impl Zone<'_> {
             id: self.id,
             node: self.node,
             kind: self.kind,
-            span: self.span,
+            span: self.span.get(),
             present: self.present(),
             managed: self.managed(),
             marks: self.marks.get(),

@@ -7,6 +7,7 @@
 //! | `boost` | bit 0: raised since kswapd was last told; the rest: added to every level for a while | [`ZoneMarks::add_boost`], [`ZoneMarks::take_boost`], [`ZoneMarks::take_boosted`] |
 //! | `most_boost` | what the boost may come to | `set` |
 //! | `bypass` | bit 0: the zone is short; the rest: the count up to which caches are bypassed, low, or high while it is short | `set`, [`ZoneMarks::note_short`], [`ZoneMarks::note_ample`] |
+//! | `given` | 1: the levels were given for the zone, and stay when other zones change | [`ZoneMarks::give`], [`ZoneMarks::set`] |
 //!
 //! All are read and written Relaxed: each figure is a policy by itself, and a request that reads an old one is a request
 //! that came a moment earlier. What holds to the frame is the exchange of the zone's count against the floor that was
@@ -31,6 +32,7 @@ pub(crate) struct ZoneMarks {
     boost: AtomicU64,
     most_boost: AtomicU64,
     bypass: AtomicU64,
+    given: AtomicU64,
 }
 
 impl ZoneMarks {
@@ -41,6 +43,7 @@ impl ZoneMarks {
             boost: AtomicU64::new(0),
             most_boost: AtomicU64::new(most_boost),
             bypass: AtomicU64::new(marks.low << 1),
+            given: AtomicU64::new(0),
         }
     }
 
@@ -155,6 +158,21 @@ impl ZoneMarks {
         self.boost.fetch_and(!BOOSTED, Ordering::Relaxed) & BOOSTED != 0
     }
 
+    /// Replaces the figures by some that are the zone's own.
+    pub(crate) fn give(&self, levels: Levels) {
+        self.set(levels);
+        self.given.store(1, Ordering::Relaxed);
+    }
+
+    /// Replaces the figures by what knobs make of the zone as it has become; levels that were given stay.
+    pub(crate) fn follow(&self, levels: Levels) {
+        if self.given.load(Ordering::Relaxed) == 0 {
+            self.set(levels);
+        } else {
+            self.give(Levels { marks: self.get(), ..levels });
+        }
+    }
+
     /// Replaces the figures. Requests meanwhile see some of the old and some of the new.
     pub(crate) fn set(&self, Levels { marks, protection, most_boost }: Levels) {
         let levels = [marks.min, marks.low, marks.high, marks.promo];
@@ -162,5 +180,6 @@ impl ZoneMarks {
         self.reserve.iter().zip(protection).for_each(|(word, frames)| word.store(frames, Ordering::Relaxed));
         self.most_boost.store(most_boost, Ordering::Relaxed);
         self.bypass.store(marks.low << 1, Ordering::Relaxed);
+        self.given.store(0, Ordering::Relaxed);
     }
 }

@@ -19,6 +19,7 @@ pub(crate) mod marks;
 pub(crate) mod runs;
 pub(crate) mod search;
 pub(crate) mod short;
+pub(crate) mod span;
 pub(crate) mod take;
 pub(crate) mod vacate;
 
@@ -40,6 +41,7 @@ pub(crate) use crate::zone::cpu::Cpu;
 use crate::zone::highatomic::Highatomic;
 use crate::zone::marks::ZoneMarks;
 use crate::zone::search::Class;
+use crate::zone::span::Span;
 
 /// Trees of a zone: three classes for each of three kinds, one for wholly free blocks, one for reserved ones.
 pub(crate) const TREES: usize = 11;
@@ -51,12 +53,15 @@ pub(crate) struct Zone<'m> {
     pub(crate) kind: ZoneKind,
     /// First frame of the first section: what groups are numbered from.
     pub(crate) base: Pfn,
-    pub(crate) span: FrameRange,
-    /// No other zone's block lies in the span.
-    pub(crate) alone: bool,
+    /// All frames that may become the zone's, and what lies between.
+    pub(crate) reach: FrameRange,
+    /// From its first block now to its last.
+    pub(crate) span: Span,
     /// What a request that would have its frames here first does at first: a Normal zone above a DMA32 zone that can help
     /// out keeps kinds apart.
     pub(crate) mixing: Mixing,
+    /// Frames that were there from the start.
+    pub(crate) early: u64,
     /// Frames that memory ranges name, and those of them that are managed. Relaxed: figures.
     pub(crate) present: AtomicU64,
     pub(crate) managed: AtomicU64,
@@ -188,24 +193,28 @@ impl<'m> Zone<'m> {
         self.base.add(u64::from(group.0) * GROUP_FRAMES)
     }
 
-    /// Whether a frame's number leads to its block at once: no section is missing, no other zone's block in between.
-    pub(crate) fn is_plain(&self) -> bool {
-        let sections = self.span.end.get().saturating_sub(self.base.get()).div_ceil(SECTION_FRAMES);
-        self.alone && sections == self.sections.len() as u64
+    /// The frames whose numbers lead to their blocks at once, if they are the zone's for good: the span, where no section is
+    /// missing below its end, and no block in it belongs to another zone or may come to.
+    pub(crate) fn stretch(&self) -> Option<FrameRange> {
+        let span = self.span.get();
+        let last = span.end.get().checked_sub(1)?.checked_sub(self.base.get())? / SECTION_FRAMES;
+        let sections = self.sections.get(..=last as usize)?;
+        let is_dense = sections.last()?.start.get() == self.base.get() + last * SECTION_FRAMES;
+        (is_dense && (0..).zip(sections).all(|(at, section)| self.is_own(span, at, section))).then_some(span)
     }
 
-    /// Whether no block between the zone's first and last belongs to another zone.
-    pub(crate) fn is_alone(&self) -> bool {
-        let own = |entry: &Entry| entry.load().managed() == 0 || entry.load().zone() == self.id;
-        let blocks = |at: usize| {
-            self.entries.get(at * SECTION_BLOCKS..).unwrap_or(&[]).iter().zip(at * SECTION_BLOCKS..)
-        };
-        let inside =
-            |at: usize| self.block(BlockIndex(at as u32)).is_some_and(|b| self.span.contains(b.start));
-        self.sections.iter().enumerate().all(|(at, section)| match section.owner {
+    /// Whether the blocks of a section that lie in the span are the zone's, if they hold any frame.
+    fn is_own(&self, span: FrameRange, at: usize, section: &Section) -> bool {
+        let inside = (at * SECTION_BLOCKS..(at + 1) * SECTION_BLOCKS)
+            .filter_map(|at| self.block(BlockIndex(at as u32)))
+            .filter(|block| span.contains(block.start));
+        match section.owner {
             Owner::Zone(zone) => zone == self.id,
-            Owner::Mixed(_) => blocks(at).take(SECTION_BLOCKS).all(|(entry, at)| own(entry) || !inside(at)),
-        })
+            Owner::Hot(_) => inside.count() == 0,
+            Owner::Mixed(_) => inside
+                .map(|block| block.entry.load())
+                .all(|entry| entry.managed() == 0 || entry.zone() == self.id),
+        }
     }
 
     /// The frame that is `first` of the group.

@@ -4,7 +4,7 @@
 //! Bounds: a constant number of offers a tree, plus one clear for each hint that another operation left stale, plus
 //! one scan of the entries where the hints cannot be trusted or the order is between 1 and 8.
 
-use crate::frame::{BLOCK_FRAMES, BlockIndex, Order};
+use crate::frame::{BLOCK_FRAMES, BlockIndex, Order, ZoneId};
 use crate::hint::HintTree;
 use crate::topology::Kind;
 use crate::zone::{Block, Mixing, Want, Zone};
@@ -116,7 +116,7 @@ impl<'m> Zone<'m> {
         let own = self.tree(kind, class);
         let found = self
             .offer_tree(own, start, |b| self.is_partly_used(b, kind, class), |b| offer(b, None))
-            .or_else(|| self.offer_tree(self.free_tree(), start, is_free, |b| offer(b, Some(kind))))
+            .or_else(|| self.offer_tree(self.free_tree(), start, is_free(self.id), |b| offer(b, Some(kind))))
             .or_else(|| self.offer_fallbacks(class, want, start, &mut offer));
         found.unwrap_or_else(|| self.scan(want, offer))
     }
@@ -134,7 +134,7 @@ impl<'m> Zone<'m> {
         }
         let stamp = tree.stamp();
         let mut lost = false;
-        let found = self.offer_tree(tree, start, is_free, |b| {
+        let found = self.offer_tree(tree, start, is_free(self.id), |b| {
             let offered = offer(b);
             lost |= matches!(offered, Offer::Next);
             offered
@@ -252,7 +252,10 @@ impl<'m> Zone<'m> {
     }
 }
 
-/// Whether the block belongs in the tree of free blocks.
-fn is_free(block: Block<'_>) -> bool {
-    block.entry.load().is_free_block()
+/// Whether a block belongs in the zone's tree of free blocks.
+fn is_free(zone: ZoneId) -> impl Fn(Block<'_>) -> bool {
+    move |block| {
+        let entry = block.entry.load();
+        entry.is_free_block() && entry.zone() == zone
+    }
 }

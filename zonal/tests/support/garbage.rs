@@ -4,8 +4,8 @@
 
 use proptest::prelude::*;
 use zonal::{
-    Caching, Checking, Fallback, FrameRange, Gfp, Group, Mark, MemoryRange, NodeId, Order, Pfn, Request,
-    ZoneId, ZoneKind,
+    Caching, Checking, Fallback, FrameRange, Gfp, Group, HotRange, Mark, MemoryRange, NodeId, OnlineType,
+    Order, Pfn, Request, SECTION_FRAMES, ZoneId, ZoneKind,
 };
 
 use crate::support::{FakeCpu, Leaked, Setup, range};
@@ -73,6 +73,18 @@ fn caching() -> impl Strategy<Value = Caching> {
     prop::sample::select(vec![Caching::Off, Caching::Local, Caching::All])
 }
 
+/// A range of whole sections that is likely to be one that may be plugged in.
+pub(crate) fn sections() -> impl Strategy<Value = FrameRange> {
+    let near = (1u64..5, 0u64..3)
+        .prop_map(|(first, count)| range(first * SECTION_FRAMES, (first + count) * SECTION_FRAMES));
+    prop_oneof![4 => near, 1 => any_range()]
+}
+
+fn hotplug() -> impl Strategy<Value = Vec<HotRange>> {
+    let range = (sections(), 0u16..4).prop_map(|(range, node)| HotRange { range, node: NodeId(node) });
+    prop_oneof![3 => Just(Vec::new()), 2 => prop::collection::vec(range, 1..3)]
+}
+
 fn reserved() -> impl Strategy<Value = Vec<FrameRange>> {
     prop::collection::vec(any_range(), 0..4)
 }
@@ -85,10 +97,11 @@ fn nonsense() -> impl Strategy<Value = Setup> {
         prop::collection::vec(mark(), 0..3),
         prop::collection::vec((0u16..3).prop_map(NodeId), 0..5),
         prop::collection::vec(any::<u8>(), 0..10),
+        hotplug(),
     );
     let numbers = (prop_oneof![0usize..4, any::<usize>()], number(), number());
     (lists, numbers, caching()).prop_map(
-        |((memory, reserved, marks, cpus, distances), (nodes, dma_end, dma32_end), caching)| Setup {
+        |((memory, reserved, marks, cpus, distances, hotplug), (nodes, dma_end, dma32_end), caching)| Setup {
             memory,
             reserved,
             nodes,
@@ -99,6 +112,7 @@ fn nonsense() -> impl Strategy<Value = Setup> {
             checking: Checking::Off,
             dma_end,
             dma32_end,
+            hotplug,
         },
     )
 }
@@ -108,8 +122,8 @@ fn strange() -> impl Strategy<Value = Setup> {
     let cpus = prop::collection::vec((0u16..3).prop_map(NodeId), 1..6);
     let marks = prop_oneof![4 => Just(Vec::new()), 1 => prop::collection::vec(mark(), 1..3)];
     let checking = prop::sample::select(vec![Checking::Off, Checking::On]);
-    (apart(), reserved(), cpus, marks, (number(), number()), caching(), checking).prop_map(
-        |(memory, reserved, cpus, marks, (one, other), caching, checking)| Setup {
+    (apart(), reserved(), cpus, marks, (number(), number()), caching(), checking, hotplug()).prop_map(
+        |(memory, reserved, cpus, marks, (one, other), caching, checking, hotplug)| Setup {
             memory,
             reserved,
             nodes: 3,
@@ -120,6 +134,7 @@ fn strange() -> impl Strategy<Value = Setup> {
             checking,
             dma_end: one.min(other),
             dma32_end: one.max(other),
+            hotplug,
         },
     )
 }
@@ -148,6 +163,10 @@ pub(crate) enum Call {
     Reopen(ZoneId),
     Isolate(FrameRange),
     Unisolate(FrameRange),
+    Add(FrameRange),
+    Online(FrameRange, OnlineType),
+    Offline(FrameRange),
+    Remove(FrameRange),
     Look(u64, ZoneId, NodeId),
 }
 
@@ -205,7 +224,19 @@ pub(crate) fn call() -> impl Strategy<Value = Call> {
         any_range().prop_map(Call::Unisolate),
         (number(), zone(), node()).prop_map(|(pfn, zone, node)| Call::Look(pfn, zone, node)),
     ];
-    prop_oneof![3 => takes, 3 => gives, 2 => upkeep]
+    let to = prop::sample::select(vec![
+        OnlineType::Kernel,
+        OnlineType::Movable,
+        OnlineType::ContigZones,
+        OnlineType::AutoMovable(Default::default()),
+    ]);
+    let plugs = prop_oneof![
+        sections().prop_map(Call::Add),
+        (sections(), to).prop_map(|(range, to)| Call::Online(range, to)),
+        sections().prop_map(Call::Offline),
+        sections().prop_map(Call::Remove),
+    ];
+    prop_oneof![3 => takes, 3 => gives, 2 => upkeep, 2 => plugs]
 }
 
 /// Makes the call; whether it is served is returned, and either is accepted.
@@ -236,6 +267,10 @@ pub(crate) fn make(allocator: &Leaked, cpu: &FakeCpu, call: Call) -> bool {
         Call::Reopen(zone) => allocator.reopen_caches(zone),
         Call::Isolate(range) => allocator.isolate(range).is_ok(),
         Call::Unisolate(range) => allocator.unisolate(range).is_ok(),
+        Call::Add(range) => allocator.add_memory(range).is_ok(),
+        Call::Online(range, to) => allocator.online_memory(range, to).is_ok(),
+        Call::Offline(range) => allocator.offline_memory(range, &mut |_| {}).is_ok(),
+        Call::Remove(range) => allocator.remove_memory(range).is_ok(),
         Call::Look(pfn, zone, node) => look(allocator, pfn, zone, node),
     }
 }
@@ -244,8 +279,8 @@ fn look(allocator: &Leaked, pfn: u64, zone: ZoneId, node: NodeId) -> bool {
     let named =
         allocator.zone_of(Pfn::new(pfn)).is_some_and(|zone| usize::from(zone.0) < allocator.zones().count());
     assert!(named || allocator.zone_of(Pfn::new(pfn)).is_none(), "a frame is in a zone that does not exist");
-    assert!(allocator.blocks(zone).count() <= 64 * 2);
-    assert!(allocator.free_runs(zone)[0] <= 14 * 512);
+    assert!(allocator.blocks(zone).count() <= 64 * 4);
+    assert!(allocator.free_runs(zone)[0] <= (14 + 2 * 64) * 512);
     assert!(allocator.zonelist(node, Fallback::Nodes).count() <= allocator.zones().count());
     named
 }

@@ -8,8 +8,8 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use zonal::{
-    AuditSummary, Caching, Checking, Config, ConfigError, FrameRange, Mark, MemoryRange, NodeId, Order,
-    PageAllocator, Pfn, Platform, Topology, ZoneKind,
+    AuditSummary, Caching, Checking, Config, ConfigError, FrameRange, HotRange, Mark, MemoryRange, NodeId,
+    Order, PageAllocator, Pfn, Platform, Topology, ZoneKind,
 };
 use zonal_testkit::{Class, Machine};
 
@@ -63,6 +63,7 @@ pub(crate) struct Setup {
     pub(crate) checking: Checking,
     pub(crate) dma_end: u64,
     pub(crate) dma32_end: u64,
+    pub(crate) hotplug: Vec<HotRange>,
 }
 
 impl Setup {
@@ -88,7 +89,13 @@ impl Setup {
             checking: Checking::Off,
             dma_end: machine.dma_end,
             dma32_end: machine.dma32_end,
+            hotplug: Vec::new(),
         }
+    }
+
+    /// The same with sections that may be plugged in.
+    pub(crate) fn hotplug(self, hotplug: &[HotRange]) -> Self {
+        Self { hotplug: hotplug.to_vec(), ..self }
     }
 
     /// The same with these caches.
@@ -110,6 +117,7 @@ impl Setup {
             cpus: &self.cpus,
         };
         Config {
+            hotplug: &self.hotplug,
             marks: &self.marks,
             caching: self.caching,
             checking: self.checking,

@@ -4,10 +4,14 @@
 //! A tenant may leave just when it is to be moved. Frames and tenants change hands under one lock, as the contract of
 //! `Platform::migrate` asks.
 
+#![allow(dead_code, reason = "each test program uses a part of this module")]
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use zonal::{AllocError, Gfp, Migration, Order, PageAllocator, Pfn, Platform, Request};
+use zonal::{
+    AllocError, Gfp, MemoryEvent, MemoryStep, Migration, Order, PageAllocator, Pfn, Platform, Request, Veto,
+};
 
 use crate::support::{Setup, audited};
 
@@ -40,7 +44,16 @@ struct Book {
 #[derive(Default)]
 pub(crate) struct Tenants {
     book: Mutex<Book>,
+    notices: Mutex<Notices>,
     allocator: OnceLock<&'static Housed>,
+}
+
+/// What has been told of memory that comes and goes, and what is objected to.
+#[derive(Default)]
+struct Notices {
+    told: Vec<MemoryEvent>,
+    vetoed: Option<MemoryStep>,
+    cancelled: bool,
 }
 
 /// An allocator with tenants.
@@ -52,15 +65,37 @@ impl Platform for Tenants {
     }
 
     fn migrate(&self, from: Pfn, to: Pfn) -> Migration {
+        self.migrate_run(from, to, Order::ZERO)
+    }
+
+    fn run_of(&self, pfn: Pfn) -> Option<(Pfn, Order)> {
+        let book = self.book();
+        let (&start, tenant) = book.tenants.range(..=pfn).next_back()?;
+        (pfn < start.add(tenant.order.frames())).then_some((start, tenant.order))
+    }
+
+    fn memory_event(&self, event: &MemoryEvent) -> Result<(), Veto> {
+        let mut notices = self.notices();
+        notices.told.push(*event);
+        if notices.vetoed == Some(event.step) { Err(Veto) } else { Ok(()) }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.notices().cancelled
+    }
+
+    fn migrate_run(&self, from: Pfn, to: Pfn, order: Order) -> Migration {
         let mut book = self.book();
         let Some(&tenant) = book.tenants.get(&from) else { return Migration::Refused };
         match tenant.temper {
-            Temper::Movable if tenant.order == Order::ZERO => {
-                assert_eq!(book.contents.get(&to), None, "a frame to move to is somebody's");
+            Temper::Movable if tenant.order == order => {
                 book.tenants.remove(&from);
-                book.contents.remove(&from);
                 book.tenants.insert(to, tenant);
-                book.contents.insert(to, tenant.name);
+                for at in 0..order.frames() {
+                    book.contents.remove(&from.add(at));
+                    let before = book.contents.insert(to.add(at), tenant.name);
+                    assert_eq!(before, None, "a frame to move to is somebody's");
+                }
                 Migration::Moved
             }
             Temper::Leaving => {
@@ -89,13 +124,32 @@ impl Tenants {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn notices(&self) -> MutexGuard<'_, Notices> {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What has been told of memory since the last call.
+    pub(crate) fn told(&self) -> Vec<MemoryEvent> {
+        std::mem::take(&mut self.notices().told)
+    }
+
+    /// From now on this step is objected to.
+    pub(crate) fn veto(&self, step: Option<MemoryStep>) {
+        self.notices().vetoed = step;
+    }
+
+    /// From now on offlining is cancelled, or not.
+    pub(crate) fn cancel(&self, cancelled: bool) {
+        self.notices().cancelled = cancelled;
+    }
+
     fn allocator(&self) -> &'static Housed {
         self.allocator.get().expect("it was set when it was built")
     }
 
     /// Moves in: a run of the order for a new tenant.
     pub(crate) fn enter(&self, order: Order, temper: Temper) -> Result<Pfn, AllocError> {
-        let movable = Request::order(order).gfp(Gfp::MOVABLE)?;
+        let movable = Request::order(order).gfp(Gfp::MOVABLE | Gfp::HIGHMEM)?;
         let pfn = self.allocator().alloc_raw(&movable)?;
         self.house(pfn, order, temper);
         Ok(pfn)

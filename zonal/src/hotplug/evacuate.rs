@@ -1,0 +1,191 @@
+//! Emptying an isolated range: every run in use is moved elsewhere, or found in the way.
+//!
+//! The range's blocks are isolated, and the words of its groups have been made to forget them: what is freed lands in the rows
+//! and stays there, so the blocks only ever get emptier. A pass looks at every frame that is not free: whoever holds it frees
+//! it, or the platform moves it, or it is in the hands of an operation and comes to rest by itself.
+//!
+//! Bounds: passes end when everything is free, when nothing has got emptier in [`PATIENCE`] of them, or when it is cancelled;
+//! in each a run is moved once at most.
+
+use crate::allocator::PageAllocator;
+use crate::error::AllocError;
+use crate::frame::{BLOCK_FRAMES, FrameRange, Order, Pfn, ROW_FRAMES};
+use crate::gfp::Gfp;
+use crate::hotplug::error::HotplugError;
+use crate::hotplug::obstacle::{Obstacle, ObstacleCause};
+use crate::mutant::{Mutant, planted};
+use crate::platform::{Migration, Platform};
+use crate::request::Request;
+use crate::topology::Kind;
+use crate::zone::{Block, Zone};
+
+/// Passes without any effect before what is in the way is taken to stay there.
+const PATIENCE: u32 = 8;
+
+/// What offlining came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Offlined {
+    /// Frames that are nobody's now.
+    pub frames: u64,
+    /// Frames whose content was moved elsewhere first.
+    pub moved: u64,
+    /// Passes over the range.
+    pub passes: u32,
+}
+
+/// A range on its way out.
+pub(in crate::hotplug) struct Evacuation<'a, 'm, P> {
+    allocator: &'a PageAllocator<'m, P>,
+    zone: &'m Zone<'m>,
+    range: FrameRange,
+    done: Offlined,
+}
+
+/// What became of a run in one pass.
+enum Fate {
+    Moved,
+    /// It was freed just now, or its owner is at it.
+    Gone,
+    Stays(ObstacleCause),
+}
+
+impl<'a, 'm, P: Platform> Evacuation<'a, 'm, P> {
+    pub(in crate::hotplug) fn new(
+        allocator: &'a PageAllocator<'m, P>,
+        zone: &'m Zone<'m>,
+        range: FrameRange,
+    ) -> Self {
+        Self { allocator, zone, range, done: Offlined { frames: range.frames(), ..Offlined::default() } }
+    }
+
+    /// Empties the range, or reports what stays.
+    pub(in crate::hotplug) fn empty(
+        mut self,
+        report: &mut dyn FnMut(&Obstacle),
+    ) -> Result<Offlined, HotplugError> {
+        let (mut idle, mut before) = (0, u64::MAX);
+        loop {
+            let used = self.used();
+            if used == 0 || planted(Mutant::UnplugUsed) {
+                return Ok(self.done);
+            }
+            idle = if used < before { 0 } else { idle + 1 };
+            before = used;
+            let last = idle >= PATIENCE;
+            let mut ignored = |_: &Obstacle| {};
+            self.pass(if last { &mut *report } else { &mut ignored })?;
+            if last && self.used() >= before {
+                return Err(HotplugError::InTheWay { frames: before });
+            }
+            if idle > 0 {
+                self.allocator.platform.pause();
+            }
+        }
+    }
+
+    /// Frames of the range that are not free.
+    fn used(&self) -> u64 {
+        self.zone.blocks_of(self.range).map(|block| BLOCK_FRAMES - block.entry.load().count()).sum()
+    }
+
+    /// Moves what can be moved.
+    fn pass(&mut self, report: &mut dyn FnMut(&Obstacle)) -> Result<(), HotplugError> {
+        self.done.passes += 1;
+        self.zone.drain_range(self.range);
+        let (zone, mut next) = (self.zone, self.range.start);
+        for block in zone.blocks_of(self.range).filter(|block| block.entry.load().count() < BLOCK_FRAMES) {
+            if self.allocator.platform.cancelled() {
+                return Err(HotplugError::Cancelled);
+            }
+            for pfn in (0..BLOCK_FRAMES).map(|at| block.start.add(at)) {
+                if pfn >= next && !is_free(block, pfn) {
+                    next = self.look_at(block, pfn, report);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Deals with the run that a used frame belongs to; its end.
+    fn look_at(&mut self, block: Block<'m>, pfn: Pfn, report: &mut dyn FnMut(&Obstacle)) -> Pfn {
+        let entry = block.entry.load();
+        let run = if entry.is_tentative() { None } else { self.run_of(pfn, entry.is_whole()) };
+        let (start, order) = run.unwrap_or((pfn, Order::ZERO));
+        let fate = match run {
+            None => Fate::Stays(ObstacleCause::InFlight),
+            Some(_) => self.move_out(start, order, entry.kind()),
+        };
+        match fate {
+            Fate::Moved => self.done.moved += order.frames(),
+            Fate::Gone => {}
+            Fate::Stays(cause) => report(&Obstacle { pfn: start, order, kind: entry.kind(), cause }),
+        }
+        start.add(order.frames())
+    }
+
+    /// The run that a used frame belongs to. `None` if it is nobody's yet, or no more.
+    fn run_of(&self, pfn: Pfn, whole: bool) -> Option<(Pfn, Order)> {
+        let state = &self.allocator.state;
+        let alone = if whole { Order::BLOCK } else { Order::ZERO };
+        let Some(tags) = &state.tags else {
+            let known = self.allocator.platform.run_of(pfn);
+            let start = Pfn::new(pfn.get() / alone.frames() * alone.frames());
+            return known.filter(|&(start, order)| holds(start, order, pfn)).or(Some((start, alone)));
+        };
+        // Runs are aligned: the one that holds the frame begins where one of its length may.
+        let starts = (0..=Order::MAX.get())
+            .filter_map(Order::new)
+            .map(|order| (Pfn::new(pfn.get() / order.frames() * order.frames()), order));
+        starts.into_iter().find(|&(start, order)| tags.order(&state.map, start) == Some(order))
+    }
+
+    /// Has a run moved to another one just as long, and frees it.
+    fn move_out(&self, from: Pfn, order: Order, kind: Kind) -> Fate {
+        let allocator = self.allocator;
+        let to = match self.target(order, kind) {
+            Ok(to) => to,
+            Err(error) => return Fate::Stays(ObstacleCause::NoTarget(error)),
+        };
+        let migration = allocator.platform.migrate_run(from, to, order);
+        let unwanted = if migration == Migration::Moved { from } else { to };
+        let tags = allocator.state.tags.as_ref();
+        // In checked mode a run that was freed in spite of the move is nobody's.
+        if tags.is_none_or(|tags| tags.clear(&allocator.state.map, unwanted, order).is_ok()) {
+            allocator.free_own(unwanted, order);
+        }
+        match migration {
+            Migration::Moved => Fate::Moved,
+            Migration::Refused if self.is_free_now(from) => Fate::Gone,
+            Migration::Refused => Fate::Stays(ObstacleCause::Refused),
+            Migration::Unsupported => Fate::Stays(ObstacleCause::Immobile),
+        }
+    }
+
+    /// A run elsewhere. What is movable may go to any zone, what is not stays out of Movable.
+    fn target(&self, order: Order, kind: Kind) -> Result<Pfn, AllocError> {
+        let usual = match kind {
+            Kind::Movable => Gfp::HIGHUSER_MOVABLE,
+            Kind::Unmovable => Gfp::KERNEL,
+            Kind::Reclaimable => Gfp::KERNEL | Gfp::RECLAIMABLE,
+        };
+        let request = Request::order(order).gfp(usual | Gfp::RETRY_MAYFAIL | Gfp::NOWARN)?;
+        self.allocator.alloc_raw(&request.node(self.zone.node))
+    }
+
+    fn is_free_now(&self, pfn: Pfn) -> bool {
+        self.zone.block_of(pfn).is_some_and(|block| is_free(block, pfn))
+    }
+}
+
+/// Whether the run holds the frame.
+fn holds(start: Pfn, order: Order, pfn: Pfn) -> bool {
+    FrameRange::new(start, start.add(order.frames())).contains(pfn)
+}
+
+/// Whether the frame's bit is set, in a block that is not taken whole.
+fn is_free(block: Block<'_>, pfn: Pfn) -> bool {
+    let at = pfn.get() % BLOCK_FRAMES;
+    let row = block.bitmap.row((at / ROW_FRAMES) as usize).load();
+    block.entry.load().is_open_to_frees() && row >> (at % ROW_FRAMES) & 1 == 1
+}
