@@ -69,7 +69,7 @@ impl<'m> Cpu<'m> {
     ) -> Self {
         Self {
             homes: [const { None }; 4],
-            first: [const { AtomicU8::new(AWAY) }; 4],
+            first: ZoneKind::ALL.map(|_| AtomicU8::new(AWAY)),
             stretch: FrameRange::new(Pfn::new(0), Pfn::new(0)),
             node,
             rank,
