@@ -1,6 +1,8 @@
 //! Machines from TOML, from this machine, and by number: what is accepted is exact, what is refused is named.
 
-use zonal::{Caching, Checking, ConfigError, FrameRange, Mark, MemoryRange, NodeId, Pfn, Tuning, ZoneKind};
+use zonal::{
+    Caching, Checking, ConfigError, FrameRange, Mark, MemoryRange, Naming, NodeId, Pfn, Tuning, ZoneKind,
+};
 use zonal_linux::{Machine, MachineError};
 
 const MIB: u64 = 256;
@@ -55,6 +57,7 @@ fn explicit_ranges_and_policy() {
     assert_eq!(machine.memory().last(), Some(&MemoryRange::new(1152 * MIB, 1216 * MIB, 1).movable()));
     assert_eq!(machine.cpus(), [0, 1, 0, 1].map(NodeId));
     assert_eq!((config.caching, config.checking), (Caching::All, Checking::On));
+    assert_eq!(config.naming, Naming::On);
     assert_eq!((config.dma_end, config.dma32_end), (Pfn::new(16 * MIB), Pfn::new(1024 * MIB)));
     assert_eq!(config.topology.reserved, [FrameRange::new(Pfn::new(0), Pfn::new(256))]);
 }

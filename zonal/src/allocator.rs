@@ -90,7 +90,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     #[inline(always)] // what is inline is a hit, and two calls
     pub fn alloc_raw(&self, request: &Request) -> Result<Pfn, AllocError> {
         let cpu = self.cpu();
-        let bare = self.state.tags.is_none();
+        let bare = self.state.is_bare();
         let hit =
             if bare && request.plain { cpu.take(request.highest, request.kind, request.order) } else { None };
         if let Some(pfn) = hit {
@@ -117,7 +117,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     #[inline]
     pub unsafe fn free_raw(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let cpu = self.cpu();
-        let cacheable = order <= Order::GROUP && pfn.is_aligned(order) && self.state.tags.is_none();
+        let cacheable = order <= Order::GROUP && pfn.is_aligned(order) && self.state.is_bare();
         match if cacheable { cpu.put(pfn, order) } else { Put::OtherGroup } {
             Put::Kept => Ok(()),
             Put::OtherGroup => self.free_missed(pfn, order, cpu),
@@ -164,10 +164,10 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         self.state.zones.get(usize::from(first.0))
     }
 
-    /// A request that its first zone did not serve, or whose run is to be tagged or zeroed.
+    /// A request that its first zone did not serve, or whose run is to be noted or zeroed.
     #[inline(never)]
     fn alloc_slowly(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
-        if self.state.tags.is_none() && !request.gfp.contains(Gfp::ZERO) {
+        if self.state.is_bare() && !request.gfp.contains(Gfp::ZERO) {
             return self.alloc_anywhere(request, cpu);
         }
         match self.alloc_missed(request, cpu) {
@@ -204,7 +204,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             self.free_own(pfn, order); // nobody saw its tag
             return Err(AllocError::CannotZero { pfn });
         }
-        if let Some(tags) = &self.state.tags {
+        if let Some(tags) = self.state.tags() {
             tags.set(&self.state.map, pfn, order);
         }
         Ok(pfn)
@@ -216,7 +216,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         if order > Order::GROUP {
             return self.free_long(pfn, order, cpu);
         }
-        match cpu.block(pfn).filter(|_| self.state.tags.is_none() && pfn.is_aligned(order)) {
+        match cpu.block(pfn).filter(|_| self.state.is_bare() && pfn.is_aligned(order)) {
             Some((home, block)) => {
                 cpu.count_freed(order.frames());
                 free_run((home.zone, block), (cpu, Some(home.cache)), pfn, order)
@@ -237,7 +237,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     #[inline(never)]
     fn free_long(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Result<(), FreeError> {
         let block = if order == Order::BLOCK && pfn.is_aligned(order) { cpu.block(pfn) } else { None };
-        match block.filter(|_| self.state.tags.is_none()) {
+        match block.filter(|_| self.state.is_bare()) {
             Some((home, block)) if home.zone.land_whole(Some(home.cache), block).is_ok() => {
                 cpu.count_freed(order.frames());
                 Ok(())
@@ -262,16 +262,17 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         })
     }
 
-    /// The place of a run if its free is in order; in checked mode its tags are clear then.
+    /// The place of a run if its free is in order; what was noted of it is forgotten then.
     #[inline(always)]
     fn checked<T>(&self, pfn: Pfn, order: Order, place: Result<T, FreeError>) -> Result<T, FreeError> {
         let place = place.inspect_err(|_| assert!(!planted(Mutant::PanicOnForeign)))?;
         if !pfn.is_aligned(order) {
             return Err(FreeError::Misaligned { pfn, order });
         }
-        if let Some(tags) = &self.state.tags {
+        if let Some(tags) = self.state.tags() {
             tags.clear(&self.state.map, pfn, order)?;
         }
+        self.state.forget_owner(pfn, order);
         Ok(place)
     }
 

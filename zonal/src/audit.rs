@@ -2,7 +2,7 @@
 //!
 //! At quiescence: for every block not taken whole `count = popcount(rows)`; every usable block is hinted; a cached
 //! frame is free nowhere else; `zone count = sum of counts not isolated`; nothing in flight; in checked mode the notes
-//! add up to what is allocated. In motion it may report what is merely under way; it changes nothing.
+//! add up to what is allocated; where owners are named, free frames have none. In motion it may report what is merely under way; it changes nothing.
 
 use core::fmt;
 
@@ -10,8 +10,10 @@ use crate::allocator::PageAllocator;
 use crate::block::bitmap::row_and_mask;
 use crate::cache::CpuCache;
 use crate::cache::word::{Slot, SlotWord};
-use crate::frame::{BLOCK_FRAMES, Order, Pfn, ZoneId};
+use crate::frame::{BLOCK_FRAMES, Order, Pfn, ROW_FRAMES, ROWS, ZoneId};
+use crate::owner::Owner;
 use crate::platform::Platform;
+use crate::state::State;
 use crate::zone::search::Class;
 use crate::zone::{Block, Zone};
 
@@ -95,6 +97,13 @@ pub enum Finding {
         /// How many.
         frames: u64,
     },
+    /// A free frame has an owner still.
+    OwnerOfFree {
+        /// The frame.
+        pfn: Pfn,
+        /// Who is named.
+        owner: Owner,
+    },
     /// The runs noted as allocated (checked mode) are not what is neither free nor cached nor isolated.
     Allocated {
         /// Frames in noted runs.
@@ -131,6 +140,9 @@ impl fmt::Display for Finding {
                 write!(f, "zone {}: reserve {reserve}, its reserved blocks {blocks}", zone.0)
             }
             Self::InFlight { zone, frames } => write!(f, "zone {}: {frames} frames in flight", zone.0),
+            Self::OwnerOfFree { pfn, owner } => {
+                write!(f, "{pfn:?} is free and belongs to {} still", owner.get())
+            }
             Self::Allocated { noted, allocated } => {
                 write!(f, "{noted} frames noted as allocated, {allocated} are not free")
             }
@@ -162,12 +174,12 @@ impl<P: Platform> PageAllocator<'_, P> {
     /// Recounts every zone from its bits, reports each disagreement, and returns the sums. Exact at quiescence. Linear in
     /// memory; compares each pair of words that hold frames.
     pub fn audit(&self, report: &mut dyn FnMut(Finding)) -> AuditSummary {
-        let mut audit = Audit { sums: AuditSummary::default(), reserved: 0, report };
+        let mut audit = Audit { state: &self.state, sums: AuditSummary::default(), reserved: 0, report };
         self.state.zones.iter().for_each(|zone| audit.zone(zone));
         let sums = &mut audit.sums;
         sums.allocated = sums.managed.saturating_sub(sums.free + sums.cached + sums.isolated);
         let allocated = sums.allocated;
-        let noted = self.state.tags.as_ref().map(|tags| tags.allocated());
+        let noted = self.state.tags().map(|tags| tags.allocated());
         if let Some(noted) = noted.filter(|&noted| noted != allocated) {
             audit.find(Finding::Allocated { noted, allocated });
         }
@@ -175,14 +187,15 @@ impl<P: Platform> PageAllocator<'_, P> {
     }
 }
 
-struct Audit<'r> {
+struct Audit<'r, 'm> {
+    state: &'r State<'m>,
     sums: AuditSummary,
     /// Counts of the zone's reserved blocks so far.
     reserved: u64,
     report: &'r mut dyn FnMut(Finding),
 }
 
-impl Audit<'_> {
+impl Audit<'_, '_> {
     fn find(&mut self, finding: Finding) {
         self.sums.findings += 1;
         (self.report)(finding);
@@ -227,6 +240,9 @@ impl Audit<'_> {
         if bits > entry.managed() {
             self.find(Finding::MoreThanManaged { block: start, bits, managed: entry.managed() });
         }
+        for (row, first) in (0..ROWS).map(|row| (row, start.add(row as u64 * ROW_FRAMES))) {
+            self.owners(first, block.bitmap.row(row).load());
+        }
         if entry.is_isolated() {
             self.sums.isolated += bits;
             return 0;
@@ -239,6 +255,17 @@ impl Audit<'_> {
         self.sums.free += bits;
         self.hints(zone, block);
         count
+    }
+
+    /// Checks that free frames, bits from `first` on, are nobody's.
+    fn owners(&mut self, first: Pfn, mut free: u64) {
+        while free != 0 && self.state.names().is_some() {
+            let pfn = first.add(u64::from(free.trailing_zeros()));
+            if let Some(owner) = self.state.owner_of(pfn) {
+                self.find(Finding::OwnerOfFree { pfn, owner });
+            }
+            free &= free - 1;
+        }
     }
 
     fn hints(&mut self, zone: &Zone<'_>, block: Block<'_>) {
@@ -268,6 +295,7 @@ impl Audit<'_> {
         for (at, word) in cache.words().enumerate().filter(|(_, word)| held(word)) {
             let slot = word.load();
             self.sums.cached += u64::from(slot.mask().count_ones());
+            self.owners(zone.group_start(slot.group()), u64::from(slot.mask()));
             let later =
                 cache.words().skip(at + 1).chain(zone.caches.iter().skip(rank + 1).flat_map(CpuCache::words));
             let twice = later.filter(held).map(SlotWord::load).filter(|other| other.is_of(slot.group()));

@@ -52,7 +52,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 
     /// Tags and zeroes what a bulk call took; if the platform cannot zero, all of it goes back.
     fn deliver_bulk(&self, request: &Request, groups: &[Group]) -> Result<(), AllocError> {
-        if self.state.tags.is_none() && !request.gfp.contains(crate::gfp::Gfp::ZERO) {
+        if self.state.is_bare() && !request.gfp.contains(crate::gfp::Gfp::ZERO) {
             return Ok(());
         }
         let frames = || groups.iter().flat_map(|group| group.iter());
@@ -60,7 +60,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             let Err(error) = self.deliver(request, pfn) else { continue };
             // `deliver` has given this one back already; those before it are tagged, those after it are not.
             for (at, pfn) in frames().enumerate().filter(|&(at, _)| at != done) {
-                if let Some(tags) = self.state.tags.as_ref().filter(|_| at < done) {
+                if let Some(tags) = self.state.tags().filter(|_| at < done) {
                     let _ = tags.clear(&self.state.map, pfn, Order::ZERO);
                 }
                 self.free_own(pfn, Order::ZERO);
@@ -124,13 +124,16 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         if !base.is_aligned(Order::GROUP) {
             return Err(FreeError::Misaligned { pfn: base, order: Order::GROUP });
         }
-        if let Some(tags) = &self.state.tags {
+        if let Some(tags) = self.state.tags() {
             for (done, pfn) in group.iter().enumerate() {
                 if let Err(error) = tags.clear(&self.state.map, pfn, Order::ZERO) {
                     group.iter().take(done).for_each(|pfn| tags.set(&self.state.map, pfn, Order::ZERO));
                     return Err(error);
                 }
             }
+        }
+        if self.state.names().is_some() {
+            group.iter().for_each(|pfn| self.state.forget_owner(pfn, Order::ZERO));
         }
         let (offset, bits) = (base.get() % BLOCK_FRAMES, u64::from(group.mask) << (base.get() % ROW_FRAMES));
         let row = &mut masks[(offset / ROW_FRAMES) as usize % ROWS];

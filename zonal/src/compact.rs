@@ -337,7 +337,7 @@ impl<'a, 'm, P: Platform> Compactor<'a, 'm, P> {
 
     /// Whether the frame is a run of its own, as far as is known: only checked mode knows.
     fn is_single(&self, pfn: Pfn) -> bool {
-        let noted = self.state.tags.as_ref().map(|tags| tags.order(&self.state.map, pfn));
+        let noted = self.state.tags().map(|tags| tags.order(&self.state.map, pfn));
         noted.is_none_or(|order| order == Some(Order::ZERO))
     }
 
@@ -346,10 +346,14 @@ impl<'a, 'm, P: Platform> Compactor<'a, 'm, P> {
         if !self.is_single(from) {
             return Ok(false);
         }
-        let (map, tags) = (&self.state.map, self.state.tags.as_ref());
+        let (map, tags) = (&self.state.map, self.state.tags());
         let to = self.goals.take(self.zone, funds, &mut summary.goals).ok_or(Halt::NoGoal)?;
         // Noted before the move: its owner may free it as soon as it has it.
         tags.into_iter().for_each(|tags| tags.set(map, to, Order::ZERO));
+        let name = |pfn, owner| {
+            self.state.names().into_iter().for_each(|names| names.set(map, pfn, Order::ZERO, owner));
+        };
+        name(to, self.state.owner_of(from));
         let migration = if self.platform.injects(Step::Migration) {
             Migration::Refused
         } else {
@@ -357,10 +361,12 @@ impl<'a, 'm, P: Platform> Compactor<'a, 'm, P> {
         };
         if migration == Migration::Moved {
             summary.moved += 1;
+            name(from, None);
             // In checked mode a frame that was freed in spite of the move is nobody's.
             return Ok(tags.is_none_or(|tags| tags.clear(map, from, Order::ZERO).is_ok()));
         }
         summary.refused += 1;
+        name(to, None);
         if let Some(tags) = tags {
             let _ = tags.clear(map, to, Order::ZERO);
         }

@@ -59,7 +59,7 @@ impl<P: Platform> PageAllocator<'_, P> {
         if order >= Order::BLOCK && cut == Order::ZERO {
             self.open_block(pfn.add(frames / BLOCK_FRAMES * BLOCK_FRAMES));
         }
-        if let Some(tags) = &self.state.tags {
+        if let Some(tags) = self.state.tags() {
             let _ = tags.clear(&self.state.map, pfn, order);
             pieces(pfn, frames).for_each(|(pfn, order)| tags.set(&self.state.map, pfn, order));
         }
@@ -105,7 +105,7 @@ impl<P: Platform> PageAllocator<'_, P> {
             return Err(FreeError::Misaligned { pfn, order: from });
         }
         self.state.block(pfn)?;
-        if let Some(tags) = &self.state.tags {
+        if let Some(tags) = self.state.tags() {
             tags.clear(&self.state.map, pfn, from)?;
             let parts = (0..from.frames()).step_by(to.frames() as usize);
             parts.for_each(|part| tags.set(&self.state.map, pfn.add(part), to));

@@ -58,9 +58,11 @@ mod metadata;
 #[cfg(all(test, any(zonal_loom, zonal_shuttle)))]
 mod models;
 mod mutant;
+mod naming;
 mod node;
 mod once;
 mod owned;
+mod owner;
 mod placed;
 mod platform;
 mod rate;
@@ -86,7 +88,7 @@ pub use allocator::PageAllocator;
 pub use audit::{AuditSummary, Finding};
 pub use build::metadata_size;
 pub use compact::CompactSummary;
-pub use config::{Caching, Checking, Config, Mark};
+pub use config::{Caching, Checking, Config, Mark, Naming};
 pub use error::{AllocError, ConfigError, FreeError, IsolateError};
 pub use events::{Event, Events, Numa};
 pub use frame::{
@@ -104,6 +106,7 @@ pub use memory_event::{MemoryEvent, MemoryStep, NodeChange, Veto};
 pub use mutant::plant_fault;
 pub use once::{InitError, OnceAllocator};
 pub use owned::Frames;
+pub use owner::{Owner, OwnerError};
 pub use platform::{Climb, Daemon, Demand, Migration, OneCpu, Oom, Platform, Step, Task, Verdict};
 pub use recovery::{Recovery, RecoveryError};
 pub use request::Request;

@@ -116,6 +116,7 @@ mutants! {
     TargetLost: "A move that was refused does not give back the frame it would have gone to.",
     RefusedIsMoved: "Compaction takes a frame whose move was refused for its own.",
     FundsKept: "Compaction that ends does not give back what it claimed and did not use.",
+    OwnerKept: "A freed run keeps whom it belonged to.",
     RolledBackRowsKept: "A lost multi-row run does not put back the rows it took.",
 }
 

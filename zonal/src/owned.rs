@@ -93,7 +93,7 @@ impl<P: Platform> PageAllocator<'_, P> {
     /// Makes one note of the two halves' notes in checked mode. The words need no change: a block freed whole that
     /// was split lands row by row.
     fn join(&self, pfn: Pfn, half: Order, whole: Order) -> bool {
-        let Some(tags) = &self.state.tags else { return self.state.block(pfn).is_ok() };
+        let Some(tags) = self.state.tags() else { return self.state.block(pfn).is_ok() };
         let map = &self.state.map;
         if tags.clear(map, pfn, half).is_err() {
             return false;

@@ -1,11 +1,12 @@
-//! What an allocator consists of: CPUs, zones, the section table, zonelists, and in checked mode the tags.
+//! What an allocator consists of: CPUs, zones, the section table, zonelists, and notes of each frame where they are asked for.
 //!
-//! All of it lies in the lent memory. Only the zones' and the tags' words change after construction.
+//! All of it lies in the lent memory. Only the zones' and the notes' words change after construction.
 
 use crate::error::FreeError;
 use crate::events::{Event, Events, Numa};
-use crate::frame::{NodeId, Pfn};
+use crate::frame::{NodeId, Order, Pfn};
 use crate::node::{Node, Turn};
+use crate::owner::{Names, Owner};
 use crate::rate::Rate;
 use crate::section::SectionMap;
 use crate::tag::Tags;
@@ -22,7 +23,8 @@ pub(crate) struct State<'m> {
     pub(crate) zones: &'m [Zone<'m>],
     pub(crate) map: SectionMap<'m>,
     pub(crate) lists: Zonelists<'m>,
-    pub(crate) tags: Option<Tags<'m>>,
+    /// `None` where nothing is noted: what hits look at.
+    pub(crate) notes: Option<Notes<'m>>,
     pub(crate) nodes: &'m [Node],
     /// The first frames above DMA and DMA32.
     pub(crate) limits: [Pfn; 2],
@@ -37,7 +39,43 @@ pub(crate) struct State<'m> {
     pub(crate) kills: Rate,
 }
 
+/// What is noted of frames besides whether they are free: at least one of the two.
+pub(crate) struct Notes<'m> {
+    /// In checked mode, how they were allocated.
+    pub(crate) tags: Option<Tags<'m>>,
+    /// To whom, where owners are named.
+    pub(crate) names: Option<Names<'m>>,
+}
+
 impl<'m> State<'m> {
+    /// Whether nothing is noted of frames: they may go through slot words without a look.
+    #[inline(always)]
+    pub(crate) fn is_bare(&self) -> bool {
+        self.notes.is_none()
+    }
+
+    /// How frames were allocated, in checked mode.
+    #[inline]
+    pub(crate) fn tags(&self) -> Option<&Tags<'m>> {
+        self.notes.as_ref()?.tags.as_ref()
+    }
+
+    /// To whom, where owners are named.
+    pub(crate) fn names(&self) -> Option<&Names<'m>> {
+        self.notes.as_ref()?.names.as_ref()
+    }
+
+    /// Whom the frame is allocated to, as far as that was said.
+    pub(crate) fn owner_of(&self, pfn: Pfn) -> Option<Owner> {
+        self.names()?.of(&self.map, pfn)
+    }
+
+    /// Forgets whom a run belonged to that is freed.
+    #[inline]
+    pub(crate) fn forget_owner(&self, pfn: Pfn, order: Order) {
+        self.names().into_iter().for_each(|names| names.clear(&self.map, pfn, order));
+    }
+
     /// The frame's zone and block, if the block holds any frame. The way there reads nothing that is written after
     /// construction.
     #[inline]

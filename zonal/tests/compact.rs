@@ -48,9 +48,8 @@ fn scattered(at: u64) -> u64 {
 
 #[test]
 fn a_nodes_memory_is_compacted_as_far_as_it_goes() {
-    for checked in [false, true] {
-        let setup = setup(32);
-        let (allocator, tenants) = Tenants::housed(&if checked { setup.checked() } else { setup });
+    for setup in [setup(32), setup(32).checked(), setup(32).named()] {
+        let (allocator, tenants) = Tenants::housed(&setup);
         fill(tenants, |_| Temper::Movable, |at| scattered(at) % 10 < 4);
         let used = tenants.runs().len() as u64;
         let free_before = free_blocks(allocator);
@@ -118,7 +117,7 @@ fn what_is_pinned_stays_and_nothing_is_lost_in_vain() {
 fn frames_freed_while_they_are_moved_are_taken_as_they_are() {
     for caching in [Caching::Off, Caching::Local] {
         let setup = setup(8).caching(caching);
-        for setup in [setup.clone(), setup.checked()] {
+        for setup in [setup.clone(), setup.clone().checked(), setup.named().checked()] {
             let (allocator, tenants) = Tenants::housed(&setup);
             let temper = |at| if at % 2 == 0 { Temper::Movable } else { Temper::Leaving };
             fill(tenants, temper, |at| scattered(at) % 3 > 0);

@@ -33,7 +33,7 @@ fn setup() -> Setup {
 }
 
 fn both(test: impl Fn(&'static Housed, &'static Tenants)) {
-    for setup in [setup(), setup().checked()] {
+    for setup in [setup(), setup().checked(), setup().named()] {
         let (allocator, tenants) = Tenants::housed(&setup);
         test(allocator, tenants);
         tenants.check();
@@ -143,6 +143,7 @@ fn what_stays_is_named_and_everything_is_handed_out_again() {
         let [obstacle] = obstacles.as_slice() else { panic!("one run is in the way: {obstacles:?}") };
         assert_eq!((obstacle.pfn, obstacle.order), (pinned, order(2)));
         assert_eq!(obstacle.cause, ObstacleCause::Refused);
+        assert_eq!(obstacle.owner, allocator.owner(pinned));
         assert!(!tenants.runs().contains(&leaving) && !tenants.runs().contains(&moved));
         let again = tenants.enter(FRAME, Temper::Movable).expect("much is free");
         assert!(sections(2, 1).contains(again), "the section is handed out again");

@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 use zonal::{
     BLOCK_FRAMES, Caching, Checking, Config, ConfigError, FRAME_SIZE, FrameRange, MAX_FRAMES, Mark,
-    MemoryRange, NodeId, Pfn, Topology, Tuning, ZoneKind,
+    MemoryRange, Naming, NodeId, Pfn, Topology, Tuning, ZoneKind,
 };
 
 use super::{MAX_CPUS, MAX_NODES, Machine, MachineError, equidistant};
@@ -23,6 +23,8 @@ struct Description {
     caching: Caching,
     #[serde(default, with = "CheckingName")]
     checking: Checking,
+    #[serde(default, with = "NamingName")]
+    naming: Naming,
     distances: Option<Vec<Vec<u8>>>,
     node: Vec<Node>,
     #[serde(default)]
@@ -101,6 +103,13 @@ enum CheckingName {
 }
 
 #[derive(Deserialize)]
+#[serde(remote = "Naming", rename_all = "lowercase")]
+enum NamingName {
+    Off,
+    On,
+}
+
+#[derive(Deserialize)]
 #[serde(remote = "ZoneKind")]
 enum ZoneName {
     #[serde(rename = "DMA")]
@@ -169,6 +178,7 @@ pub(crate) fn describe(text: &str) -> Result<Described, Vec<MachineError>> {
         tuning: file.watermarks.map(|table| table.read()),
         caching: file.caching,
         checking: file.checking,
+        naming: file.naming,
         dma_end,
         dma32_end,
     };

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use zonal::{
     BLOCK_FRAMES, Caching, Checking, Config, ConfigError, FRAME_SIZE, FrameRange, MAX_FRAMES, Mark,
-    MemoryRange, NodeId, Pfn, Topology, Tuning,
+    MemoryRange, Naming, NodeId, Pfn, Topology, Tuning,
 };
 
 pub use error::MachineError;
@@ -41,13 +41,14 @@ pub struct Machine {
     tuning: Option<Tuning>,
     caching: Caching,
     checking: Checking,
+    naming: Naming,
     dma_end: Pfn,
     dma32_end: Pfn,
 }
 
 impl Machine {
     /// A machine of these ranges whose CPU `i` is in node `cpus[i]`. It has as many nodes as are named, 20 apart, no
-    /// reserved frames, no marks, local caching, no checking, and Linux's zone limits; the `with_` methods change that.
+    /// reserved frames, no marks, local caching, no checking, no names, and Linux's zone limits; the `with_` methods change that.
     ///
     /// # Errors
     /// [`MachineError::Config`] says what the allocator would refuse.
@@ -68,6 +69,7 @@ impl Machine {
             tuning: None,
             caching: policy.caching,
             checking: policy.checking,
+            naming: policy.naming,
             dma_end: policy.dma_end,
             dma32_end: policy.dma32_end,
         };
@@ -174,6 +176,12 @@ impl Machine {
         Self { checking, ..self }
     }
 
+    /// The same machine, with or without the names of frames' owners.
+    #[must_use]
+    pub fn with_naming(self, naming: Naming) -> Self {
+        Self { naming, ..self }
+    }
+
     /// The same machine with other ends of DMA and DMA32.
     ///
     /// # Errors
@@ -196,6 +204,7 @@ impl Machine {
             tuning: self.tuning,
             caching: self.caching,
             checking: self.checking,
+            naming: self.naming,
             dma_end: self.dma_end,
             dma32_end: self.dma32_end,
             ..Config::new(topology)

@@ -9,16 +9,17 @@ use crate::build::sections::{build_map, list_zones, name_owners, plan_hot, plan_
 use crate::build::sizes::Sizes;
 use crate::build::zones::{ZoneParts, ZonePlan, build_cpus, build_zones, count_hint_words, places_of_caches};
 use crate::cache::CpuCache;
-use crate::config::{Checking, Config};
+use crate::config::{Checking, Config, Naming};
 use crate::error::ConfigError;
 use crate::frame::{BLOCK_FRAMES, FrameRange, NO_ZONE, Pfn, ROWS, SECTION_BLOCKS, SECTION_FRAMES};
 use crate::metadata::Carver;
 use crate::mutant::{Mutant, planted};
 use crate::node::{Node, Turn};
+use crate::owner::Names;
 use crate::rate::Rate;
 use crate::section::{Owner, PlugWord, Plugged, SectionMap, section_number, table_place};
-use crate::state::State;
-use crate::sync::{AtomicU8, AtomicU64};
+use crate::state::{Notes, State};
+use crate::sync::{AtomicU8, AtomicU32, AtomicU64};
 use crate::tag::Tags;
 use crate::topology::{HotRange, Kind, MemoryRange};
 use crate::tuning::LiveTuning;
@@ -65,6 +66,8 @@ pub(in crate::build) struct Arrays<'m> {
     pub(in crate::build) plugged: &'m mut [PlugWord],
     /// The notes; none in unchecked mode.
     pub(in crate::build) tags: &'m mut [AtomicU8],
+    /// The owners; none where they are not named.
+    pub(in crate::build) names: &'m [AtomicU32],
     pub(in crate::build) caches: &'m mut [CpuCache],
     /// The hints' words. They do not survive, but lie before what was not an array of words.
     pub(in crate::build) hints: &'m [AtomicU64],
@@ -124,6 +127,14 @@ impl<'m> Ground<'m> {
         }
     }
 
+    /// Frames whose owner is named: all or none.
+    pub(in crate::build) fn named(&self, config: &Config<'_>) -> usize {
+        match config.naming {
+            Naming::Off => 0,
+            Naming::On => self.map.sections.len() * SECTION_FRAMES as usize,
+        }
+    }
+
     /// The arrays of a machine of which everything is free.
     pub(in crate::build) fn new_arrays(
         &self,
@@ -147,6 +158,7 @@ impl<'m> Ground<'m> {
         })?;
         let plugged = carver.array(self.map.sections.len(), |_| PlugWord::new(Plugged::Absent))?;
         let tags = carver.array(self.noted(config), |_| AtomicU8::new(0))?;
+        let names = carver.array(self.named(config), |_| AtomicU32::new(0))?;
         let mut places = places_of_caches(config, self.plans, self.listed);
         let count = places_of_caches(config, self.plans, self.listed).count();
         let caches = carver.array(count, |_| {
@@ -154,7 +166,7 @@ impl<'m> Ground<'m> {
             CpuCache::new(rank, start)
         })?;
         let hints = carver.array(count_hint_words(config, self.plans, self.listed), |_| AtomicU64::new(0))?;
-        Ok(Arrays { bitmaps, entries, plugged, tags, caches, hints })
+        Ok(Arrays { bitmaps, entries, plugged, tags, names, caches, hints })
     }
 
     /// The state over arrays that say what is free.
@@ -162,12 +174,14 @@ impl<'m> Ground<'m> {
         self,
         config: &Config<'_>,
         carver: &mut Carver<'m>,
-        Arrays { bitmaps, entries, plugged, tags, caches, hints }: Arrays<'m>,
+        Arrays { bitmaps, entries, plugged, tags, names, caches, hints }: Arrays<'m>,
     ) -> Result<State<'m>, ConfigError> {
         let Self { map, plans, listed, daemons, .. } = self;
         let entries: &'m [Entry] = entries;
         let map = SectionMap { entries, plugged, ..map };
         let tags = (config.checking == Checking::On).then(|| Tags::new(tags));
+        let names = (config.naming == Naming::On).then(|| Names::new(names));
+        let notes = (tags.is_some() || names.is_some()).then_some(Notes { tags, names });
         let parts = ZoneParts { sections: map.sections, entries, bitmaps, hints, caches };
         // Right behind the hints, where a recovery looks for what was in flight.
         let zones = build_zones(config, carver, plans, listed, (parts, daemons))?;
@@ -191,7 +205,7 @@ impl<'m> Ground<'m> {
             zones,
             map,
             lists,
-            tags,
+            notes,
             nodes: daemons,
             limits: [config.dma_end, config.dma32_end].map(|limit| Pfn::new(round_up(limit))),
             tuning: LiveTuning::new(config.tuning),

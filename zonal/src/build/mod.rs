@@ -32,7 +32,7 @@ use crate::state::State;
 
 /// Bytes of metadata that [`crate::PageAllocator::new`] needs for this configuration, alignment included: about
 /// 4.7 KiB for each 128 MiB section that holds memory, 1.2 KiB for each CPU, 192 bytes for each cached (CPU, zone) pair
-/// and 64 for any, and in checked mode a byte a frame. Absent memory costs nothing.
+/// and 64 for any, in checked mode a byte a frame, and four where owners are named. Absent memory costs nothing.
 ///
 /// # Errors
 /// A [`ConfigError`] naming what is wrong with the configuration.

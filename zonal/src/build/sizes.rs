@@ -7,7 +7,7 @@ use crate::build::rules::{cached_cpus, hot_part, part};
 use crate::build::zones::ZonePlan;
 use crate::cache::CpuCache;
 use crate::cache::word::MAX_GROUPS;
-use crate::config::{Checking, Config};
+use crate::config::{Checking, Config, Naming};
 use crate::error::ConfigError;
 use crate::events::{EventRow, Traffic};
 use crate::frame::{FrameRange, GROUP_FRAMES, NodeId, Pfn, SECTION_BLOCKS, SECTION_FRAMES, ZoneId};
@@ -15,7 +15,7 @@ use crate::hint::words_for;
 use crate::metadata::Tally;
 use crate::node::Node;
 use crate::section::{Leaf, MixedOwners, PlugWord, Section, section_number, table_place};
-use crate::sync::{AtomicU8, AtomicU64};
+use crate::sync::{AtomicU8, AtomicU32, AtomicU64};
 use crate::topology::{HotRange, MemoryRange, ZoneKind};
 use crate::zone::{Cpu, TREES, Zone};
 use crate::zonelist::{ListedZone, NodeLoad};
@@ -91,6 +91,9 @@ pub(in crate::build) fn tally(config: &Config<'_>, sizes: &Sizes) -> Tally {
     tally.add::<PlugWord>(sizes.sections);
     if config.checking == Checking::On {
         tally.add::<AtomicU8>(sizes.sections * SECTION_FRAMES);
+    }
+    if config.naming == Naming::On {
+        tally.add::<AtomicU32>(sizes.sections * SECTION_FRAMES);
     }
     tally.add::<ListedZone>(sizes.zones);
     tally.add::<ZoneId>(nodes * sizes.zones);

@@ -13,7 +13,7 @@ use crate::build::rules::cached_cpus;
 use crate::build::sections::place_of;
 use crate::build::zones::{count_hint_words, places_of_caches};
 use crate::cache::CpuCache;
-use crate::config::{Checking, Config};
+use crate::config::{Checking, Config, Naming};
 use crate::error::ConfigError;
 use crate::frame::{
     BLOCK_FRAMES, FrameRange, GROUP_FRAMES, GroupIndex, NO_ZONE, Order, Pfn, ROW_FRAMES, ROWS,
@@ -21,9 +21,10 @@ use crate::frame::{
 };
 use crate::metadata::Carver;
 use crate::mutant::{Mutant, planted};
+use crate::owner::Names;
 use crate::recovery::{Recovery, RecoveryError};
 use crate::section::{Owner, PlugWord, Plugged, SectionMap, block_in_section};
-use crate::sync::{AtomicU8, AtomicU64};
+use crate::sync::{AtomicU8, AtomicU32, AtomicU64};
 use crate::tag::Tags;
 use crate::zone::Zone;
 use crate::zone::count::Transit;
@@ -40,12 +41,13 @@ impl<'m> Ground<'m> {
     ) -> Result<(Arrays<'m>, u64), ConfigError> {
         let caches = places_of_caches(config, self.plans, self.listed).count();
         // SAFETY: the caller vouches for the bytes; all of these are atomic integers in an order of the language.
-        let (bitmaps, entries, plugged, tags, caches) = unsafe {
+        let (bitmaps, entries, plugged, tags, names, caches) = unsafe {
             (
                 carver.survivor::<Bitmap>(self.blocks())?,
                 carver.survivor::<Entry>(self.blocks())?,
                 carver.survivor::<PlugWord>(self.map.sections.len())?,
                 carver.survivor::<AtomicU8>(self.noted(config))?,
+                carver.survivor::<AtomicU32>(self.named(config))?,
                 carver.survivor::<CpuCache>(caches)?,
             )
         };
@@ -54,7 +56,7 @@ impl<'m> Ground<'m> {
         // SAFETY: as above. The zones that were built there are only looked at as bytes.
         let transits = unsafe { carver.peek::<Zone<'_>>(self.listed.len(), transit) };
         let in_flight = transits.map(|word| Transit::of_word(word).frames()).sum();
-        Ok((Arrays { bitmaps, entries, plugged, tags, caches, hints }, in_flight))
+        Ok((Arrays { bitmaps, entries, plugged, tags, names, caches, hints }, in_flight))
     }
 
     /// Makes the arrays agree with their bits and with who owns what.
@@ -71,6 +73,7 @@ impl<'m> Ground<'m> {
             entries: &mut *arrays.entries,
             bitmaps: &mut *arrays.bitmaps,
             tags: (config.checking == Checking::On).then(|| Tags::new(&*arrays.tags)),
+            names: (config.naming == Naming::On).then(|| Names::new(arrays.names)),
             found: Recovery::default(),
         };
         survivors.recount(self.frames())?;
@@ -138,6 +141,7 @@ struct Survivors<'s, 'm> {
     entries: &'s mut [Entry],
     bitmaps: &'s mut [Bitmap],
     tags: Option<Tags<'s>>,
+    names: Option<Names<'m>>,
     found: Recovery,
 }
 
@@ -279,9 +283,10 @@ impl Survivors<'_, '_> {
 
     /// Takes back the notes of the frames of a row whose bits are set.
     fn forget(&self, first: Pfn, mut bits: u64) {
-        let Some(tags) = &self.tags else { return };
         while bits != 0 {
-            tags.forget(&self.map, first.add(u64::from(bits.trailing_zeros())));
+            let pfn = first.add(u64::from(bits.trailing_zeros()));
+            self.tags.iter().for_each(|tags| tags.forget(&self.map, pfn));
+            self.names.iter().for_each(|names| names.clear(&self.map, pfn, Order::ZERO));
             bits &= bits - 1;
         }
     }
@@ -330,9 +335,7 @@ impl Survivors<'_, '_> {
                 (0..part).for_each(|frame| self.put(pfn.add(frame)));
             }
         }
-        if let Some(tags) = &self.tags {
-            (0..run.frames()).for_each(|frame| tags.forget(&self.map, run.start.add(frame)));
-        }
+        (0..run.frames()).for_each(|frame| self.forget(run.start.add(frame), 1));
     }
 
     /// Makes the frames of a block that is taken whole single ones.

@@ -119,7 +119,10 @@ impl<'a, 'm, P: Platform> Evacuation<'a, 'm, P> {
         match fate {
             Fate::Moved => self.done.moved += order.frames(),
             Fate::Gone => {}
-            Fate::Stays(cause) => report(&Obstacle { pfn: start, order, kind: entry.kind(), cause }),
+            Fate::Stays(cause) => {
+                let owner = self.allocator.state.owner_of(pfn);
+                report(&Obstacle { pfn: start, order, kind: entry.kind(), owner, cause });
+            }
         }
         start.add(order.frames())
     }
@@ -128,7 +131,7 @@ impl<'a, 'm, P: Platform> Evacuation<'a, 'm, P> {
     fn run_of(&self, pfn: Pfn, whole: bool) -> Option<(Pfn, Order)> {
         let state = &self.allocator.state;
         let alone = if whole { Order::BLOCK } else { Order::ZERO };
-        let Some(tags) = &state.tags else {
+        let Some(tags) = state.tags() else {
             let known = self.allocator.platform.run_of(pfn);
             let start = Pfn::new(pfn.get() / alone.frames() * alone.frames());
             return known.filter(|&(start, order)| holds(start, order, pfn)).or(Some((start, alone)));
@@ -147,11 +150,19 @@ impl<'a, 'm, P: Platform> Evacuation<'a, 'm, P> {
             Ok(to) => to,
             Err(error) => return Fate::Stays(ObstacleCause::NoTarget(error)),
         };
+        // Before the move: its owner may free it as soon as it has it.
+        let owner = allocator.state.owner_of(from);
+        let name = |pfn, owner| {
+            let names = allocator.state.names().into_iter();
+            names.for_each(|names| names.set(&allocator.state.map, pfn, order, owner));
+        };
+        name(to, owner);
         let migration = allocator.platform.migrate_run(from, to, order);
         let unwanted = if migration == Migration::Moved { from } else { to };
-        let tags = allocator.state.tags.as_ref();
+        let tags = allocator.state.tags();
         // In checked mode a run that was freed in spite of the move is nobody's.
         if tags.is_none_or(|tags| tags.clear(&allocator.state.map, unwanted, order).is_ok()) {
+            name(unwanted, None);
             allocator.free_own(unwanted, order);
         }
         match migration {

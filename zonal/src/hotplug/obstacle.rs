@@ -4,6 +4,7 @@ use core::fmt;
 
 use crate::error::AllocError;
 use crate::frame::{Order, Pfn};
+use crate::owner::Owner;
 use crate::topology::Kind;
 
 /// A run in the way.
@@ -15,6 +16,8 @@ pub struct Obstacle {
     pub order: Order,
     /// What its block is used for.
     pub kind: Kind,
+    /// Whom it belongs to, where that is named ([`crate::Config::naming`]).
+    pub owner: Option<Owner>,
     /// Why it stays.
     pub cause: ObstacleCause,
 }
@@ -35,8 +38,12 @@ pub enum ObstacleCause {
 
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { pfn, order, kind, cause } = self;
-        write!(f, "{pfn}: {kind:?} run of order {order}: ")?;
+        let Self { pfn, order, kind, owner, cause } = self;
+        write!(f, "{pfn}: {kind:?} run of order {order}")?;
+        if let Some(owner) = owner {
+            write!(f, " of owner {}", owner.get())?;
+        }
+        f.write_str(": ")?;
         match cause {
             ObstacleCause::Refused => f.write_str("the platform refuses to move it"),
             ObstacleCause::Immobile => f.write_str("the platform moves nothing"),

@@ -4,8 +4,8 @@
 
 use proptest::prelude::*;
 use zonal::{
-    Caching, Checking, Fallback, FrameRange, Gfp, Group, HotRange, Mark, MemoryRange, NodeId, OnlineType,
-    Order, Pfn, Request, SECTION_FRAMES, ZoneId, ZoneKind,
+    Caching, Checking, Fallback, FrameRange, Gfp, Group, HotRange, Mark, MemoryRange, Naming, NodeId,
+    OnlineType, Order, Pfn, Request, SECTION_FRAMES, ZoneId, ZoneKind,
 };
 
 use crate::support::{FakeCpu, Leaked, Setup, range};
@@ -110,6 +110,7 @@ fn nonsense() -> impl Strategy<Value = Setup> {
             marks,
             caching,
             checking: Checking::Off,
+            naming: Naming::Off,
             dma_end,
             dma32_end,
             hotplug,
@@ -122,21 +123,24 @@ fn strange() -> impl Strategy<Value = Setup> {
     let cpus = prop::collection::vec((0u16..3).prop_map(NodeId), 1..6);
     let marks = prop_oneof![4 => Just(Vec::new()), 1 => prop::collection::vec(mark(), 1..3)];
     let checking = prop::sample::select(vec![Checking::Off, Checking::On]);
-    (apart(), reserved(), cpus, marks, (number(), number()), caching(), checking, hotplug()).prop_map(
-        |(memory, reserved, cpus, marks, (one, other), caching, checking, hotplug)| Setup {
-            memory,
-            reserved,
-            nodes: 3,
-            distances: vec![10, 11, 255, 20, 10, 30, 12, 20, 10],
-            cpus,
-            marks,
-            caching,
-            checking,
-            dma_end: one.min(other),
-            dma32_end: one.max(other),
-            hotplug,
-        },
-    )
+    let naming = prop::sample::select(vec![Naming::Off, Naming::On]);
+    (apart(), reserved(), cpus, marks, (number(), number()), caching(), (checking, naming), hotplug())
+        .prop_map(|(memory, reserved, cpus, marks, (one, other), caching, (checking, naming), hotplug)| {
+            Setup {
+                memory,
+                reserved,
+                nodes: 3,
+                distances: vec![10, 11, 255, 20, 10, 30, 12, 20, 10],
+                cpus,
+                marks,
+                caching,
+                checking,
+                naming,
+                dma_end: one.min(other),
+                dma32_end: one.max(other),
+                hotplug,
+            }
+        })
 }
 
 /// A machine and policy that nobody would build.

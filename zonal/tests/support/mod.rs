@@ -8,8 +8,8 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use zonal::{
-    AuditSummary, Caching, Checking, Config, ConfigError, FrameRange, HotRange, Mark, MemoryRange, NodeId,
-    Order, PageAllocator, Pfn, Platform, Topology, ZoneKind,
+    AuditSummary, Caching, Checking, Config, ConfigError, FrameRange, HotRange, Mark, MemoryRange, Naming,
+    NodeId, Order, PageAllocator, Pfn, Platform, Topology, ZoneKind,
 };
 use zonal_testkit::{Class, Machine};
 
@@ -61,6 +61,7 @@ pub(crate) struct Setup {
     pub(crate) marks: Vec<Mark>,
     pub(crate) caching: Caching,
     pub(crate) checking: Checking,
+    pub(crate) naming: Naming,
     pub(crate) dma_end: u64,
     pub(crate) dma32_end: u64,
     pub(crate) hotplug: Vec<HotRange>,
@@ -87,6 +88,7 @@ impl Setup {
             marks: machine.marks.iter().map(mark).collect(),
             caching: Caching::Local,
             checking: Checking::Off,
+            naming: Naming::Off,
             dma_end: machine.dma_end,
             dma32_end: machine.dma32_end,
             hotplug: Vec::new(),
@@ -108,6 +110,11 @@ impl Setup {
         Self { checking: Checking::On, ..self }
     }
 
+    /// The same with owners named.
+    pub(crate) fn named(self) -> Self {
+        Self { naming: Naming::On, ..self }
+    }
+
     pub(crate) fn config(&self) -> Config<'_> {
         let topology = Topology {
             memory: &self.memory,
@@ -121,6 +128,7 @@ impl Setup {
             marks: &self.marks,
             caching: self.caching,
             checking: self.checking,
+            naming: self.naming,
             dma_end: Pfn::new(self.dma_end),
             dma32_end: Pfn::new(self.dma32_end),
             ..Config::new(topology)

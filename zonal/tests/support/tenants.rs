@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use zonal::{
-    AllocError, Gfp, MemoryEvent, MemoryStep, Migration, Order, PageAllocator, Pfn, Platform, Request, Veto,
+    AllocError, Gfp, MemoryEvent, MemoryStep, Migration, Naming, Order, Owner, PageAllocator, Pfn, Platform,
+    Request, Veto,
 };
 
 use crate::support::{Setup, audited};
@@ -46,6 +47,7 @@ pub(crate) struct Tenants {
     book: Mutex<Book>,
     notices: Mutex<Notices>,
     allocator: OnceLock<&'static Housed>,
+    naming: OnceLock<Naming>,
 }
 
 /// What has been told of memory that comes and goes, and what is objected to.
@@ -117,6 +119,7 @@ impl Tenants {
             PageAllocator::new(&setup.config(), tenants, memory).expect("the machine is a good one");
         let allocator = &*Box::leak(Box::new(allocator));
         assert!(tenants.allocator.set(allocator).is_ok());
+        assert!(tenants.naming.set(setup.naming).is_ok());
         (allocator, tenants)
     }
 
@@ -165,6 +168,15 @@ impl Tenants {
             let before = book.contents.insert(pfn.add(frame), name);
             assert_eq!(before, None, "frame {} is somebody's", pfn.add(frame));
         }
+        if let Some(owner) = self.owner(name) {
+            assert_eq!(self.allocator().set_owner(pfn, order, owner), Ok(()));
+        }
+    }
+
+    /// How the allocator knows the tenant with this number, if it names any.
+    fn owner(&self, name: u64) -> Option<Owner> {
+        let named = self.naming.get() == Some(&Naming::On);
+        if named { Owner::new(name as u32) } else { None }
     }
 
     /// Ends a tenancy and frees its run; false if nobody has a run there.
@@ -198,12 +210,14 @@ impl Tenants {
         runs.flat_map(|(pfn, tenant)| (0..tenant.order.frames()).map(|frame| pfn.add(frame))).collect()
     }
 
-    /// Nothing is lost, nothing handed out twice: what is allocated is what tenants have, and each has its content.
+    /// Nothing is lost, nothing handed out twice: what is allocated is what tenants have, and each has its content and, where
+    /// owners are named, its name.
     pub(crate) fn check(&self) {
         let book = self.book();
         for (pfn, tenant) in &book.tenants {
             for frame in 0..tenant.order.frames() {
                 assert_eq!(book.contents.get(&pfn.add(frame)), Some(&tenant.name), "lost by its tenant");
+                assert_eq!(self.allocator().owner(pfn.add(frame)), self.owner(tenant.name), "misnamed");
             }
         }
         let summary = audited(self.allocator());
