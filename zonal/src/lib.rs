@@ -66,6 +66,7 @@ mod owner;
 mod placed;
 mod platform;
 mod rate;
+mod rebuild;
 mod recovery;
 mod report;
 mod request;
@@ -107,7 +108,9 @@ pub use mutant::plant_fault;
 pub use once::{InitError, OnceAllocator};
 pub use owned::Frames;
 pub use owner::{Owner, OwnerError};
-pub use platform::{Climb, Daemon, Demand, Migration, OneCpu, Oom, Platform, Step, Task, Verdict};
+pub use platform::{
+    Climb, Daemon, Demand, Migration, OneCpu, Oom, Platform, RebuildStep, Step, Task, Verdict,
+};
 pub use recovery::{Recovery, RecoveryError};
 pub use request::Request;
 pub use topology::{HotRange, Kind, MemoryRange, Placement, Topology, ZoneKind};

@@ -117,6 +117,14 @@ mutants! {
     RefusedIsMoved: "Compaction takes a frame whose move was refused for its own.",
     FundsKept: "Compaction that ends does not give back what it claimed and did not use.",
     OwnerKept: "A freed run keeps whom it belonged to.",
+    RebuildInPlace: "A rebuild clears and writes the lists that readers follow.",
+    PlacesRelaxed: "What a rebuild writes into a list does not release the publication before it.",
+    RequestBehindLost: "A rebuild counts as done for those who asked in the midst of it.",
+    LogInside: "The log of a rebuild is emitted while it is still the writer's turn.",
+    GenerationIgnored: "A request fails, gives up or has somebody killed although the lists have changed under it.",
+    BumpForgotten: "Frames that come within reach without a rebuild do not change the generation.",
+    AllZonesSkipped: "The last walk goes over the zones that a list names, not over all.",
+    WriterAwaited: "A request that goes up the ladder waits for a rebuild to end.",
     RolledBackRowsKept: "A lost multi-row run does not put back the rows it took.",
 }
 

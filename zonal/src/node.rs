@@ -130,6 +130,11 @@ impl Turn {
         // Acquire: what the last one's kill freed; partner: the drop.
         self.0.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).ok().map(|_| MyTurn(self))
     }
+
+    /// Whether it is somebody's.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0 // Relaxed: a hint
+    }
 }
 
 /// A turn that is taken.

@@ -110,6 +110,12 @@ pub trait Platform {
         core::hint::spin_loop();
     }
 
+    /// A rebuild of the zonelists has come so far. Called in task context, by whoever rebuilds, while other rebuilds wait
+    /// for this one: may block and allocate, but must not have the lists rebuilt. A place to stop at, for tests.
+    fn rebuild_step(&self, step: RebuildStep) {
+        let _ = step;
+    }
+
     /// Milliseconds since some moment, for the rate of reports. Called in any context.
     fn now_ms(&self) -> u64 {
         0
@@ -170,6 +176,8 @@ pub struct Climb {
     pub pauses: u32,
     /// Times it had the platform kill.
     pub kills: u32,
+    /// Times it began anew instead of failing, because zonelists or what may be had of their zones had changed.
+    pub restarts: u32,
 }
 
 /// A daemon of a node: a function that a thread of the embedder calls.
@@ -229,6 +237,20 @@ pub enum Migration {
     Refused,
     /// Nothing changed: this platform moves no frames at all.
     Unsupported,
+}
+
+/// How far a rebuild of the zonelists has come. Whatever becomes of it there, requests find whole lists: up to and with
+/// [`RebuildStep::Written`] the old ones.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RebuildStep {
+    /// It is this one's turn; nothing has been written.
+    Begun,
+    /// A node's list is written, where nobody follows it.
+    Listed(NodeId),
+    /// All are.
+    Written,
+    /// Requests follow the new lists.
+    Published,
 }
 
 /// A step of a request that [`Platform::injects`] may make fail.
@@ -298,6 +320,10 @@ impl<P: Platform + ?Sized> Platform for &P {
 
     fn pause(&self) {
         (**self).pause();
+    }
+
+    fn rebuild_step(&self, step: RebuildStep) {
+        (**self).rebuild_step(step);
     }
 
     fn now_ms(&self) -> u64 {

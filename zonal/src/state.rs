@@ -97,6 +97,15 @@ impl<'m> State<'m> {
         self.nodes.get(usize::from(node.0))
     }
 
+    /// The nodes of a node's fallback list, in order.
+    pub(crate) fn node_order(&self, node: NodeId) -> impl Iterator<Item = NodeId> + use<'m> {
+        let (zones, mut before) = (self.zones, None);
+        self.lists.list(node).filter_map(move |zone| {
+            let node = zones.get(usize::from(zone.0))?.node;
+            (before.replace(node) != Some(node)).then_some(node)
+        })
+    }
+
     /// The CPU with this number, taken modulo the number of CPUs.
     #[inline]
     pub(crate) fn cpu(&self, number: usize) -> &'m Cpu<'m> {

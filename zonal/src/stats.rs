@@ -45,12 +45,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 
     /// The nodes of a node's fallback list, in the order they are tried.
     pub fn node_order(&self, node: NodeId) -> impl Iterator<Item = NodeId> + use<'m, '_, P> {
-        let zones = self.state.zones;
-        let mut before = None;
-        self.zonelist(node, Fallback::Nodes).filter_map(move |zone| {
-            let node = zones.get(usize::from(zone.0))?.node;
-            (before.replace(node) != Some(node)).then_some(node)
-        })
+        self.state.node_order(node)
     }
 
     /// The zone that manages the frame.

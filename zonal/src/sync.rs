@@ -5,15 +5,15 @@
 //! This module never chooses an ordering: each call site names its own and its partner.
 
 #[cfg(not(any(zonal_loom, zonal_shuttle)))]
-pub(crate) use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, fence};
+pub(crate) use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, fence};
 #[cfg(zonal_loom)]
-pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, fence};
+pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, fence};
 #[cfg(zonal_shuttle)]
-pub(crate) use shuttle::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, fence};
+pub(crate) use shuttle::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, fence};
 
 pub(crate) use core::sync::atomic::Ordering;
 
-/// For counters that no step decides by: model checkers need not see them.
+/// For what model checkers need not see: counters that no step decides by, and scratch that a word hands on.
 pub(crate) use core::sync::atomic::AtomicU64 as UnmodelledU64;
 
 /// Stands between a SeqCst read-modify-write and a SeqCst load of *another* word that must not be read earlier

@@ -81,6 +81,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         for zone in self.state.zones {
             then(zone, watermarks.levels(zone.kind, managed(usize::from(zone.node.0)), None));
         }
+        self.state.lists.bump();
     }
 
     /// Gives a zone these marks (none above what any zone holds); what it holds back for other zones stays. False if there is no such zone.
@@ -94,6 +95,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
                 protection: zone.marks.reserves(),
                 most_boost: zone.marks.most_boost(),
             });
+            self.state.lists.bump();
             true
         })
     }
@@ -140,6 +142,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             }
             zone.count.leave(BLOCK_FRAMES);
         }
+        self.state.lists.bump();
         Ok(frames)
     }
 

@@ -13,7 +13,7 @@ pub(super) const ORDINARY: Task =
 thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
     static TASK: Cell<Task> = const { Cell::new(ORDINARY) };
-    static CLIMB: Cell<Climb> = const { Cell::new(Climb { walks: 0, reclaims: 0, pauses: 0, kills: 0 }) };
+    static CLIMB: Cell<Climb> = const { Cell::new(Climb { walks: 0, reclaims: 0, pauses: 0, kills: 0, restarts: 0 }) };
 }
 
 /// From now on this thread runs on this CPU.

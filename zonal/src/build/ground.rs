@@ -4,6 +4,7 @@
 use crate::block::bitmap::Bitmap;
 use crate::block::entry::Entry;
 use crate::build::frames::Frames;
+use crate::build::lists::build_lists;
 use crate::build::rules::round_up;
 use crate::build::sections::{build_map, list_zones, name_owners, plan_hot, plan_zones};
 use crate::build::sizes::Sizes;
@@ -23,7 +24,7 @@ use crate::sync::{AtomicU8, AtomicU32, AtomicU64};
 use crate::tag::Tags;
 use crate::topology::{HotRange, Kind, MemoryRange};
 use crate::tuning::LiveTuning;
-use crate::zonelist::{ListedZone, NodeLoad, Zonelists};
+use crate::zonelist::ListedZone;
 
 /// Refuses ranges that share frames, and ranges that may be plugged in that share sections with others.
 fn refuse_overlap(memory: &[MemoryRange], hot: &[HotRange]) -> Result<(), ConfigError> {
@@ -190,12 +191,7 @@ impl<'m> Ground<'m> {
                 return Err(ConfigError::MarkWithoutZone { node: mark.node });
             }
         }
-        let nodes = config.topology.nodes;
-        let list_entries = carver.array(nodes * listed.len(), |_| NO_ZONE)?;
-        let heads = carver.array(nodes, |_| [NO_ZONE; 4])?;
-        let order = carver.array(nodes, |_| 0u16)?;
-        let load = carver.array(nodes, |_| NodeLoad::default())?;
-        let lists = Zonelists::build(&config.topology, listed, list_entries, heads, order, load);
+        let lists = build_lists(config, carver, listed, zones)?;
         let cpus = build_cpus(config, carver, zones, &lists)?;
         let boot_cpu = cpus.first().ok_or(ConfigError::Cpus { cpus: 0 })?;
         let (failures, kills) = (Rate::of_failures(), Rate::of_kills());

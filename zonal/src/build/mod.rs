@@ -7,6 +7,7 @@ mod check;
 mod frames;
 mod ground;
 mod header;
+mod lists;
 mod marks;
 mod rules;
 mod sections;

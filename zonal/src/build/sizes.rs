@@ -3,6 +3,7 @@
 use crate::block::bitmap::Bitmap;
 use crate::block::entry::Entry;
 use crate::build::header::Header;
+use crate::build::lists::tally_lists;
 use crate::build::rules::{cached_cpus, hot_part, part};
 use crate::build::zones::ZonePlan;
 use crate::cache::CpuCache;
@@ -10,7 +11,7 @@ use crate::cache::word::MAX_GROUPS;
 use crate::config::{Checking, Config, Naming};
 use crate::error::ConfigError;
 use crate::events::{EventRow, Traffic};
-use crate::frame::{FrameRange, GROUP_FRAMES, NodeId, Pfn, SECTION_BLOCKS, SECTION_FRAMES, ZoneId};
+use crate::frame::{FrameRange, GROUP_FRAMES, NodeId, Pfn, SECTION_BLOCKS, SECTION_FRAMES};
 use crate::hint::words_for;
 use crate::metadata::Tally;
 use crate::node::Node;
@@ -18,7 +19,7 @@ use crate::section::{Leaf, MixedOwners, PlugWord, Section, section_number, table
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64};
 use crate::topology::{HotRange, MemoryRange, ZoneKind};
 use crate::zone::{Cpu, TREES, Zone};
-use crate::zonelist::{ListedZone, NodeLoad};
+use crate::zonelist::ListedZone;
 
 /// Upper bounds of everything that is carved.
 pub(in crate::build) struct Sizes {
@@ -96,11 +97,8 @@ pub(in crate::build) fn tally(config: &Config<'_>, sizes: &Sizes) -> Tally {
         tally.add::<AtomicU32>(sizes.sections * SECTION_FRAMES);
     }
     tally.add::<ListedZone>(sizes.zones);
-    tally.add::<ZoneId>(nodes * sizes.zones);
-    tally.add::<[ZoneId; 4]>(nodes);
-    tally.add::<u16>(nodes);
+    tally_lists(config, sizes.zones, &mut tally);
     tally.add::<u32>(nodes);
-    tally.add::<NodeLoad>(nodes);
     tally.add::<Node>(nodes);
     tally.add::<Cpu<'_>>(topology.cpus.len() as u64);
     tally.add::<EventRow>(topology.cpus.len() as u64);

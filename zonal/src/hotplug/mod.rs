@@ -127,9 +127,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// Has the zonelists made anew if a zone became populated or empty.
     fn relist_if(&self, lists: Lists) {
         if lists == Lists::Changed {
-            for cpu in self.state.cpus {
-                cpu.rehome(|kind| Some(self.state.lists.first(cpu.node, kind)));
-            }
+            self.rebuild_zonelists();
         }
     }
 }

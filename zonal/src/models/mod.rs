@@ -27,6 +27,8 @@ mod slot;
 mod stage;
 #[cfg(zonal_loom)]
 mod zone;
+#[cfg(zonal_loom)]
+mod zonelist;
 
 #[cfg(zonal_shuttle)]
 mod liveness;

@@ -7,6 +7,7 @@
 
 pub(crate) mod buddyinfo;
 pub(crate) mod failure;
+pub(crate) mod fallback_order;
 pub(crate) mod flags;
 pub(crate) mod mem_info;
 pub(crate) mod pagetypeinfo;

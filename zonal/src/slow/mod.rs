@@ -16,21 +16,23 @@
 //! platform between its walks, never inside a protocol step.
 
 pub(crate) mod compaction;
+pub(crate) mod cookie;
+mod kill;
 pub(crate) mod retry;
 pub(crate) mod walk;
 
-use crate::access::{Access, AllocFlags, Level};
+use crate::access::{Access, AllocFlags};
 use crate::error::AllocError;
 use crate::events::Event;
 use crate::frame::{NodeId, Order, Pfn};
 use crate::gfp::Gfp;
 use crate::mutant::{Mutant, planted};
-use crate::platform::{Climb, Demand, Oom, Platform, Step, Verdict};
+use crate::platform::{Climb, Demand, Platform, Step};
 use crate::report::failure::{self, Asked};
 use crate::slow::compaction::Compacted;
+use crate::slow::cookie::{Cookie, RESTARTS};
 use crate::slow::retry::Retry;
 use crate::slow::walk::Walk;
-use crate::topology::ZoneKind;
 use crate::urgency::{Effort, Urgency};
 use crate::zone::Zone;
 
@@ -58,7 +60,8 @@ pub(crate) fn alloc<P: Platform>(walk: Walk<'_, '_>, platform: &P) -> Result<Pfn
     // What waits in an interrupt would wait for whom it interrupts: it is served as one that does not wait.
     let waits = urgency.waits && !task.interrupt || planted(Mutant::AtomicWaits);
     let recursive = task.memalloc && !task.interrupt && !planted(Mutant::MemallocReclaims);
-    let mut ladder = Ladder { walk, platform, class, reserve, waits, recursive, climb: Climb::default() };
+    let (cookie, climb) = (Cookie::of(walk.state), Climb::default());
+    let mut ladder = Ladder { walk, platform, class, reserve, waits, recursive, cookie, climb };
     let outcome = ladder.alloc();
     if outcome.is_ok() && ladder.climb.walks > 1 {
         ladder.remind_kswapds();
@@ -81,6 +84,8 @@ struct Ladder<'s, 'm, P> {
     waits: bool,
     /// Who asks is reclaim itself, which must not be begun again.
     recursive: bool,
+    /// What was so when it began, or began anew.
+    cookie: Cookie,
     climb: Climb,
 }
 
@@ -93,7 +98,27 @@ enum Rung {
 }
 
 impl<P: Platform> Ladder<'_, '_, P> {
+    /// Goes up, and up anew where the lists have changed under a request that would fail.
     fn alloc(&mut self) -> Result<Pfn, AllocError> {
+        loop {
+            let outcome = self.go_up();
+            if outcome.is_ok() || !self.is_outdated() {
+                return outcome;
+            }
+            self.climb.restarts += 1;
+            self.cookie = Cookie::of(self.walk.state);
+        }
+    }
+
+    /// Whether what it has found says little, and it may begin anew.
+    fn is_outdated(&self) -> bool {
+        self.climb.restarts < RESTARTS && self.cookie.is_stale(self.walk.state)
+    }
+
+    fn go_up(&mut self) -> Result<Pfn, AllocError> {
+        while planted(Mutant::WriterAwaited) && self.walk.state.lists.are_being_rebuilt() {
+            self.platform.pause();
+        }
         let waits = self.waits;
         if !waits {
             if let Some(error) = self.walk.glance(self.reserve) {
@@ -204,6 +229,9 @@ impl<P: Platform> Ladder<'_, '_, P> {
             if retry.after_compaction(self.walk, self.platform, &compacted) {
                 continue;
             }
+            if self.is_outdated() {
+                break; // to begin anew, if the last walk finds nothing either
+            }
             // The last thing to try before a kill: success is worth another round.
             if self.release(0) {
                 continue;
@@ -247,9 +275,15 @@ impl<P: Platform> Ladder<'_, '_, P> {
     }
 
     /// Gives up a block that is kept for atomic requests in each zone that keeps more than `keep`.
-    fn release(&self, keep: u64) -> bool {
+    fn release(&mut self, keep: u64) -> bool {
         let kind = self.walk.request.kind;
-        self.walk.zones().filter(|zone| zone.release(kind, keep)).count() > 0
+        let released = self.walk.possible().filter(|zone| zone.release(kind, keep)).count() > 0;
+        if released {
+            self.walk.state.lists.bump();
+            // Another walk follows: this change and those before it are none to begin anew for.
+            self.cookie = Cookie::of(self.walk.state);
+        }
+        released
     }
 
     fn reclaim_nodes(&self, priority: u8) -> u64 {
@@ -274,77 +308,14 @@ impl<P: Platform> Ladder<'_, '_, P> {
         Demand { node, highest: request.highest, order: request.order, gfp: request.gfp, frames, priority }
     }
 
-    /// Memory has run out: one request at a time looks once more, and has the platform kill.
-    fn out_of_memory(&mut self) -> Rung {
-        let Some(turn) = self.walk.state.oom.enter() else {
-            self.climb.pauses += 1;
-            self.platform.pause(); // somebody else is at it: that is progress
-            return if planted(Mutant::TurnIsFailure) { Rung::Nothing } else { Rung::Progress };
-        };
-        let kills = self.climb.kills;
-        let rung = self.kill();
-        drop(turn);
-        // Told when it is others' turn again: who reads the report may ask for memory.
-        if self.climb.kills > kills {
-            failure::out_of_memory(self.walk.state, self.platform, Asked::by(self.walk.request));
-        }
-        rung
-    }
-
-    fn kill(&mut self) -> Rung {
-        // What a kill in parallel has freed. Then, since frames in flight must not cost a life, down to the mark.
-        if !planted(Mutant::KillUnlooked) {
-            if let Some(pfn) = self.slow_walk(Access::at(Level::High)) {
-                return Rung::Got(pfn);
-            }
-            if let Ok(pfn) = self.last_walk() {
-                return Rung::Got(pfn);
-            }
-        }
-        if planted(Mutant::KillForgotten) || self.is_in_vain() || self.platform.task().oom_victim {
-            return Rung::Nothing;
-        }
-        let request = self.walk.request;
-        if !request.gfp.contains(Gfp::FS) && !planted(Mutant::KillsInVain) {
-            // It cannot help itself. Others can, and kill if need be; where there is nothing for them either it fails (Linux
-            // has it wait for ever).
-            if !self.walk.zones().any(|zone| self.platform.reclaimable(zone.id) > 0) {
-                return Rung::Nothing;
-            }
-            self.climb.pauses += 1;
-            self.platform.pause();
-            return Rung::Progress;
-        }
-        let oom =
-            Oom { order: request.order, gfp: request.gfp, highest: request.highest, node: self.walk.node() };
-        self.climb.kills += 1;
-        match self.platform.oom(&oom) {
-            Verdict::Killed => {
-                self.walk.cpu.count(Event::OomKill, 1);
-                Rung::Progress
-            }
-            Verdict::GiveUp => Rung::Nothing,
-        }
-    }
-
-    /// Whether killing would not bring what it needs: a long run, a node's frames, those of the lowest zones.
-    fn is_in_vain(&self) -> bool {
-        let request = self.walk.request;
-        let in_vain = request.order > COSTLY
-            || request.urgency().effort == Effort::Hard
-            || request.gfp.contains(Gfp::THISNODE)
-            || request.highest < ZoneKind::Normal;
-        in_vain && !planted(Mutant::KillsInVain)
-    }
-
     /// Nothing helped: failure, but for a request that cannot fail.
     fn nopage(&mut self) -> Result<Pfn, AllocError> {
         loop {
             let failed = self.last_walk();
             let short = self.order() <= LONGEST || planted(Mutant::ImpossibleAwaited);
-            let possible = short && self.walk.zones().next().is_some();
+            let possible = short && self.walk.possible().next().is_some();
             let goes_on = self.urgency().never_fails && !planted(Mutant::NofailFails);
-            if failed.is_ok() || !possible || !goes_on {
+            if failed.is_ok() || !possible || !goes_on || self.is_outdated() {
                 return failed;
             }
             // Below the mark by half, then below everything.

@@ -61,7 +61,7 @@ impl Retry {
         if *compacted == Compacted::Short {
             self.short += 1;
             return self.short <= ROUNDS
-                && walk.zones().any(|zone| {
+                && walk.possible().any(|zone| {
                     let low = zone.marks.floor(Access::at(Level::Low), walk.request.highest, order);
                     let reclaimable = platform.reclaimable(zone.id);
                     let free = (zone.free() + zone.cached()).saturating_add(reclaimable);
@@ -92,7 +92,7 @@ impl Retry {
         }
         let rounds = if planted(Mutant::KillsSoon) { 0 } else { ROUNDS };
         self.without_progress <= rounds
-            && walk.zones().any(|zone| {
+            && walk.possible().any(|zone| {
                 // What is free now, cached frames included, and all that could be: no estimate of a counter.
                 let free = zone.free() + zone.cached();
                 let more = platform.reclaimable(zone.id);

@@ -17,6 +17,7 @@ use crate::request::Request;
 use crate::state::State;
 use crate::sync::load_barrier;
 use crate::zone::{Cpu, Mixing, Want, Zone};
+use crate::zonelist::set::ZoneSet;
 
 /// Walks a request makes before it fails, twice as many at most.
 const WALKS: u32 = 8;
@@ -35,16 +36,42 @@ impl<'s, 'm> Walk<'s, 'm> {
         self.request.node.unwrap_or(self.cpu.node)
     }
 
-    /// The request's zones, in order.
+    /// The request's zones in the order of its node's list. The word that names the lists is read once.
     #[inline]
     pub(crate) fn zones(self) -> impl Iterator<Item = &'m Zone<'m>> + use<'s, 'm> {
-        let (Self { state, request, .. }, node) = (self, self.node());
+        let state = self.state;
+        let listed = state.lists.list(self.node()).filter_map(|id| state.zones.get(usize::from(id.0)));
+        let asked = listed.filter(move |zone| self.may_use(zone));
+        asked.enumerate().filter(|&(at, _)| !planted(Mutant::ZonelistStops) || at == 0).map(|(_, zone)| zone)
+    }
+
+    /// All zones that the request may use, whatever the lists say at this moment, by their ids.
+    #[inline]
+    pub(crate) fn possible(self) -> impl Iterator<Item = &'m Zone<'m>> + use<'s, 'm> {
+        self.state.zones.iter().filter(move |zone| self.may_use(zone) && zone.managed() > 0)
+    }
+
+    /// The listed zones in order, then those of the possible ones that the list did not name.
+    fn everywhere(self) -> impl Iterator<Item = &'m Zone<'m>> + use<'s, 'm> {
+        let (mut listed, mut others, mut named) = (self.zones(), self.possible(), ZoneSet::new());
+        core::iter::from_fn(move || match listed.next() {
+            Some(zone) => {
+                named.add(zone.id);
+                Some(zone)
+            }
+            None if planted(Mutant::AllZonesSkipped) || planted(Mutant::ZonelistStops) => None,
+            None => others.find(|zone| !named.has(zone.id)),
+        })
+    }
+
+    /// Whether the request's flags and limits let it have frames of the zone.
+    #[inline]
+    fn may_use(&self, zone: &Zone<'_>) -> bool {
+        let request = self.request;
         let this_node = request.gfp.contains(Gfp::THISNODE) && !planted(Mutant::NodeLeft);
-        let (highest, limit) = (request.highest, request.below.unwrap_or(Pfn::new(MAX_FRAMES)));
-        let listed = state.lists.list(node).iter().filter_map(|id| state.zones.get(usize::from(id.0)));
-        let asked = listed.filter(move |zone| zone.kind <= highest && (!this_node || zone.node == node));
-        let asked = asked.enumerate().filter(|&(at, _)| !planted(Mutant::ZonelistStops) || at == 0);
-        asked.map(|(_, zone)| zone).filter(move |zone| zone.reach.start < limit)
+        zone.kind <= request.highest
+            && (!this_node || zone.node == self.node())
+            && zone.reach.start < request.below.unwrap_or(Pfn::new(MAX_FRAMES))
     }
 
     /// Frames that the request must leave in the zone.
@@ -118,18 +145,27 @@ impl<'s, 'm> Walk<'s, 'm> {
         found
     }
 
-    /// One walk: blocks first, then slot words.
+    /// One walk along the list: blocks first, then slot words.
     pub(crate) fn once(self, access: Access) -> Option<Pfn> {
+        self.once_over(|| self.zones(), access)
+    }
+
+    /// One walk over these zones.
+    fn once_over<Z: Iterator<Item = &'m Zone<'m>>>(
+        self,
+        zones: impl Fn() -> Z,
+        access: Access,
+    ) -> Option<Pfn> {
         let take_from = |zone: &'m Zone<'m>| {
             zone.collect_credits();
             take(zone, zone.cache_of(self.cpu), self.request, self.want(zone, access), self.cpu)
         };
         let reserved = |zone: &'m Zone<'m>| self.take_reserved(zone, access);
         let first = access.flags.contains(AllocFlags::HIGHATOMIC);
-        (first.then(|| self.zones().find_map(reserved)).flatten())
-            .or_else(|| self.zones().find_map(take_from))
-            .or_else(|| self.zones().find_map(|zone| self.take_cached(zone, access)))
-            .or_else(|| self.zones().find_map(reserved))
+        (first.then(|| zones().find_map(reserved)).flatten())
+            .or_else(|| zones().find_map(take_from))
+            .or_else(|| zones().find_map(|zone| self.take_cached(zone, access)))
+            .or_else(|| zones().find_map(reserved))
     }
 
     /// Takes a run out of the blocks kept for atomic requests, if this one may and the mark allows.
@@ -146,12 +182,12 @@ impl<'s, 'm> Walk<'s, 'm> {
         if allowed { zone.take_reserved(want) } else { None }
     }
 
-    /// Walks until one has seen everything at rest, a bounded number of times: what came of it, and how many.
+    /// Walks over all zones until one has seen everything at rest, a bounded number of times: what came of it, and how many.
     pub(crate) fn last(self, access: Access) -> (Result<Pfn, AllocError>, u32) {
         let mut walks = 0;
         loop {
             let before = Motion::of(self);
-            if let Some(pfn) = self.once(access) {
+            if let Some(pfn) = self.once_over(|| self.everywhere(), access) {
                 return (Ok(pfn), walks + 1);
             }
             walks += 1;
@@ -174,7 +210,7 @@ impl<'s, 'm> Walk<'s, 'm> {
             return None;
         }
         let (mut free, mut most, mut moves) = (0, None, 0u64);
-        for zone in self.zones() {
+        for zone in self.possible() {
             let (transit, floor) = (zone.count.transit(), self.floor(zone, access));
             if transit.frames() > 0 || !zone.is_out_of(order, floor) {
                 return None;
@@ -183,7 +219,7 @@ impl<'s, 'm> Walk<'s, 'm> {
             (free, most, moves) = (free + above, most.max(Some(above)), moves.wrapping_add(transit.moves()));
         }
         load_barrier(); // the looks stay before the second reading
-        for zone in self.zones() {
+        for zone in self.possible() {
             let transit = zone.count.transit();
             if transit.frames() > 0 {
                 return None;
@@ -212,8 +248,8 @@ impl<'s, 'm> Walk<'s, 'm> {
     /// Why the walk failed, with the figures it ended with.
     fn refusal(self, access: Access, in_flight: u64) -> AllocError {
         let above = |zone: &Zone<'_>| (zone.free() + zone.cached()).saturating_sub(self.floor(zone, access));
-        let free = self.zones().map(above).sum();
-        without_run(self.request.order, free, self.zones().map(above).max(), in_flight)
+        let free = self.possible().map(above).sum();
+        without_run(self.request.order, free, self.possible().map(above).max(), in_flight)
     }
 }
 
@@ -252,7 +288,7 @@ struct Motion {
 impl Motion {
     fn of(walk: Walk<'_, '_>) -> Self {
         let start = Self { in_flight: 0, moves: 0, credits: 0 };
-        walk.zones().map(|zone| (zone.count.transit(), zone.credits())).fold(
+        walk.possible().map(|zone| (zone.count.transit(), zone.credits())).fold(
             start,
             |sum, (transit, credits)| Self {
                 in_flight: sum.in_flight + transit.frames(),

@@ -7,6 +7,7 @@ mod support;
 mod classes;
 mod daemons;
 mod protections;
+mod rebuilds;
 mod reserves;
 mod rungs;
 mod stage;

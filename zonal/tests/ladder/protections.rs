@@ -1,5 +1,5 @@
-//! What keeps memory from running out too early: the checklist of linux-facts 2.10, by its numbers. (1 and 2 are about
-//! live topology, 8 about compaction, 11 about memory that is not there yet.)
+//! What keeps memory from running out too early: the checklist of linux-facts 2.10, by its numbers. (1 is in
+//! `rebuilds`, 2 about cpusets, 11 about memory that is not there yet.)
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use crate::support::{audited, lent, order};
 use zonal::{
     AllocError, Caching, Climb, Config, Daemon, Demand, Gfp, Marks, MemoryRange, Migration, NodeId, Oom,
-    PageAllocator, Pfn, Platform, Request, Step, Task, Topology, Tuning, Verdict, ZoneId, ZoneInfo,
-    metadata_size,
+    PageAllocator, Pfn, Platform, RebuildStep, Request, Step, Task, Topology, Tuning, Verdict, ZoneId,
+    ZoneInfo, metadata_size,
 };
 
 /// Frames of a block.
@@ -57,6 +57,14 @@ pub(crate) struct Script {
     pub(crate) pauses: RefCell<VecDeque<Deed>>,
     /// What happens when the allocator asks how much is reclaimable.
     pub(crate) looks: RefCell<VecDeque<Deed>>,
+    /// What happens when it asks who asks.
+    pub(crate) asks: RefCell<VecDeque<Deed>>,
+    /// What happens when it says that frames are short, at a rebuild's steps, when it tells something.
+    pub(crate) wakes: RefCell<VecDeque<Deed>>,
+    pub(crate) steps: RefCell<VecDeque<Deed>>,
+    pub(crate) tellings: RefCell<VecDeque<Deed>>,
+    pub(crate) told: RefCell<Vec<String>>,
+    pub(crate) stepped: RefCell<Vec<RebuildStep>>,
     calls: RefCell<Vec<Call>>,
     climb: Cell<Climb>,
     stage: OnceCell<&'static Stage>,
@@ -80,11 +88,13 @@ impl Platform for Script {
     }
 
     fn task(&self) -> Task {
+        self.act(&self.asks);
         self.task.get()
     }
 
     fn wake(&self, daemon: Daemon, node: NodeId) {
         self.note(Call::Wake(daemon, node));
+        self.act(&self.wakes);
     }
 
     fn reclaim(&self, demand: &Demand) -> u64 {
@@ -117,6 +127,16 @@ impl Platform for Script {
     fn pause(&self) {
         self.note(Call::Pause);
         self.act(&self.pauses);
+    }
+
+    fn rebuild_step(&self, step: RebuildStep) {
+        self.stepped.borrow_mut().push(step);
+        self.act(&self.steps);
+    }
+
+    fn report(&self, report: &dyn std::fmt::Display) {
+        self.told.borrow_mut().push(report.to_string());
+        self.act(&self.tellings);
     }
 
     fn climbed(&self, climb: &Climb) {
