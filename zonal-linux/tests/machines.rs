@@ -63,6 +63,28 @@ fn explicit_ranges_and_policy() {
 }
 
 #[test]
+fn memory_is_divided_as_linux_would() {
+    let text =
+        "base = '4 GiB'\nmovablecore = '50%'\nnode = [{ memory = '4 GiB', cpus = 1 }, { memory = '1 GiB' }]";
+    let divided = read(text);
+    let expected = [
+        MemoryRange::new(4096 * MIB, 5632 * MIB, 0),
+        MemoryRange::new(5632 * MIB, 8192 * MIB, 0).movable(),
+        MemoryRange::new(8192 * MIB, 9216 * MIB, 1),
+    ];
+    assert_eq!(divided.memory(), expected);
+    let sized = read(&text.replace("movablecore = '50%'", "kernelcore = '2560 MiB'"));
+    assert_eq!(sized.memory(), expected);
+
+    let node = "[[node]]\nmemory = '64 MiB'\nmovable = '2 MiB'\ncpus = 1";
+    refuses(&format!("kernelcore = '50%'\n{node}"), &["node[0].movable = ", "movable already"]);
+    refuses(&format!("kernelcore = '101%'\n{node}"), &["kernelcore = 101%", "100%"]);
+    refuses(&format!("movablecore = 'x%'\n{node}"), &["movablecore = x%", "100%"]);
+    refuses(&format!("movablecore = 5000\n{node}"), &["movablecore = ", "4096"]);
+    refuses(&format!("movablecore = 'much'\n{node}"), &["line 1", "25%"]);
+}
+
+#[test]
 fn listed_and_counted_cpus_share_the_numbers() {
     let machine = read("node = [{ memory = '2 MiB', cpus = 2 }, { cpus = [3, 1] }, { cpus = 1 }]");
     assert_eq!(machine.cpus(), [0, 1, 0, 1, 2].map(NodeId));

@@ -133,6 +133,16 @@ fn nodes_that_lack_something_are_odd() {
 }
 
 #[test]
+fn memory_that_is_not_divided_is_odd() {
+    let text = format!("movablecore = '100%'\n{NODE}");
+    are(&oddities(&text), &[(1, "no memory is set aside for movable content")]);
+    let text = format!("kernelcore = '50%'\n{NODE}movable = '2 MiB'\n");
+    are(&mistakes(&text), &[(5, "movable already")]);
+    let text = format!("caching = 'all'\nkernelcore = '150%'\n{NODE}");
+    are(&mistakes(&text), &[(2, "kernelcore = 150%: not 0% to 100%")]);
+}
+
+#[test]
 fn one_way_distances_are_odd() {
     let text = format!("distances = [\n[10, 20, 30],\n[21, 10, 20],\n[31, 20, 10]]\n{NODE}{NODE}{NODE}");
     are(&oddities(&text), &[(2, "node 1 is 20 from node 0, and 21 on the way back, and 1 more of this row")]);

@@ -57,6 +57,7 @@ mod memory_event;
 mod metadata;
 #[cfg(all(test, any(zonal_loom, zonal_shuttle)))]
 mod models;
+mod movable;
 mod mutant;
 mod naming;
 mod node;
@@ -102,6 +103,7 @@ pub use hotplug::evacuate::Offlined;
 pub use hotplug::obstacle::{Obstacle, ObstacleCause};
 pub use hotplug::online::{AutoMovable, OnlineType};
 pub use memory_event::{MemoryEvent, MemoryStep, NodeChange, Veto};
+pub use movable::{Amount, MovableError, MovableSizing, movable_split};
 #[cfg(feature = "faults")]
 #[doc(hidden)]
 pub use mutant::plant_fault;

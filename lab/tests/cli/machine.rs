@@ -118,7 +118,7 @@ fn sound_descriptions_are_said_to_be() {
         lines[0],
         format!("{MACHINES}/two-nodes.toml: sound; nodes 2, CPUs 4, zones 6, memory 5.5 GiB")
     );
-    assert!(lines[4].starts_with(&format!("odd: {MACHINES}/holes.toml:14: node[0].ranges[2] ends inside")));
+    assert!(lines[4].starts_with(&format!("odd: {MACHINES}/holes.toml:15: node[0].ranges[2] ends inside")));
 }
 
 #[test]

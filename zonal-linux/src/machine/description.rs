@@ -7,9 +7,11 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 use zonal::{
     BLOCK_FRAMES, Caching, Checking, Config, ConfigError, FRAME_SIZE, FrameRange, MAX_FRAMES, Mark,
-    MemoryRange, Naming, NodeId, Pfn, Topology, Tuning, ZoneKind,
+    MemoryRange, MovableSizing, Naming, NodeId, Pfn, Topology, Tuning, ZoneKind,
 };
 
+use super::names::{CachingName, CheckingName, NamingName, ZoneName};
+use super::sizing::AmountText;
 use super::{MAX_CPUS, MAX_NODES, Machine, MachineError, equidistant};
 
 /// A whole file.
@@ -25,6 +27,8 @@ struct Description {
     checking: Checking,
     #[serde(default, with = "NamingName")]
     naming: Naming,
+    kernelcore: Option<AmountText>,
+    movablecore: Option<AmountText>,
     distances: Option<Vec<Vec<u8>>>,
     node: Vec<Node>,
     #[serde(default)]
@@ -87,39 +91,6 @@ struct WatermarksTable {
     lowmem_reserve_ratio: Option<[u32; 4]>,
 }
 
-#[derive(Deserialize)]
-#[serde(remote = "Caching", rename_all = "lowercase")]
-enum CachingName {
-    Local,
-    All,
-    Off,
-}
-
-#[derive(Deserialize)]
-#[serde(remote = "Checking", rename_all = "lowercase")]
-enum CheckingName {
-    Off,
-    On,
-}
-
-#[derive(Deserialize)]
-#[serde(remote = "Naming", rename_all = "lowercase")]
-enum NamingName {
-    Off,
-    On,
-}
-
-#[derive(Deserialize)]
-#[serde(remote = "ZoneKind")]
-enum ZoneName {
-    #[serde(rename = "DMA")]
-    Dma,
-    #[serde(rename = "DMA32")]
-    Dma32,
-    Normal,
-    Movable,
-}
-
 /// What a description says, and where it says it.
 pub(crate) struct Described {
     /// The machine, of which only sizes, addresses and names were checked.
@@ -128,12 +99,17 @@ pub(crate) struct Described {
     pub(crate) entries: Vec<usize>,
     /// The key that each range of memory comes from.
     pub(crate) memory: Vec<String>,
+    /// How its memory is to be divided; it is not yet.
+    pub(crate) sizing: MovableSizing,
 }
 
 /// Reads a description, up to its first mistake.
 pub(super) fn read(text: &str) -> Result<Machine, MachineError> {
     match describe(text) {
-        Ok(described) => described.machine.checked(),
+        Ok(described) => {
+            described.machine.clone().checked()?;
+            described.divided()?.machine.checked()
+        }
         Err(mut mistakes) => Err(mistakes.swap_remove(0)),
     }
 }
@@ -167,6 +143,12 @@ pub(crate) fn describe(text: &str) -> Result<Described, Vec<MachineError>> {
     };
     let dma_end = zone_end("dma_end", file.dma_end, default.dma_end);
     let dma32_end = zone_end("dma32_end", file.dma32_end, default.dma32_end);
+    let mut amount =
+        |key, amount: Option<AmountText>| amount.and_then(|amount| mistakes.keep(amount.read(key)));
+    let sizing = MovableSizing {
+        kernelcore: amount("kernelcore", file.kernelcore),
+        movablecore: amount("movablecore", file.movablecore),
+    };
     let Layout { memory, keys, entries, numbered, .. } = layout;
     let machine = Machine {
         memory,
@@ -182,7 +164,9 @@ pub(crate) fn describe(text: &str) -> Result<Described, Vec<MachineError>> {
         dma_end,
         dma32_end,
     };
-    mistakes.or(Described { machine, entries, memory: keys })
+    let described = Described { machine, entries, memory: keys, sizing };
+    mistakes.keep(described.undivided());
+    mistakes.or(described)
 }
 
 /// What is wrong so far.
@@ -202,7 +186,7 @@ impl Mistakes {
 }
 
 /// The number of frames a size or address stands for.
-fn frames(key: &str, bytes: ByteSize) -> Result<u64, MachineError> {
+pub(super) fn frames(key: &str, bytes: ByteSize) -> Result<u64, MachineError> {
     let refused = |reason| Err(MachineError::value(key, bytes, reason));
     let frames = bytes.as_u64() / FRAME_SIZE;
     match bytes.as_u64() % FRAME_SIZE {

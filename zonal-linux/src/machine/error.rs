@@ -37,6 +37,9 @@ pub enum MachineError {
         /// What it should hold.
         expected: &'static str,
     },
+    /// Its memory cannot be divided.
+    #[error("{0}")]
+    Movable(#[from] zonal::MovableError),
     /// The allocator refuses the machine.
     #[error("{0}")]
     Config(zonal::ConfigError),

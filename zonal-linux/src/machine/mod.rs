@@ -6,14 +6,16 @@
 
 pub(crate) mod description;
 mod error;
+mod names;
 pub(crate) mod place;
+mod sizing;
 pub(crate) mod sysfs;
 
 use std::path::Path;
 
 use zonal::{
     BLOCK_FRAMES, Caching, Checking, Config, ConfigError, FRAME_SIZE, FrameRange, MAX_FRAMES, Mark,
-    MemoryRange, Naming, NodeId, Pfn, Topology, Tuning,
+    MemoryRange, MovableSizing, Naming, NodeId, Pfn, Topology, Tuning, movable_split,
 };
 
 pub use error::MachineError;
@@ -129,6 +131,17 @@ impl Machine {
     /// [`MachineError::Config`] names the distance that is none, or the node that is missing.
     pub fn with_distances(self, distances: Vec<u8>) -> Result<Self, MachineError> {
         Self { nodes: distances.len().isqrt(), distances, ..self }.checked()
+    }
+
+    /// The same machine, its memory divided as Linux's `kernelcore=` and `movablecore=` would.
+    ///
+    /// # Errors
+    /// [`MachineError::Movable`] if a range is movable already, or for more than a hundred percent.
+    pub fn with_movable(self, sizing: MovableSizing) -> Result<Self, MachineError> {
+        let mut memory = vec![MemoryRange::new(0, 0, 0); 2 * self.memory.len()];
+        let ranges = movable_split(&self.config(), sizing, &mut memory)?;
+        memory.truncate(ranges);
+        Self { memory, ..self }.checked()
     }
 
     /// The same machine with the `cpus` CPUs dealt out over its nodes in runs of equal length.

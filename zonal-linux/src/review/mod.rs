@@ -6,7 +6,7 @@
 mod mistakes;
 mod oddities;
 
-use zonal::Checking;
+use zonal::{Checking, Naming};
 
 use crate::built::PoolError;
 use crate::machine::description::describe;
@@ -55,6 +55,10 @@ impl Review {
         if !mistakes.is_empty() {
             return Ok(Self::refused(mistakes));
         }
+        let described = match described.divided() {
+            Ok(divided) => divided,
+            Err(error) => return Ok(Self::refused([read_error(&document, &error)])),
+        };
         match build(&described.machine) {
             Ok(simulation) => {
                 let mut oddities = oddities::find(&described, &document, simulation.allocator());
@@ -76,9 +80,9 @@ impl Review {
     }
 }
 
-/// The machine's allocator without frames and tags, if there is memory for its metadata.
+/// The machine's allocator without frames and notes, if there is memory for its metadata.
 fn build(machine: &Machine) -> Result<Simulation, PoolError> {
-    let machine = machine.clone().with_checking(Checking::Off);
+    let machine = machine.clone().with_checking(Checking::Off).with_naming(Naming::Off);
     let asked = zonal::metadata_size(&machine.config())? as u64;
     match meminfo::available() {
         Some(available) if available < asked => Err(MemoryError::Short { asked, available }.into()),
@@ -97,7 +101,9 @@ fn read_error(document: &Document<'_>, error: &MachineError) -> Remark {
         MachineError::Config(refusal) => {
             document.remark(&mistakes::key(refusal, &[], document), error.to_string())
         }
-        MachineError::Read { .. } | MachineError::Sysfs { .. } => document.remark("", error.to_string()),
+        MachineError::Movable(_) | MachineError::Read { .. } | MachineError::Sysfs { .. } => {
+            document.remark("", error.to_string())
+        }
     }
 }
 

@@ -4,7 +4,8 @@
 //! nothing, frames that are in no huge page.
 
 use zonal::{
-    BLOCK_FRAMES, FrameRange, MAX_FRAMES, MemoryRange, NodeId, PageAllocator, Pfn, Platform, ZoneInfo,
+    BLOCK_FRAMES, FrameRange, MAX_FRAMES, MemoryRange, MovableSizing, NodeId, PageAllocator, Pfn, Placement,
+    Platform, ZoneInfo,
 };
 
 use super::Remark;
@@ -22,6 +23,7 @@ pub(super) fn find<P: Platform>(
     let zones: Vec<ZoneInfo> = allocator.zones().collect();
     let mut notes = nodes(described, &zones, |node| allocator.node_order(node).next());
     notes.extend(one_way(machine));
+    notes.extend(undivided(described));
     notes.extend(zones.iter().filter_map(|zone| starved(machine, zone)));
     notes.extend(overruled(machine));
     notes.extend(unreserved(machine));
@@ -79,6 +81,16 @@ fn one_way(machine: &Machine) -> Vec<Note> {
         Some((format!("distances[{from}][{to}]"), text))
     });
     rows.collect()
+}
+
+/// A division that sets nothing aside.
+fn undivided(described: &Described) -> Option<Note> {
+    let MovableSizing { kernelcore, movablecore } = described.sizing;
+    let key = if kernelcore.is_some() { "kernelcore" } else { "movablecore" };
+    let asked = kernelcore.is_some() || movablecore.is_some();
+    let movable = described.machine.memory().iter().any(|range| range.placement == Placement::Movable);
+    let text = "no memory is set aside for movable content: what is asked for is nothing, or all there is";
+    (asked && !movable).then(|| (key.to_owned(), text.to_owned()))
 }
 
 /// A zone that is kept free as a whole.
