@@ -7,8 +7,8 @@ mod tenants;
 use support::{Setup, audited, order, range};
 use tenants::{Housed, Temper, Tenants};
 use zonal::{
-    FrameRange, FreeError, HotRange, HotplugError, MemoryStep, NodeChange, NodeId, Obstacle, ObstacleCause,
-    OnlineType, Order, Pfn, Request, SECTION_FRAMES, Tuning, ZoneInfo, ZoneKind,
+    AllocError, FrameRange, FreeError, HotRange, HotplugError, MemoryStep, NodeChange, NodeId, Obstacle,
+    ObstacleCause, OnlineType, Order, Pfn, Request, SECTION_FRAMES, Tuning, ZoneInfo, ZoneKind,
 };
 use zonal_testkit::{BLOCK, Machine};
 
@@ -211,14 +211,14 @@ fn a_nodes_first_and_last_memory_are_told() {
 fn a_node_without_memory_gets_some_and_loses_it() {
     both(|allocator, _| {
         let near = Request::order(FRAME).node(NodeId(1)).this_node().nowait();
-        assert!(allocator.alloc_raw(&near).is_err(), "the node has none");
+        assert_eq!(allocator.alloc_raw(&near), Err(AllocError::NoZone));
         plug(allocator, sections(6, 1), OnlineType::Kernel);
         let pfn = allocator.alloc_raw(&near).expect("the node has memory now");
         assert!(sections(6, 1).contains(pfn));
         // SAFETY: just allocated.
         assert_eq!(unsafe { allocator.free_raw(pfn, FRAME) }, Ok(()));
         assert_eq!(offline(allocator, sections(6, 1)), Ok(0));
-        assert!(allocator.alloc_raw(&near).is_err(), "the node has none");
+        assert_eq!(allocator.alloc_raw(&near), Err(AllocError::NoZone));
     });
 }
 
