@@ -123,6 +123,7 @@ mutants! {
     LogInside: "The log of a rebuild is emitted while it is still the writer's turn.",
     GenerationIgnored: "A request fails, gives up or has somebody killed although the lists have changed under it.",
     BumpForgotten: "Frames that come within reach without a rebuild do not change the generation.",
+    BumpRelaxed: "A bump does not release what came within reach before it.",
     AllZonesSkipped: "The last walk goes over the zones that a list names, not over all.",
     WriterAwaited: "A request that goes up the ladder waits for a rebuild to end.",
     RolledBackRowsKept: "A lost multi-row run does not put back the rows it took.",

@@ -9,7 +9,7 @@
 //! So whoever finds the word he has seen knows that in between no list was published and nothing was bumped. There is no value
 //! that says "being changed": readers never wait.
 
-use crate::mutant::{Mutant, planted};
+use crate::mutant::{Mutant, ordering_unless, planted};
 use crate::sync::{AtomicU64, Ordering, load_barrier};
 
 const TURN_OVER: u64 = 1;
@@ -68,7 +68,7 @@ impl Published {
     /// context; called after that change.
     pub(crate) fn bump(&self) {
         if !planted(Mutant::BumpForgotten) {
-            self.0.fetch_add(GENERATION, Ordering::AcqRel); // AcqRel: as `publish`
+            self.0.fetch_add(GENERATION, ordering_unless(Mutant::BumpRelaxed, Ordering::AcqRel)); // AcqRel: as `publish`
         }
     }
 
