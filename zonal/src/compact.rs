@@ -287,7 +287,7 @@ impl<'a, 'm, P: Platform> Compactor<'a, 'm, P> {
             *funds -= BLOCK_FRAMES;
             return Ok(());
         }
-        if !block.entry.begin_vacating() {
+        if !block.entry.begin_vacating(zone.id) {
             return Err(Halt::Pinned);
         }
         let mut part = Part::new(block, offset, order.min(Order::BLOCK));

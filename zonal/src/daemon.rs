@@ -88,7 +88,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 
     /// One pass of kswapd.
     fn balance(&self, node: NodeId, words: &Node, work: Work) {
-        let zones = || self.state.zones.iter().filter(|zone| zone.node == node && zone.kind <= work.highest);
+        let zones = || self.zones_of(node, work);
         let mut boosts = [0; ZoneKind::ALL.len()];
         zones().for_each(|zone| boosts[zone.kind as usize] = zone.marks.boost());
         self.cpu().count(Event::Pageoutrun, 1);
@@ -129,10 +129,17 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         }
     }
 
-    /// Whether a zone up to the highest that was asked for is at its high mark.
+    /// The node's zones up to the highest that was asked for. One that has no memory now is at its high mark without being
+    /// of use to anybody.
+    fn zones_of(&self, node: NodeId, work: Work) -> impl Iterator<Item = &'m Zone<'m>> {
+        let is_asked = move |zone: &&Zone<'_>| zone.node == node && zone.kind <= work.highest;
+        let has_memory = |zone: &&Zone<'_>| zone.managed() > 0 || planted(Mutant::EmptyZoneBalanced);
+        self.state.zones.iter().filter(is_asked).filter(has_memory)
+    }
+
+    /// Whether one of them is at its high mark, or none of them has memory.
     fn is_balanced(&self, node: NodeId, work: Work) -> bool {
-        let zones = self.state.zones.iter().filter(|zone| zone.node == node && zone.kind <= work.highest);
-        zones.into_iter().any(|zone| missing(zone, work) == 0)
+        self.zones_of(node, work).map(|zone| missing(zone, work)).min().is_none_or(|least| least == 0)
     }
 }
 

@@ -131,11 +131,11 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         block_starts(range)?.try_for_each(|start| self.managed_block(start).map(|_| ()))?;
         let mut frames = 0;
         for start in block_starts(range)? {
-            let (zone, block) = self.managed_block(start)?;
+            let Ok((zone, block)) = self.managed_block(start) else { continue }; // it has gone offline since
             // On the move until they are counted: another isolation of the block takes them from the count meanwhile, and
             // finds only others'.
             zone.count.enter(BLOCK_FRAMES);
-            if let Raise::Done(after) = block.entry.unisolate() {
+            if let Raise::Done(after) = block.entry.unisolate(zone.id) {
                 zone.refresh_hints(block, after);
                 zone.count.raise(after.count());
                 frames += after.count();

@@ -9,7 +9,7 @@
 //! | 23 | `tentative`: taken towards a run of order 10 or more, not yet committed: in flight | [`Entry::take_tentative`]; [`Entry::commit`], [`Entry::abandon`] |
 //! | 24 | `isolated`: not claimable, its count is not in the zone's | [`Entry::isolate`], [`Entry::unisolate`] |
 //! | 25 | `reserved`: kept for long atomic requests, its count is in the zone's reserve | [`Entry::reserve`], [`Entry::release`] |
-//! | 26 | `vacating`: a compaction makes frames of the block its own; other compactions keep out, nobody else cares | [`Entry::begin_vacating`], [`Entry::end_vacating`] |
+//! | 26 | `vacating`: a compaction makes frames of the block its own; other compactions keep out, and it stays its zone's | [`Entry::begin_vacating`], [`Entry::end_vacating`] |
 //! | 32..=47 | `zone`: the zone it belongs to; every claim compares it | construction, [`Entry::plug`], [`Entry::unplug`] |
 //!
 //! Claim first: no row is touched without a claim, so `count <= popcount(rows)` and the difference is the claims whose
@@ -173,7 +173,8 @@ impl Entry {
         // Acquire: the bits of the frees whose raises this count contains; partner: the Release half of `raise`.
         let acquire = ordering_unless(Mutant::ClaimRelaxed, Ordering::SeqCst);
         let outcome = self.update(acquire, |now| {
-            if !now.is_open() || now.zone() != zone || now.count() < least {
+            let own = now.zone() == zone || planted(Mutant::ClaimIgnoresZone);
+            if !now.is_open() || !own || now.count() < least {
                 return None;
             }
             let left = now.0 - want.min(now.count());
@@ -217,7 +218,8 @@ impl Entry {
         // `abandon` (a release sequence of exchanges reaches all of them). Release: after the `enter` of the transit
         // word; partner: the barrier of a walk about to fail (`slow.rs`).
         self.update(Ordering::AcqRel, |now| {
-            (now.is_free_block() && now.zone() == zone)
+            let own = now.zone() == zone || planted(Mutant::ClaimIgnoresZone);
+            (now.is_free_block() && own)
                 .then_some(now.0 & !(COUNT | KIND) | flag | (kind as u64) << KIND_SHIFT)
         })
         .is_ok()
@@ -273,22 +275,26 @@ impl Entry {
         outcome.map_or(Raise::Refused, |(_, new)| Raise::Done(Snapshot(new)))
     }
 
-    /// Claims `frames` of a reserved block.
+    /// Claims `frames` of a reserved block of `zone`.
     #[must_use]
-    pub(crate) fn claim_reserved(&self, frames: u64) -> bool {
+    pub(crate) fn claim_reserved(&self, zone: ZoneId, frames: u64) -> bool {
         // Acquire: as `claim`.
         self.update(Ordering::SeqCst, |now| {
-            (now.is_reserved() && now.count() >= frames).then_some(now.0 - frames)
+            let own = now.zone() == zone || planted(Mutant::ClaimIgnoresZone);
+            (own && now.is_reserved() && now.count() >= frames).then_some(now.0 - frames)
         })
         .is_ok()
     }
 
-    /// Keeps other compactions out of the block; false if one is at work there.
+    /// Keeps other compactions out of an open block of `zone`, and the block in its zone; false if one is at work there.
     #[must_use]
-    pub(crate) fn begin_vacating(&self) -> bool {
-        // Relaxed, here and in `end_vacating`: what compactions do to one another is no more than what anybody does, so
-        // this orders nothing; an exchange does not break what others released here.
-        self.0.fetch_or(VACATING, Ordering::Relaxed) & VACATING == 0
+    pub(crate) fn begin_vacating(&self, zone: ZoneId) -> bool {
+        // Relaxed, here and in `end_vacating`: it is about this word alone, so this orders nothing; an exchange does not
+        // break what others released here.
+        self.update(Ordering::Relaxed, |now| {
+            (now.is_open() && now.zone() == zone && !now.is_vacating()).then_some(now.0 | VACATING)
+        })
+        .is_ok()
     }
 
     /// Lets other compactions in again. Only who kept them out calls it.
@@ -324,28 +330,33 @@ impl Entry {
     #[must_use]
     pub(crate) fn plug(&self, zone: ZoneId) -> bool {
         let fresh = ISOLATED | BLOCK_FRAMES | Self::fixed(zone, Kind::Movable, BLOCK_FRAMES);
-        // Release: the filled rows; partner: the Acquire of `claim`, by way of `unisolate`. A compaction may have left its
-        // flag on nobody's block, and takes it away itself.
-        self.update(Ordering::SeqCst, |now| (now.managed() == 0).then_some(now.0 & VACATING | fresh)).is_ok()
+        // Release: the filled rows; partner: the Acquire of `claim`, by way of `unisolate`.
+        self.update(Ordering::SeqCst, |now| (now.managed() == 0).then_some(fresh)).is_ok()
     }
 
-    /// Makes the zone's block nobody's, if it is isolated and wholly free.
+    /// Makes the zone's block nobody's, if it is isolated and wholly free, and no compaction is at work there: what that
+    /// moves out of the block would be another zone's.
     #[must_use]
     pub(crate) fn unplug(&self, zone: ZoneId) -> bool {
         let absent = Self::fixed(NO_ZONE, Kind::Movable, 0);
         // Acquire: what its last owners wrote to the frames, which the system takes back next; partner: `raise`.
         self.update(Ordering::SeqCst, |now| {
             let free = now.is_open_to_frees() && now.count() == BLOCK_FRAMES || planted(Mutant::UnplugUsed);
-            (free && now.is_isolated() && now.zone() == zone).then_some(now.0 & VACATING | absent)
+            let at_rest = !now.is_vacating() || planted(Mutant::UnplugVacating);
+            (free && at_rest && now.is_isolated() && now.zone() == zone).then_some(now.0 & VACATING | absent)
         })
         .is_ok()
     }
 
-    /// Ends isolation. The entry as it was left: its count is what the zone's count must be raised by.
-    pub(crate) fn unisolate(&self) -> Raise {
+    /// Ends the isolation of a block of `zone`. The entry as it was left: its count is what the zone's count must be raised
+    /// by.
+    pub(crate) fn unisolate(&self, zone: ZoneId) -> Raise {
         // Acquire: the bits of what was freed meanwhile, which the hints are made from; partner: `raise`. SeqCst: as
         // there, hints are looked at next.
-        let outcome = self.update(Ordering::SeqCst, |now| now.is_isolated().then_some(now.0 & !ISOLATED));
+        let outcome = self.update(Ordering::SeqCst, |now| {
+            let own = now.zone() == zone || planted(Mutant::ClaimIgnoresZone);
+            (own && now.is_isolated()).then_some(now.0 & !ISOLATED)
+        });
         outcome.map_or(Raise::Refused, |(_, new)| Raise::Done(Snapshot(new)))
     }
 }

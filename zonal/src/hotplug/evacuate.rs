@@ -84,9 +84,9 @@ impl<'a, 'm, P: Platform> Evacuation<'a, 'm, P> {
         }
     }
 
-    /// Frames of the range that are not free.
+    /// Frames of the range that are not free, or about to be asked for by a compaction.
     fn used(&self) -> u64 {
-        self.zone.blocks_of(self.range).map(|block| BLOCK_FRAMES - block.entry.load().count()).sum()
+        self.zone.blocks_of(self.range).map(used_in).sum()
     }
 
     /// Moves what can be moved.
@@ -94,14 +94,22 @@ impl<'a, 'm, P: Platform> Evacuation<'a, 'm, P> {
         self.done.passes += 1;
         self.zone.drain_range(self.range);
         let (zone, mut next) = (self.zone, self.range.start);
-        for block in zone.blocks_of(self.range).filter(|block| block.entry.load().count() < BLOCK_FRAMES) {
+        for block in zone.blocks_of(self.range).filter(|&block| used_in(block) > 0) {
             if self.allocator.platform.cancelled() {
                 return Err(HotplugError::Cancelled);
             }
-            for pfn in (0..BLOCK_FRAMES).map(|at| block.start.add(at)) {
-                if pfn >= next && !is_free(block, pfn) {
+            let used = (0..BLOCK_FRAMES).map(|at| block.start.add(at)).filter(|&pfn| !is_free(block, pfn));
+            let mut is_seen = next > block.start;
+            for pfn in used {
+                if pfn >= next {
                     next = self.look_at(block, pfn, report);
                 }
+                is_seen = true;
+            }
+            if !is_seen {
+                // Claimed, but not taken yet; or a compaction has begun and has nothing yet.
+                let (kind, cause) = (block.entry.load().kind(), ObstacleCause::InFlight);
+                report(&Obstacle { pfn: block.start, order: Order::BLOCK, kind, owner: None, cause });
             }
         }
         Ok(())
@@ -187,6 +195,12 @@ impl<'a, 'm, P: Platform> Evacuation<'a, 'm, P> {
     fn is_free_now(&self, pfn: Pfn) -> bool {
         self.zone.block_of(pfn).is_some_and(|block| is_free(block, pfn))
     }
+}
+
+/// Frames of the block that are not free; at least 1 while a compaction is at work there.
+fn used_in(block: Block<'_>) -> u64 {
+    let entry = block.entry.load();
+    (BLOCK_FRAMES - entry.count()).max(u64::from(entry.is_vacating()))
 }
 
 /// Whether the run holds the frame.

@@ -268,7 +268,7 @@ fn loom_entry_unisolation_shows_what_was_freed_meanwhile() {
             Raise::Done(after) => after.is_isolated(),
             Raise::Refused => panic!("an isolated block takes frees"),
         };
-        let open = |block: &OneBlock| match block.entry.unisolate() {
+        let open = |block: &OneBlock| match block.entry.unisolate(ZONE) {
             Raise::Done(after) => {
                 // What it counts it finds, to hint it.
                 assert!(after.count() < BLOCK_FRAMES || block.bitmap.row(0).load() & 1 == 1);

@@ -3,6 +3,7 @@
 mod credits;
 mod kept;
 mod moves;
+mod plugs;
 mod words;
 
 use crate::error::AllocError;

@@ -1,5 +1,5 @@
-//! A tiny machine for models: one node, one Normal zone of one or two blocks, two or three CPUs, and for each frame
-//! something that only its owner touches.
+//! A tiny machine for models: one node, one Normal zone of one or two blocks, two or three CPUs, perhaps a section that may be
+//! plugged into that zone or into the Movable one, and for each frame something that only its owner touches.
 
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -9,9 +9,10 @@ use std::vec::Vec;
 use crate::allocator::PageAllocator;
 use crate::build::metadata_size;
 use crate::config::{Caching, Config};
-use crate::frame::{BLOCK_FRAMES, FrameRange, NodeId, Order, Pfn};
+use crate::frame::{BLOCK_FRAMES, FrameRange, NodeId, Order, Pfn, SECTION_FRAMES};
+use crate::hotplug::online::OnlineType;
 use crate::platform::Platform;
-use crate::topology::{Kind, MemoryRange, Topology};
+use crate::topology::{HotRange, Kind, MemoryRange, Topology};
 use crate::zone::{Mixing, Want, Zone};
 
 /// First frame of the machine: the first of the Normal zone, and of a section.
@@ -27,12 +28,14 @@ pub(super) struct Plan {
     /// Number of CPUs.
     pub(super) cpus: usize,
     pub(super) caching: Caching,
+    /// Sections behind the blocks that may be plugged in.
+    pub(super) hot: u64,
 }
 
 impl Plan {
     /// So many blocks, all frames managed, no slot words.
     pub(super) fn blocks(blocks: u64) -> Self {
-        Self { blocks, managed: 0..blocks * BLOCK_FRAMES, cpus: 2, caching: Caching::Off }
+        Self { blocks, managed: 0..blocks * BLOCK_FRAMES, cpus: 2, caching: Caching::Off, hot: 0 }
     }
 
     /// One block of which only these frames are managed.
@@ -43,6 +46,11 @@ impl Plan {
     /// With slot words.
     pub(super) fn cached(self) -> Self {
         Self { caching: Caching::Local, ..self }
+    }
+
+    /// With a section that may be plugged in.
+    pub(super) fn hot(self) -> Self {
+        Self { hot: 1, ..self }
     }
 }
 
@@ -80,6 +88,9 @@ unsafe impl Sync for Loan {}
 pub(super) struct Stage<P, C> {
     pub(super) allocator: PageAllocator<'static, P>,
     _loan: Loan,
+    /// The memory that is there from the start, and what may be plugged in.
+    range: FrameRange,
+    hot: FrameRange,
     contents: Vec<C>,
 }
 
@@ -98,20 +109,35 @@ impl<P: Platform + Default, C> Stage<P, C> {
             distances: &[10],
             cpus: &cpus[..plan.cpus],
         };
-        let config = Config { caching: plan.caching, ..Config::new(topology) };
+        let first = START + SECTION_FRAMES * plan.blocks.div_ceil(SECTION_FRAMES / BLOCK_FRAMES);
+        let hot = range(first, first + plan.hot * SECTION_FRAMES);
+        let hotplug = [HotRange { range: hot, node: NodeId(0) }];
+        let hotplug = &hotplug[..usize::from(plan.hot > 0)];
+        let config = Config { caching: plan.caching, hotplug, ..Config::new(topology) };
         let (loan, memory) = Loan::new(metadata_size(&config).expect("the plan is sound"));
         let allocator = PageAllocator::new(&config, P::default(), memory).expect("the plan is sound");
-        Self { allocator, _loan: loan, contents: (START..end).map(|_| content()).collect() }
+        let contents = (START..hot.end.get()).map(|_| content()).collect();
+        Self { allocator, _loan: loan, range: range(START, end), hot, contents }
     }
 
-    /// The one zone.
+    /// The zone of the memory that is there from the start.
     pub(super) fn zone(&self) -> &'static Zone<'static> {
         &self.allocator.state.zones[0]
     }
 
-    /// The whole machine.
+    /// The memory that is there from the start.
     pub(super) fn range(&self) -> FrameRange {
-        FrameRange::new(Pfn::new(START), Pfn::new(START + self.contents.len() as u64))
+        self.range
+    }
+
+    /// What may be plugged in.
+    pub(super) fn hot(&self) -> FrameRange {
+        self.hot
+    }
+
+    /// Plugs it in.
+    pub(super) fn plug(&self, to: OnlineType) {
+        self.allocator.online_memory(self.hot, to).expect("it is offline");
     }
 
     /// What the frames of a run hold.

@@ -301,7 +301,11 @@ impl<'m> Zone<'m> {
             let frames = FrameRange::new(start, start.add(GROUP_FRAMES)).intersect(range).frames();
             (slot.is_owned() && frames > 0).then_some((word, slot.group()))
         });
-        inside.map(|(word, group)| self.land_emptied(|| word.forget(group))).sum()
+        let take = |word: &SlotWord, group| match planted(Mutant::WordsRememberOffline) {
+            true => word.empty(),
+            false => word.forget(group),
+        };
+        inside.map(|(word, group)| self.land_emptied(|| take(word, group))).sum()
     }
 
     /// Takes a word's frames by `take` and lands them, on the move meanwhile.

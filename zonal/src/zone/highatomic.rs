@@ -112,9 +112,14 @@ impl<'m> Zone<'m> {
         self.find_reserved(release).is_some()
     }
 
+    /// Whether it is a reserved block of this zone: hints may speak of one that has become another's.
+    fn keeps(&self, entry: Snapshot) -> bool {
+        entry.is_reserved() && (entry.zone() == self.id || planted(Mutant::ClaimIgnoresZone))
+    }
+
     /// Gives up this block if it is reserved and still as it was seen.
     pub(crate) fn release_block(&self, block: Block<'m>, seen: Snapshot, kind: Kind) -> bool {
-        if !seen.is_reserved() {
+        if !self.keeps(seen) {
             return false;
         }
         let frames = seen.count();
@@ -123,7 +128,7 @@ impl<'m> Zone<'m> {
             && match block.entry.release(seen, kind) {
                 Raise::Done(after) => {
                     self.highatomic.shrink();
-                    self.reserved_tree().clear(block.index.0 as usize, || block.entry.load().is_reserved());
+                    self.reserved_tree().clear(block.index.0 as usize, || self.keeps(block.entry.load()));
                     self.refresh_hints(block, after);
                     self.count.raise(frames);
                     true
@@ -144,7 +149,7 @@ impl<'m> Zone<'m> {
         if found.is_some() || self.reserved_tree().settled(stamp) || planted(Mutant::ReservedUnseen) {
             return found;
         }
-        self.blocks().filter(|block| block.entry.load().is_reserved()).find_map(look)
+        self.blocks().filter(|block| self.keeps(block.entry.load())).find_map(look)
     }
 
     /// The blocks that are hinted as reserved.
@@ -155,7 +160,7 @@ impl<'m> Zone<'m> {
             from = at + 1;
             self.block(BlockIndex(at as u32))
         })
-        .filter(|block| block.entry.load().is_reserved())
+        .filter(|block| self.keeps(block.entry.load()))
     }
 
     /// Takes a run (a block at most) out of the reserved blocks, whatever the floor. Linear in them.
@@ -181,7 +186,7 @@ impl<'m> Zone<'m> {
         let run = order.frames();
         self.count.enter(run);
         let taken = self.highatomic.count.claim(run, run, 0).is_ok() && {
-            let claimed = block.entry.claim_reserved(run);
+            let claimed = block.entry.claim_reserved(self.id, run);
             let taken = claimed && take_bits(block, offset, order);
             if !taken {
                 // Lost: to another's claim of the block, or of the bits.

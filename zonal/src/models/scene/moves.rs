@@ -14,8 +14,8 @@ use crate::zone::{Mixing, Want};
 /// A platform with one frame that can be moved: where it is, 0 if its owner has freed it. What the word holds is the owner's
 /// and goes along: who changes it gets the frame that it leaves.
 #[derive(Debug, Default)]
-struct Tenant {
-    place: AtomicU64,
+pub(super) struct Tenant {
+    pub(super) place: AtomicU64,
 }
 
 impl Platform for Tenant {
