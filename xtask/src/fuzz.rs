@@ -51,7 +51,7 @@ impl Default for Options {
 pub(crate) fn corpus(workspace: &Workspace) -> Result<Outcome> {
     let cargo = |words: &str| {
         let mut cargo = workspace.cargo(words);
-        cargo.current_dir(workspace.path(PACKAGE)).env("CARGO_TARGET_DIR", workspace.target_for("corpus"));
+        cargo.current_dir(workspace.path(PACKAGE)).env("CARGO_TARGET_DIR", workspace.target());
         cargo
     };
     let form = succeeds(&mut cargo("fmt --check"))?;

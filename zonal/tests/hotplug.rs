@@ -258,6 +258,25 @@ fn by_itself_memory_stays_with_its_neighbours_zone() {
 }
 
 #[test]
+fn texts_show_a_zone_while_it_has_memory() {
+    both(|allocator, _| {
+        let buddyinfo =
+            || allocator.buddyinfo().to_string().lines().filter(|line| line.contains("Movable")).count();
+        let figures = || {
+            let text = allocator.zoneinfo().to_string();
+            let movable = text.split("Node ").find(|zone| zone.starts_with("0, zone  Movable"));
+            movable.map(|zone| zone.lines().count()).expect("every zone is shown")
+        };
+        assert_eq!((buddyinfo(), figures()), (0, 12), "an empty zone is shown up to what it holds back");
+        plug(allocator, sections(2, 1), OnlineType::Movable);
+        assert_eq!(buddyinfo(), 1);
+        assert!(figures() > 12);
+        assert_eq!(offline(allocator, sections(2, 1)), Ok(0));
+        assert_eq!((buddyinfo(), figures()), (0, 12));
+    });
+}
+
+#[test]
 fn marks_follow_the_memory() {
     let (allocator, tenants) = Tenants::housed(&setup());
     let tuning = Tuning { min_free_kbytes: Some(1024), ..Tuning::default() };

@@ -56,7 +56,7 @@ impl<'a> Subject<'a> {
 
     /// All zones that manage frames, node by node.
     fn zones(self) -> impl Iterator<Item = &'a Zone<'a>> {
-        self.state.zones.iter()
+        self.state.zones.iter().filter(|zone| zone.managed() > 0)
     }
 
     /// The sum of a figure over all zones.

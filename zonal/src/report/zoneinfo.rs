@@ -25,8 +25,10 @@ impl fmt::Display for Zoneinfo<'_> {
             let mut first = true;
             ZONES.iter().try_for_each(|&kind| {
                 writeln!(f, "Node {}, zone {:>8}", node.0, zone_name(kind))?;
-                let Some(zone) = self.0.zones_of(node).find(|zone| Some(zone.kind) == kind) else {
-                    return head(f, None);
+                let is_it = |zone: &&Zone<'_>| zone.node == node && Some(zone.kind) == kind;
+                let zone = self.0.state.zones.iter().find(is_it);
+                let Some(zone) = zone.filter(|zone| zone.managed() > 0) else {
+                    return head(f, zone.map(Zone::info).as_ref());
                 };
                 if core::mem::take(&mut first) {
                     self.node(f, node)?;
