@@ -4,11 +4,14 @@ mod support;
 #[path = "support/tenants.rs"]
 mod tenants;
 
+use std::mem::MaybeUninit;
+
 use support::{Setup, audited, order, range};
 use tenants::{Housed, Temper, Tenants};
 use zonal::{
-    AllocError, FrameRange, FreeError, HotRange, HotplugError, MemoryStep, NodeChange, NodeId, Obstacle,
-    ObstacleCause, OnlineType, Order, Pfn, Request, SECTION_FRAMES, Tuning, ZoneInfo, ZoneKind,
+    AllocError, FrameRange, FreeError, Gfp, HotRange, HotplugError, MemoryStep, NodeChange, NodeId, Obstacle,
+    ObstacleCause, OneCpu, OnlineType, Order, PageAllocator, Pfn, Request, SECTION_FRAMES, Tuning, ZoneInfo,
+    ZoneKind,
 };
 use zonal_testkit::{BLOCK, Machine};
 
@@ -255,6 +258,46 @@ fn by_itself_memory_stays_with_its_neighbours_zone() {
         assert_eq!(offline(allocator, sections(4, 1)), Ok(0));
         assert_eq!(allocator.online_memory(sections(4, 1), OnlineType::Movable), Ok(SECTION_FRAMES));
     });
+}
+
+#[test]
+fn what_was_plugged_in_survives_its_allocator() {
+    let setup = setup();
+    let config = setup.config();
+    let mut memory = setup.lend().expect("a good machine");
+    memory.fill(MaybeUninit::new(0));
+    let movable = Request::order(FRAME).gfp(Gfp::HIGHUSER_MOVABLE).expect("good flags");
+    let held: Vec<Pfn> = {
+        let allocator = PageAllocator::new(&config, OneCpu, &mut memory).expect("a good machine");
+        for (at, to) in [(2, OnlineType::Movable), (3, OnlineType::Kernel), (6, OnlineType::Movable)] {
+            allocator.add_memory(sections(at, 1)).expect("it is absent");
+            allocator.online_memory(sections(at, 1), to).expect("nobody objects");
+        }
+        allocator.add_memory(sections(4, 1)).expect("it is absent");
+        allocator.isolate(sections(6, 1)).expect("nobody is at work");
+        (0..100).map(|_| allocator.alloc_raw(&movable).expect("much is free")).collect()
+    };
+    assert!(held.iter().all(|&pfn| sections(2, 1).contains(pfn)));
+    let owned = |run: FrameRange| held.contains(&run.start);
+    // SAFETY: the bytes are initialised, the allocator before left them, and who owns frames of it is asked.
+    let recovered = unsafe { PageAllocator::recover(&config, OneCpu, &mut memory, owned) };
+    let (allocator, recovery) = recovered.expect("an allocator left it");
+    assert_eq!((recovery.managed, recovery.disowned), (8 * BLOCK + 3 * SECTION_FRAMES, 0));
+    let summary = audited(&allocator);
+    assert_eq!((summary.allocated, summary.isolated), (100, 0));
+    assert_eq!(
+        allocator.online_memory(sections(4, 1), OnlineType::Kernel),
+        Ok(SECTION_FRAMES),
+        "it was added"
+    );
+    for pfn in held {
+        // SAFETY: held, and freed once.
+        assert_eq!(unsafe { allocator.free_raw(pfn, FRAME) }, Ok(()));
+    }
+    for at in [2, 3, 4, 6] {
+        assert!(allocator.offline_memory(sections(at, 1), &mut |_| {}).is_ok());
+    }
+    assert_eq!(audited(&allocator).managed, 8 * BLOCK);
 }
 
 #[test]

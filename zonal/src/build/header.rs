@@ -74,6 +74,12 @@ fn fingerprint(config: &Config<'_>) -> u64 {
         hash.add(range.start.get());
         hash.add(range.end.get());
     }
+    hash.add(config.hotplug.len() as u64);
+    for hot in config.hotplug {
+        hash.add(hot.range.start.get());
+        hash.add(hot.range.end.get());
+        hash.add(u64::from(hot.node.0));
+    }
     topology.cpus.iter().for_each(|cpu| hash.add(u64::from(cpu.0)));
     hash.add((config.naming as u64) << 3 | (config.caching as u64) << 1 | config.checking as u64);
     hash.add(config.dma_end.get());

@@ -41,9 +41,10 @@ pub(in crate::build) struct ZonePlan {
     pub(in crate::build) free: u64,
     /// The sections from the first to the last, those among them that may be plugged in.
     pub(in crate::build) sections: Option<(u32, u32)>,
-    /// The frames from the first block to the last that are there from the start.
+    /// The frames from the first block to the last, and those that were there from the start.
     pub(in crate::build) start: u64,
     pub(in crate::build) end: u64,
+    pub(in crate::build) boot: (u64, u64),
 }
 
 impl ZonePlan {
@@ -53,6 +54,7 @@ impl ZonePlan {
             self.start = start;
         }
         self.end = end;
+        self.boot = (self.start, end);
         self.widen(section);
         self.managed += frames;
         self.free += frames;
@@ -69,8 +71,9 @@ impl ZonePlan {
     pub(in crate::build) fn plug(&mut self, section: u32, start: u64) {
         let end = start + SECTION_FRAMES;
         let (first, last) = if self.managed == 0 { (start, end) } else { (self.start, self.end) };
+        let boot = self.boot;
         self.add(section, (first.min(start), last.max(end)), SECTION_FRAMES);
-        self.start = first.min(start);
+        (self.start, self.boot) = (first.min(start), boot);
         self.present += SECTION_FRAMES;
     }
 
@@ -244,6 +247,7 @@ fn build_zone<'m>(
         kind,
         base,
         reach: FrameRange::new(base, Pfn::new(end)),
+        boot: FrameRange::new(Pfn::new(plan.boot.0), Pfn::new(plan.boot.1)),
         span: Span::new(FrameRange::new(Pfn::new(plan.start), Pfn::new(plan.end))),
         mixing: Mixing::Allowed,
         early: plan.early,

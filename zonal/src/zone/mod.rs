@@ -55,6 +55,8 @@ pub(crate) struct Zone<'m> {
     pub(crate) base: Pfn,
     /// All frames that may become the zone's, and what lies between.
     pub(crate) reach: FrameRange,
+    /// From its first block to its last of those that were there from the start.
+    pub(crate) boot: FrameRange,
     /// From its first block now to its last.
     pub(crate) span: Span,
     /// What a request that would have its frames here first does at first: a Normal zone above a DMA32 zone that can help
@@ -193,10 +195,10 @@ impl<'m> Zone<'m> {
         self.base.add(u64::from(group.0) * GROUP_FRAMES)
     }
 
-    /// The frames whose numbers lead to their blocks at once, if they are the zone's for good: the span, where no section is
-    /// missing below its end, and no block in it belongs to another zone or may come to.
+    /// The frames whose numbers lead to their blocks at once, if they are the zone's for good: those from the start, where no
+    /// section is missing below their end, and no block between belongs to another zone or may come to.
     pub(crate) fn stretch(&self) -> Option<FrameRange> {
-        let span = self.span.get();
+        let span = self.boot;
         let last = span.end.get().checked_sub(1)?.checked_sub(self.base.get())? / SECTION_FRAMES;
         let sections = self.sections.get(..=last as usize)?;
         let is_dense = sections.last()?.start.get() == self.base.get() + last * SECTION_FRAMES;
