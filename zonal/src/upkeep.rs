@@ -3,7 +3,7 @@
 use crate::allocator::PageAllocator;
 use crate::block::entry::Raise;
 use crate::error::{ConfigError, IsolateError};
-use crate::frame::{BLOCK_FRAMES, FrameRange, MAX_FRAMES, Pfn, SECTION_FRAMES, ZoneId};
+use crate::frame::{BLOCK_FRAMES, FrameRange, MAX_FRAMES, Pfn, ZoneId};
 use crate::mutant::{Mutant, planted};
 use crate::platform::Platform;
 use crate::watermark::{Levels, Marks, Tuning, Watermarks};
@@ -108,22 +108,13 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// An [`IsolateError`]; then nothing stays isolated.
     pub fn isolate(&self, range: FrameRange) -> Result<u64, IsolateError> {
         let mut frames = 0;
-        for chunk in chunks(range)? {
-            let free = self.isolate_free(chunk);
-            for (at, start) in (0..).zip(starts(chunk)) {
-                let isolated = if free >> at & 1 == 1 { Ok(BLOCK_FRAMES) } else { self.isolate_block(start) };
-                match isolated {
-                    Ok(isolated) => frames += isolated,
-                    Err(error) => {
-                        let _ = self.unisolate(FrameRange::new(range.start, start));
-                        let others = starts(chunk)
-                            .enumerate()
-                            .filter(|&(other, _)| other > at && free >> other & 1 == 1);
-                        others.for_each(|(_, start)| {
-                            let _ = self.unisolate(FrameRange::new(start, start.add(BLOCK_FRAMES)));
-                        });
-                        return Err(error);
-                    }
+        for start in block_starts(range)? {
+            match self.isolate_block(start) {
+                Ok(isolated) => frames += isolated,
+                Err(error) => {
+                    let done = FrameRange::new(range.start, start);
+                    let _ = self.unisolate(done);
+                    return Err(error);
                 }
             }
         }
@@ -137,68 +128,22 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// # Errors
     /// [`IsolateError::NotBlocks`] if the range is not made of whole managed blocks; then nothing changed.
     pub fn unisolate(&self, range: FrameRange) -> Result<u64, IsolateError> {
-        chunks(range)?.flat_map(starts).try_for_each(|start| self.managed_block(start).map(|_| ()))?;
-        let frames = chunks(range)?.map(|chunk| self.unisolate_chunk(chunk)).sum();
-        self.state.lists.bump();
-        Ok(frames)
-    }
-
-    /// Ends the isolation of a chunk's blocks, and counts what of them is free at once for each zone; the number of frames.
-    fn unisolate_chunk(&self, chunk: FrameRange) -> u64 {
-        let (mut frames, mut blocks) = (0, starts(chunk).peekable());
-        while let Some(start) = blocks.next() {
+        block_starts(range)?.try_for_each(|start| self.managed_block(start).map(|_| ()))?;
+        let mut frames = 0;
+        for start in block_starts(range)? {
             let Ok((zone, block)) = self.managed_block(start) else { continue }; // it has gone offline since
             // On the move until they are counted: another isolation of the block takes them from the count meanwhile, and
             // finds only others'.
-            zone.count.enter(chunk.frames());
-            let mut ended = end_isolation(zone, block);
-            while let Some(block) = blocks.peek().and_then(|&next| zone.block_of(next)) {
-                if block.entry.load().zone() != zone.id {
-                    break;
-                }
-                ended += end_isolation(zone, block);
-                blocks.next();
+            zone.count.enter(BLOCK_FRAMES);
+            if let Raise::Done(after) = block.entry.unisolate(zone.id) {
+                zone.refresh_hints(block, after);
+                zone.count.raise(after.count());
+                frames += after.count();
             }
-            if ended > 0 {
-                zone.count.raise(ended);
-            }
-            zone.count.leave(chunk.frames());
-            frames += ended;
+            zone.count.leave(BLOCK_FRAMES);
         }
-        frames
-    }
-
-    /// Isolates those of a chunk's blocks that are wholly free and of one zone, with one debit for all: which.
-    fn isolate_free(&self, chunk: FrameRange) -> u64 {
-        let Ok((zone, _)) = self.managed_block(chunk.start) else { return 0 };
-        let is_free = |block: &Block<'_>| {
-            let entry = block.entry.load();
-            entry.is_free_block() && entry.zone() == zone.id
-        };
-        let free = || {
-            let blocks = starts(chunk).filter_map(|start| zone.block_of(start));
-            blocks.filter(is_free)
-        };
-        let wanted = free().count() as u64 * BLOCK_FRAMES;
-        if wanted == 0 || planted(Mutant::IsolateNoDebit) {
-            return 0;
-        }
-        zone.collect_credits();
-        zone.count.enter(wanted);
-        let (mut funds, mut isolated) = (zone.count.claim(wanted, 0, 0).unwrap_or(0), 0);
-        for block in free() {
-            if funds >= BLOCK_FRAMES && block.entry.isolate(zone.id, BLOCK_FRAMES).is_ok() {
-                funds -= BLOCK_FRAMES;
-                isolated |= 1 << ((block.start.get() - chunk.start.get()) / BLOCK_FRAMES);
-            }
-        }
-        if funds > 0 {
-            zone.count.raise(funds);
-        }
-        // Credits filled meanwhile by frees that saw the count above the mark.
-        zone.collect_credits();
-        zone.count.leave(wanted);
-        isolated
+        self.state.lists.bump();
+        Ok(frames)
     }
 
     /// Isolates a block; the number of frames free in it.
@@ -232,32 +177,13 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     }
 }
 
-/// A range in pieces of at most a section's blocks.
-fn chunks(range: FrameRange) -> Result<impl Iterator<Item = FrameRange>, IsolateError> {
+/// The first frames of a range's blocks.
+fn block_starts(range: FrameRange) -> Result<impl Iterator<Item = Pfn>, IsolateError> {
     let unaligned = [range.start, range.end].into_iter().find(|pfn| pfn.get() % BLOCK_FRAMES != 0);
     if let Some(pfn) = unaligned {
         return Err(IsolateError::NotBlocks { pfn });
     }
-    let starts = (range.start.get()..range.end.get()).step_by(SECTION_FRAMES as usize);
-    Ok(starts.map(move |start| {
-        FrameRange::new(Pfn::new(start), Pfn::new(start.saturating_add(SECTION_FRAMES).min(range.end.get())))
-    }))
-}
-
-/// The first frames of a range's blocks.
-fn starts(chunk: FrameRange) -> impl Iterator<Item = Pfn> {
-    (chunk.start.get()..chunk.end.get()).step_by(BLOCK_FRAMES as usize).map(Pfn::new)
-}
-
-/// Ends a block's isolation, sets its hints, and leaves it to the caller to count its frames: how many.
-fn end_isolation(zone: &Zone<'_>, block: Block<'_>) -> u64 {
-    match block.entry.unisolate(zone.id) {
-        Raise::Done(after) => {
-            zone.refresh_hints(block, after);
-            after.count()
-        }
-        Raise::Refused => 0,
-    }
+    Ok((range.start.get()..range.end.get()).step_by(BLOCK_FRAMES as usize).map(Pfn::new))
 }
 
 /// What flagging a block came to.

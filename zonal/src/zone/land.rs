@@ -207,9 +207,6 @@ impl<'m> Zone<'m> {
         if entry.count() > 0 && !planted(Mutant::RefreshByRows) {
             self.hint(block, entry, 0);
         }
-        if entry.is_free_block() {
-            return;
-        }
         for row in 0..crate::frame::ROWS {
             let free = block.bitmap.row(row).load();
             if free != 0 {
