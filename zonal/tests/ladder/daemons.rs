@@ -21,6 +21,21 @@ fn kswapd_reclaims_up_to_the_high_mark() {
 }
 
 #[test]
+fn kswapd_passes_over_zones_without_memory() {
+    let tuning = Tuning { min_free_kbytes: Some(4000), ..Tuning::default() };
+    let stage = Plan { tuning: Some(tuning), hot_sections: 1, ..Plan::of(&[16]) }.build();
+    let high = stage.zones()[0].marks.high;
+    stage.leave(0, high - 100);
+    // For requests that may have Movable frames, of which there are none.
+    stage.allocator.ask(Daemon::Kswapd, NodeId(0), Order::ZERO);
+    stage.reclaims([give(100)]);
+    assert!(stage.allocator.kswapd(NodeId(0)));
+    let frames: Vec<_> = stage.demands().iter().map(|demand| demand.frames).collect();
+    assert_eq!(frames, [100]);
+    stage.check();
+}
+
+#[test]
 fn what_is_asked_of_a_daemon_at_work_is_told_when_it_ends() {
     let stage = one_node();
     stage.leave(0, MARKS.low);

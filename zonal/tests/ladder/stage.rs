@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 
 use crate::support::{audited, lent, order};
 use zonal::{
-    AllocError, Caching, Climb, Config, Daemon, Demand, Gfp, Marks, MemoryRange, Migration, NodeId, Oom,
-    PageAllocator, Pfn, Platform, RebuildStep, Request, Step, Task, Topology, Tuning, Verdict, ZoneId,
-    ZoneInfo, metadata_size,
+    AllocError, Caching, Climb, Config, Daemon, Demand, Gfp, HotRange, Marks, MemoryRange, Migration, NodeId,
+    Oom, PageAllocator, Pfn, Platform, RebuildStep, Request, SECTION_FRAMES, Step, Task, Topology, Tuning,
+    Verdict, ZoneId, ZoneInfo, metadata_size,
 };
 
 /// Frames of a block.
@@ -162,11 +162,13 @@ pub(crate) struct Plan {
     pub(crate) dma32_blocks: u64,
     pub(crate) caching: Caching,
     pub(crate) tuning: Option<Tuning>,
+    /// Sections of node 0 that may be plugged in, and are not.
+    pub(crate) hot_sections: u64,
 }
 
 impl Plan {
     pub(crate) fn of(blocks: &'static [u64]) -> Self {
-        Self { blocks, dma32_blocks: 0, caching: Caching::Off, tuning: None }
+        Self { blocks, dma32_blocks: 0, caching: Caching::Off, tuning: None, hot_sections: 0 }
     }
 
     /// The stage, with [`MARKS`] where no tuning makes them; it lives as long as the program.
@@ -180,7 +182,9 @@ impl Plan {
             (0..nodes * nodes).map(|at| 10 + 10 * (at / nodes).abs_diff(at % nodes) as u8).collect();
         let cpus: Vec<_> = (0..2 * nodes).map(|cpu| NodeId((cpu / 2) as u16)).collect();
         let topology = Topology { memory: &memory, reserved: &[], nodes, distances: &distances, cpus: &cpus };
+        let hot = [HotRange::new(8 * SECTION_FRAMES, (8 + self.hot_sections) * SECTION_FRAMES, 0)];
         let config = Config {
+            hotplug: &hot[..usize::from(self.hot_sections > 0)],
             caching: self.caching,
             tuning: self.tuning,
             dma_end: Pfn::new(0),
