@@ -27,6 +27,7 @@ pub mod conformance;
 pub mod contract;
 mod machine;
 mod model;
+mod plugged;
 mod seeded;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod stepper;
@@ -35,6 +36,7 @@ mod zonelist;
 
 pub use machine::{BLOCK, Class, Machine, Mark, Memory};
 pub use model::{Ask, Figures, Leaves, Model, Zone};
+pub use plugged::{Plug, Plugged};
 pub use seeded::Seeded;
 pub use violation::Violation;
 pub use zonelist::{Matrix, zonelist_order};

@@ -197,6 +197,11 @@ impl Tenants {
         self.book().tenants.keys().copied().collect()
     }
 
+    /// The frames of all runs.
+    pub(crate) fn frames(&self) -> Vec<Pfn> {
+        self.book().contents.keys().copied().collect()
+    }
+
     /// The run at this frame, or the next one behind it.
     pub(crate) fn run_near(&self, pfn: Pfn) -> Option<Pfn> {
         self.book().tenants.range(pfn..).next().map(|(&pfn, _)| pfn)
