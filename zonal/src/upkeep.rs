@@ -3,7 +3,7 @@
 use crate::allocator::PageAllocator;
 use crate::block::entry::Raise;
 use crate::error::{ConfigError, IsolateError};
-use crate::frame::{BLOCK_FRAMES, FrameRange, MAX_FRAMES, Pfn, ZoneId};
+use crate::frame::{BLOCK_FRAMES, FrameRange, MAX_FRAMES, Pfn, SECTION_FRAMES, ZoneId};
 use crate::mutant::{Mutant, planted};
 use crate::platform::Platform;
 use crate::watermark::{Levels, Marks, Tuning, Watermarks};
@@ -107,19 +107,72 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// # Errors
     /// An [`IsolateError`]; then nothing stays isolated.
     pub fn isolate(&self, range: FrameRange) -> Result<u64, IsolateError> {
+        block_starts(range).map(drop)?; // it is made of blocks
         let mut frames = 0;
-        for start in block_starts(range)? {
-            match self.isolate_block(start) {
+        for section in by_section(range) {
+            match self.isolate_section(section) {
                 Ok(isolated) => frames += isolated,
                 Err(error) => {
-                    let done = FrameRange::new(range.start, start);
-                    let _ = self.unisolate(done);
+                    let _ = self.unisolate(FrameRange::new(range.start, section.start));
                     return Err(error);
                 }
             }
         }
         self.drain_range(range);
         Ok(frames)
+    }
+
+    /// Isolates blocks of one section: the wholly free ones together, the others one by one.
+    fn isolate_section(&self, range: FrameRange) -> Result<u64, IsolateError> {
+        let together = self.isolate_free(range);
+        let mut frames = u64::from(together.count_ones()) * BLOCK_FRAMES;
+        for (at, start) in (0u32..).zip(block_starts(range)?) {
+            if together >> at & 1 == 1 {
+                continue;
+            }
+            match self.isolate_block(start) {
+                Ok(isolated) => frames += isolated,
+                Err(error) => {
+                    let done = (0u32..).zip(block_starts(range)?);
+                    done.filter(|&(other, _)| other < at || together >> other & 1 == 1).for_each(
+                        |(_, start)| {
+                            let _ = self.unisolate(FrameRange::new(start, start.add(BLOCK_FRAMES)));
+                        },
+                    );
+                    return Err(error);
+                }
+            }
+        }
+        Ok(frames)
+    }
+
+    /// Isolates the wholly free blocks of a section that are of one zone, for one claim on the zone's count: a bit for each.
+    /// None if there are few, or others hold claims on their frames.
+    fn isolate_free(&self, range: FrameRange) -> u64 {
+        let Ok((zone, _)) = self.state.block(range.start) else { return 0 };
+        let blocks = || {
+            let starts = (0u32..).zip((range.start.get()..range.end.get()).step_by(BLOCK_FRAMES as usize));
+            let blocks = starts.filter_map(|(at, start)| Some((at, zone.block_of(Pfn::new(start))?)));
+            blocks.filter(|(_, block)| {
+                let entry = block.entry.load();
+                entry.zone() == zone.id && entry.is_free_block()
+            })
+        };
+        let found = blocks().fold(0u64, |found, (at, _)| found | 1 << at);
+        if found.count_ones() < 2 {
+            return 0;
+        }
+        let frames = u64::from(found.count_ones()) * BLOCK_FRAMES;
+        let flag = || {
+            blocks().filter(|&(at, block)| {
+                found >> at & 1 == 1 && block.entry.isolate(zone.id, BLOCK_FRAMES).is_ok()
+            })
+        };
+        isolate_for(zone, frames, || {
+            let flagged = flag().fold(0u64, |flagged, (at, _)| flagged | 1 << at);
+            (flagged, u64::from(flagged.count_ones()) * BLOCK_FRAMES)
+        })
+        .unwrap_or(0)
     }
 
     /// Ends the isolation of the blocks of a range; blocks that are not isolated are left alone. Returns the number
@@ -129,21 +182,35 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// [`IsolateError::NotBlocks`] if the range is not made of whole managed blocks; then nothing changed.
     pub fn unisolate(&self, range: FrameRange) -> Result<u64, IsolateError> {
         block_starts(range)?.try_for_each(|start| self.managed_block(start).map(|_| ()))?;
-        let mut frames = 0;
-        for start in block_starts(range)? {
-            let Ok((zone, block)) = self.managed_block(start) else { continue }; // it has gone offline since
-            // On the move until they are counted: another isolation of the block takes them from the count meanwhile, and
-            // finds only others'.
-            zone.count.enter(BLOCK_FRAMES);
-            if let Raise::Done(after) = block.entry.unisolate(zone.id) {
-                zone.refresh_hints(block, after);
-                zone.count.raise(after.count());
-                frames += after.count();
-            }
-            zone.count.leave(BLOCK_FRAMES);
-        }
+        let frames = by_section(range).map(|section| self.unisolate_section(section)).sum();
         self.state.lists.bump();
         Ok(frames)
+    }
+
+    /// Ends the isolation of blocks of one section, each zone counted once where its blocks follow each other.
+    fn unisolate_section(&self, range: FrameRange) -> u64 {
+        let starts = (range.start.get()..range.end.get()).step_by(BLOCK_FRAMES as usize);
+        // Those that have gone offline since are left out.
+        let mut blocks = starts.filter_map(|start| self.managed_block(Pfn::new(start)).ok()).peekable();
+        let mut all = 0;
+        while let Some(&(zone, _)) = blocks.peek() {
+            // On the move until they are counted: another isolation of the blocks takes them from the count meanwhile, and
+            // finds only others'.
+            zone.count.enter(range.frames());
+            let mut frames = 0;
+            while let Some((_, block)) = blocks.next_if(|(other, _)| other.id == zone.id) {
+                if let Raise::Done(after) = block.entry.unisolate(zone.id) {
+                    zone.refresh_hints(block, after);
+                    frames += after.count();
+                }
+            }
+            if frames > 0 {
+                zone.count.raise(frames);
+            }
+            zone.count.leave(range.frames());
+            all += frames;
+        }
+        all
     }
 
     /// Isolates a block; the number of frames free in it.
@@ -202,18 +269,36 @@ fn isolate_at(zone: &Zone<'_>, block: Block<'_>, count: u64) -> Flagged {
     if planted(Mutant::IsolateNoDebit) {
         return if flag() { Flagged::Yes } else { Flagged::CountChanged };
     }
+    let flagged =
+        isolate_for(zone, count, || if flag() { (Flagged::Yes, count) } else { (Flagged::CountChanged, 0) });
+    flagged.unwrap_or(Flagged::ZoneShort)
+}
+
+/// Debits the zone's count by `frames`, then flags blocks by `flag`, which says what came of it and how many of the frames
+/// were theirs; the others go back. `None` if the count cannot spare them. Between the two the frames are on the move.
+fn isolate_for<T>(zone: &Zone<'_>, frames: u64, flag: impl FnOnce() -> (T, u64)) -> Option<T> {
     zone.collect_credits();
-    zone.count.enter(count);
-    let flagged = match zone.count.claim(count, count, 0) {
-        Err(_) => Flagged::ZoneShort,
-        Ok(_) if flag() => Flagged::Yes,
-        Ok(_) => {
-            zone.count.raise(count);
-            Flagged::CountChanged
+    zone.count.enter(frames);
+    let flagged = zone.count.claim(frames, frames, 0).ok().map(|_| {
+        let (outcome, used) = flag();
+        if used < frames {
+            zone.count.raise(frames - used);
         }
-    };
+        outcome
+    });
     // Credits filled meanwhile by frees that saw the count above the mark.
     zone.collect_credits();
-    zone.count.leave(count);
+    zone.count.leave(frames);
     flagged
+}
+
+/// The parts of a range that lie in one section each.
+fn by_section(range: FrameRange) -> impl Iterator<Item = FrameRange> {
+    let mut start = range.start;
+    core::iter::from_fn(move || {
+        let end = Pfn::new((start.get() / SECTION_FRAMES + 1) * SECTION_FRAMES).min(range.end);
+        let part = FrameRange::new(start, end);
+        start = end;
+        (part.frames() > 0).then_some(part)
+    })
 }

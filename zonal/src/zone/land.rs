@@ -206,6 +206,9 @@ impl<'m> Zone<'m> {
     pub(crate) fn refresh_hints(&self, block: Block<'m>, entry: Snapshot) {
         if entry.count() > 0 && !planted(Mutant::RefreshByRows) {
             self.hint(block, entry, 0);
+            if entry.is_free_block() {
+                return; // it has one hint, whatever the rows show
+            }
         }
         for row in 0..crate::frame::ROWS {
             let free = block.bitmap.row(row).load();
