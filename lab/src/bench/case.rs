@@ -41,6 +41,7 @@ impl Case {
             (BenchName::Churn50, 0) => Some(12.0),
             (BenchName::Churn90, 0) => Some(16.0),
             (BenchName::Churn50 | BenchName::Churn90, 9) => Some(8.0),
+            (BenchName::OfflineFree, _) => Some(64.0 * 4.0),
             (BenchName::Fail | BenchName::FailSmall, _) => Some(8.0),
             (BenchName::FailFrag | BenchName::FailFragSmall | BenchName::FailAtomic, _) => Some(8.0),
             _ => None,

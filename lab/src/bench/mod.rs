@@ -15,6 +15,7 @@ mod limit;
 mod name;
 mod peers;
 mod plan;
+mod plug;
 mod refuse;
 mod report;
 mod row;

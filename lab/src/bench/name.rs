@@ -1,6 +1,7 @@
 //! The names of benches and engines, and which engine does which bench.
 
 use clap::ValueEnum;
+use zonal::{BLOCK_FRAMES, SECTION_FRAMES};
 
 /// What is timed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -51,6 +52,10 @@ pub(super) enum BenchName {
     FailFragSmall,
     /// A frame refused to who may not wait by two nodes of 128 GiB with marks, of which nothing is free.
     FailAtomic,
+    /// A section of 128 MiB goes offline of which nothing is in use.
+    OfflineFree,
+    /// The same section comes online.
+    Online,
     /// An allocator set up for 16 TiB in 64 nodes.
     Boot,
     /// A fresh mapping filled that is as large as its metadata.
@@ -84,6 +89,8 @@ impl BenchName {
             Self::FailFrag => "fail-frag",
             Self::FailFragSmall => "fail-frag-small",
             Self::FailAtomic => "fail-atomic",
+            Self::OfflineFree => "offline-free",
+            Self::Online => "online",
             Self::Boot => "boot",
             Self::BootMemset => "boot-memset",
         }
@@ -104,6 +111,7 @@ impl BenchName {
             Self::Fail | Self::FailSmall | Self::FailFrag | Self::FailFragSmall | Self::FailAtomic => {
                 "refusal"
             }
+            Self::OfflineFree | Self::Online => "section",
             Self::Boot => "boot",
             Self::BootMemset => "memset",
         }
@@ -134,15 +142,26 @@ impl BenchName {
         matches!(self, Self::Cas | Self::CasPair | Self::CpuPair | Self::ZeroPage | Self::BootMemset)
     }
 
-    /// Whether it is about what a request says of itself, or about marks: the others hear none and have none.
-    pub(super) const fn is_about_requests(self) -> bool {
-        matches!(self, Self::Atomic | Self::Nowait | Self::Zeroed | Self::KernelLow | Self::FailAtomic)
+    /// Whether it is about what a request says of itself, or about marks, or about memory that comes and goes: the others know
+    /// nothing of these.
+    pub(super) const fn is_our_own(self) -> bool {
+        let of_requests =
+            matches!(self, Self::Atomic | Self::Nowait | Self::Zeroed | Self::KernelLow | Self::FailAtomic);
+        of_requests || self.blocks().is_some()
+    }
+
+    /// Blocks that one operation is about, where it is about blocks.
+    pub(super) const fn blocks(self) -> Option<u64> {
+        match self {
+            Self::OfflineFree | Self::Online => Some(SECTION_FRAMES / BLOCK_FRAMES),
+            _ => None,
+        }
     }
 
     /// The threads of the bare run.
     pub(super) const fn threads(self) -> &'static [u16] {
         match self {
-            Self::Boot | Self::BootMemset => &[1],
+            Self::Boot | Self::BootMemset | Self::OfflineFree | Self::Online => &[1],
             _ => &[1, 2],
         }
     }
@@ -227,7 +246,7 @@ impl EngineName {
         match self.kind() {
             EngineKind::Limit => bench.is_limit(),
             EngineKind::Malloc => matches!(bench, Pair | HoldAlloc | HoldFree | HoldFreeRandom),
-            EngineKind::Frame if bench.is_about_requests() => matches!(self, Self::Zonal),
+            EngineKind::Frame if bench.is_our_own() => matches!(self, Self::Zonal),
             EngineKind::Frame => !bench.is_limit(),
         }
     }

@@ -25,6 +25,9 @@ struct Line {
     max: f64,
     cas_ns: f64,
     per_cas: f64,
+    /// Blocks that one operation is about, where it is about blocks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocks: Option<u64>,
 }
 
 /// A row and its figures.
@@ -66,6 +69,7 @@ fn line(row: &Measured, cas_ns: f64) -> Line {
         max,
         cas_ns,
         per_cas: ns / cas_ns,
+        blocks: case.bench.blocks(),
     }
 }
 

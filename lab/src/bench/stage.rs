@@ -16,6 +16,7 @@ use super::ground::Ground;
 use super::limit::{Limit, Step, ZeroPage};
 use super::name::{BenchName, EngineName};
 use super::peers;
+use super::plug::Plug;
 use super::refuse::Refuse;
 use super::workload::{Bulk, CHECKED_RUNS, Hold, Pair, Phase, Workload, runs_held};
 use super::zonal::{Home, Zonal, metadata};
@@ -43,6 +44,7 @@ const MANY_CPUS: usize = 128;
 pub(super) fn workload(case: &Case) -> Result<Boxed> {
     match case.engine {
         EngineName::Limit => limit(case),
+        EngineName::Zonal if case.bench.blocks().is_some() => Ok(Box::new(Plug::build(case)?)),
         EngineName::Zonal if is_simulated(case.bench) => zonal::<Simulation>(case),
         EngineName::Zonal => zonal::<Pool>(case),
         EngineName::FrameAlloc => single::<peers::FrameAlloc>(case),
@@ -151,6 +153,8 @@ fn single<E: Engine>(case: &Case) -> Result<Boxed> {
         | BenchName::Nowait
         | BenchName::Zeroed
         | BenchName::ZeroPage
+        | BenchName::OfflineFree
+        | BenchName::Online
         | BenchName::Cas
         | BenchName::CasPair
         | BenchName::CpuPair

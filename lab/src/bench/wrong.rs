@@ -1,6 +1,6 @@
 //! A wrong answer: what an engine must not say or do, with the values.
 
-use zonal::{AllocError, FreeError, Order, Pfn};
+use zonal::{AllocError, FreeError, HotplugError, Order, Pfn};
 
 /// What was wrong.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,8 @@ pub(super) enum Wrong {
     Misaligned { pfn: Pfn, order: Order },
     #[error("{before} frames were free before, {after} are after everything was given back")]
     NotRestored { before: u64, after: u64 },
+    #[error("memory that is free could not be plugged: {0}")]
+    Plug(HotplugError),
     #[error("the audit found: {0}")]
     Audit(String),
     #[error("not set up: {0}")]
