@@ -206,3 +206,26 @@ fn loom_scene_both_zones_claim_of_a_section_that_changes_zones() {
         assert!(changed != matches!(claimed, Claim::Got(..)), "either it was claimed or it went");
     });
 }
+
+/// A section's free blocks are isolated together, for one claim, while a frame or a block of them is taken; then isolation
+/// ends. At most 2 preemptions.
+#[test]
+fn loom_scene_blocks_are_isolated_together_while_one_is_taken() {
+    for order in [Order::ZERO, Order::BLOCK] {
+        bounded(2, move || {
+            let scene: Scene = Stage::new(&Plan::blocks(2), Content::new);
+            let isolate = |scene: &Scene| scene.allocator.isolate(scene.range());
+            let (scene, taken, isolated) = race(scene, move |scene: &Scene| scene.take(order).ok(), isolate);
+            let counted = 2 * BLOCK_FRAMES - taken.map_or(0, |_| order.frames());
+            if let Ok(frames) = isolated {
+                // What was claimed and not taken when a block was isolated came back later.
+                assert!(frames <= counted && scene.zone().count.free() == 0);
+                assert_eq!(scene.allocator.unisolate(scene.range()), Ok(counted));
+            }
+            assert_eq!(scene.zone().count.free(), counted);
+            scene.assert_at_rest(2 * BLOCK_FRAMES - counted);
+            taken.into_iter().for_each(|pfn| scene.give(pfn, order));
+            scene.assert_all_free();
+        });
+    }
+}
