@@ -1,7 +1,8 @@
 //! Machines from TOML, from this machine, and by number: what is accepted is exact, what is refused is named.
 
 use zonal::{
-    Caching, Checking, ConfigError, FrameRange, Mark, MemoryRange, Naming, NodeId, Pfn, Tuning, ZoneKind,
+    Caching, Checking, ConfigError, FrameRange, HotRange, Mark, MemoryRange, Naming, NodeId, Pfn, Tuning,
+    ZoneKind,
 };
 use zonal_linux::{Machine, MachineError};
 
@@ -82,6 +83,26 @@ fn memory_is_divided_as_linux_would() {
     refuses(&format!("movablecore = 'x%'\n{node}"), &["movablecore = x%", "100%"]);
     refuses(&format!("movablecore = 5000\n{node}"), &["movablecore = ", "4096"]);
     refuses(&format!("movablecore = 'much'\n{node}"), &["line 1", "25%"]);
+}
+
+#[test]
+fn what_may_be_plugged_in_is_described_or_laid_out_behind() {
+    let machine = read(include_str!("../machines/pluggable.toml"));
+    let gib = 1024 * MIB;
+    let described = [HotRange::new(5 * gib, 5 * gib + 512 * MIB, 0), HotRange::new(6 * gib, 7 * gib, 1)];
+    assert_eq!((machine.hotplug(), machine.config().hotplug), (&described[..], &described[..]));
+    assert_eq!(machine.bytes(), 512 << 20, "what is not there is no memory");
+    let behind = machine.with_hotplug(NodeId(1), 128 << 20).unwrap();
+    assert_eq!(behind.hotplug().last(), Some(&HotRange::new(7 * gib, 7 * gib + 128 * MIB, 1)));
+    let uniform = Machine::uniform(1, 6 << 20, 1).unwrap().with_hotplug(NodeId(0), 256 << 20).unwrap();
+    assert_eq!(uniform.hotplug(), [HotRange::new(4 * gib + 128 * MIB, 4 * gib + 384 * MIB, 0)]);
+    let plugged = |node, bytes| uniform.clone().with_hotplug(NodeId(node), bytes).map(drop);
+    for bytes in [0, 64 << 20] {
+        let error = plugged(0, bytes).expect_err("refused");
+        assert!(matches!(&error, MachineError::Value { key, .. } if key == "hotplug"), "{error}");
+    }
+    let nowhere = ConfigError::NoSuchNode { node: NodeId(1) };
+    assert!(matches!(plugged(1, 128 << 20), Err(MachineError::Config(error)) if error == nowhere));
 }
 
 #[test]

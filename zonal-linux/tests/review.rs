@@ -104,6 +104,45 @@ fn each_overlap_is_found_with_both_ranges() {
 }
 
 #[test]
+fn what_cannot_be_plugged_in_is_found() {
+    let hot = |node: u16, start: &str, size: &str| {
+        format!("[[hotplug]]\nnode = {node}\nstart = '{start}'\nsize = '{size}'\n")
+    };
+    let text = [
+        NODE,
+        &hot(0, "130 MiB", "126 MiB"),
+        &hot(1, "1 GiB", "128 MiB"),
+        &hot(0, "2 GiB", "0 MiB"),
+        &hot(0, "4095 TiB", "2 TiB"),
+        &hot(0, "0 MiB", "128 MiB"),
+        &hot(0, "3 GiB", "256 MiB"),
+        &hot(0, "3200 MiB", "128 MiB"),
+    ];
+    let expected = [
+        (2, "node[0].memory: two memory ranges hold pfn 0x0, also hotplug[4] in line 20"),
+        (4, "hotplug[0]: hot-pluggable memory begins or ends at 0x8200"),
+        (8, "hotplug[1]: node 1"),
+        (12, "hotplug[2]: the memory range 0x80000..0x80000 holds no frame"),
+        (16, "hotplug[3]"),
+        (20, "hotplug[4]: a hot-pluggable section lies on both sides of 0x1000"),
+        (28, "hotplug[6]: two memory ranges hold pfn 0xc8000, also hotplug[5] in line 24"),
+    ];
+    are(&mistakes(&text.concat()), &expected);
+    are(&mistakes(&format!("{NODE}[[hotplug]]\nnode = 0\nstart = 7\n")), &[(6, "hotplug[0].start = 7 B")]);
+    are(&mistakes(&format!("{NODE}[[hotplug]]\nnode = 0\nstart = 0\n")), &[(6, "an end or a size")]);
+}
+
+#[test]
+fn a_node_that_waits_for_memory_is_not_odd() {
+    let hot = "[[hotplug]]\nnode = 1\nstart = '4 GiB'\nsize = '128 MiB'\n";
+    let alone = |cpus: &str| format!("{NODE}[[node]]\n{cpus}");
+    for cpus in ["", "cpus = 1\n"] {
+        are(&oddities(&[&alone(cpus), hot].concat()), &[]);
+        assert_eq!(oddities(&alone(cpus)).len(), 1);
+    }
+}
+
+#[test]
 fn each_mark_without_a_zone_is_found() {
     let mark = |node: usize, zone: &str| format!("[[mark]]\nnode = {node}\nzone = '{zone}'\nfree = 4096\n");
     let text = [NODE, &mark(0, "Normal"), &mark(0, "DMA"), &mark(3, "DMA")].concat();
@@ -115,7 +154,7 @@ fn each_mark_without_a_zone_is_found() {
 
 #[test]
 fn nothing_is_odd_about_an_ordinary_machine() {
-    for text in ["tuned", "two-nodes"] {
+    for text in ["tuned", "two-nodes", "pluggable"] {
         let path = format!("{}/machines/{text}.toml", env!("CARGO_MANIFEST_DIR"));
         are(&oddities(&std::fs::read_to_string(path).unwrap()), &[]);
     }
@@ -206,6 +245,10 @@ fn thrown(rng: &mut Rng) -> String {
     let ranges: Vec<[String; 2]> = (0..nodes).map(|_| [range(), range()]).collect();
     for [one, other] in ranges {
         line(format!("[[node]]\ncpus = {}\nranges = [{one}, {other}]", rng.u8(..3)));
+    }
+    if rng.u8(..3) == 0 {
+        let (start, size) = (rng.u64(..3) << 26, rng.u64(..3) << 26);
+        line(format!("[[hotplug]]\nnode = {}\nstart = {start}\nsize = {size}", rng.usize(..nodes + 1)));
     }
     if rng.u8(..3) == 0 {
         let zone = ["DMA", "DMA32", "Movable"][rng.usize(..3)];

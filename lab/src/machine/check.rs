@@ -30,6 +30,7 @@ struct Outcome {
     nodes: Option<usize>,
     cpus: Option<usize>,
     bytes: Option<u64>,
+    pluggable_bytes: Option<u64>,
     zones: Option<usize>,
     mistakes: Vec<Finding>,
     oddities: Vec<Finding>,
@@ -67,7 +68,8 @@ impl Outcome {
             |remarks: Vec<Remark>| remarks.into_iter().map(|remark| Finding::of(path, remark)).collect();
         match review(path) {
             Ok(Review::Sound { machine, simulation, oddities }) => {
-                Self::sound(path, &machine, simulation.allocator().zones().count(), findings(oddities))
+                let zones = simulation.allocator().zones().filter(|zone| zone.present > 0).count();
+                Self::sound(path, &machine, zones, findings(oddities))
             }
             Ok(Review::Refused(mistakes)) => Self::refused(path, findings(mistakes)),
             Err(error) => {
@@ -84,6 +86,7 @@ impl Outcome {
             nodes: Some(machine.nodes()),
             cpus: Some(machine.cpus().len()),
             bytes: Some(machine.bytes()),
+            pluggable_bytes: Some(machine.pluggable_bytes()),
             zones: Some(zones),
             mistakes: Vec::new(),
             oddities,
@@ -92,8 +95,9 @@ impl Outcome {
 
     fn refused(path: &Path, mistakes: Vec<Finding>) -> Self {
         let file = path.display().to_string();
-        let (nodes, cpus, bytes, zones) = (None, None, None, None);
-        Self { file, sound: false, nodes, cpus, bytes, zones, mistakes, oddities: Vec::new() }
+        let (nodes, cpus, bytes, pluggable_bytes, zones) = (None, None, None, None, None);
+        let oddities = Vec::new();
+        Self { file, sound: false, nodes, cpus, bytes, pluggable_bytes, zones, mistakes, oddities }
     }
 
     fn print(&self, format: Format) -> Result<()> {
@@ -105,7 +109,11 @@ impl Outcome {
             (self.nodes, self.cpus, self.bytes, self.zones)
         {
             let (file, memory) = (&self.file, ByteSize(bytes));
-            writeln!(out, "{file}: sound; nodes {nodes}, CPUs {cpus}, zones {zones}, memory {memory}")?;
+            write!(out, "{file}: sound; nodes {nodes}, CPUs {cpus}, zones {zones}, memory {memory}")?;
+            match self.pluggable_bytes {
+                None | Some(0) => writeln!(out)?,
+                Some(bytes) => writeln!(out, " ({} may be plugged in)", ByteSize(bytes))?,
+            }
         }
         Ok(self.oddities.iter().try_for_each(|oddity| writeln!(out, "odd: {oddity}"))?)
     }

@@ -1,6 +1,6 @@
 //! Physical memory as bars: whose each stretch of addresses is, by zone and by node.
 //!
-//! A cell is as many frames as make the machine fit. Invariant: a cell shows the zone that has most of its frames.
+//! A cell is as many frames as make the machine fit. Invariant: a cell shows what has most of its frames.
 
 use std::io::{self, Write};
 
@@ -8,7 +8,7 @@ use anstyle::{AnsiColor, Style};
 use bytesize::ByteSize;
 use zonal::{BLOCK_FRAMES, FRAME_SIZE, FrameRange, NodeId, Pfn, ZoneKind};
 
-use super::portrait::{Piece, Portrait};
+use super::portrait::{Holding, Piece, Portrait};
 
 /// Nodes that share a bar.
 const NODES: usize = 8;
@@ -18,6 +18,8 @@ const BARS: usize = 8;
 const NOTHING: char = '·';
 /// Mostly reserved.
 const RESERVED: char = 'r';
+/// Mostly where memory may be plugged in.
+const PLUGGABLE: char = 'p';
 /// One node, and more.
 const ONE: char = '-';
 const SEVERAL: char = '+';
@@ -25,8 +27,7 @@ const SEVERAL: char = '+';
 /// What is in a cell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Cell {
-    /// `None` where most is reserved.
-    zone: Option<ZoneKind>,
+    holds: Holding,
     node: NodeId,
     several: bool,
 }
@@ -50,7 +51,7 @@ pub(super) fn draw(portrait: &Portrait, columns: usize, out: &mut dyn Write) -> 
             break;
         }
         write!(out, "  {:#0label$x} ", first * FRAME_SIZE)?;
-        cells.iter().try_for_each(|cell| draw_zone(*cell, out))?;
+        cells.iter().try_for_each(|cell| draw_cell(*cell, out))?;
         writeln!(out)?;
         writeln!(out, "  {:>label$} {}", "node", nodes(&cells).trim_end())?;
     }
@@ -64,14 +65,14 @@ fn look(portrait: &Portrait, start: u64, frames: u64) -> Option<Cell> {
     let inside = portrait.pieces.iter().skip(after).take_while(|piece| piece.range.start < cell.end);
     let inside: Vec<(&Piece, u64)> = inside.map(|piece| (piece, shared(piece.range, cell))).collect();
     let of_zone = |zone: &Piece| -> u64 {
-        let same = inside.iter().filter(|(piece, _)| (piece.node, piece.zone) == (zone.node, zone.zone));
+        let same = inside.iter().filter(|(piece, _)| (piece.node, piece.holds) == (zone.node, zone.holds));
         same.map(|(_, frames)| frames).sum()
     };
     let (most, _) = inside.iter().max_by_key(|(piece, _)| of_zone(piece))?;
     let present: u64 = inside.iter().map(|(_, frames)| frames).sum();
     let reserved: u64 = portrait.reserved.iter().map(|reserved| shared(*reserved, cell)).sum();
     Some(Cell {
-        zone: most.zone.filter(|_| reserved * 2 <= present),
+        holds: if reserved * 2 > present { Holding::Reserved } else { most.holds },
         node: most.node,
         several: inside.iter().any(|(piece, _)| piece.node != most.node),
     })
@@ -82,9 +83,13 @@ fn shared(one: FrameRange, other: FrameRange) -> u64 {
     one.end.min(other.end).get().saturating_sub(one.start.max(other.start).get())
 }
 
-fn draw_zone(cell: Option<Cell>, out: &mut dyn Write) -> io::Result<()> {
+fn draw_cell(cell: Option<Cell>, out: &mut dyn Write) -> io::Result<()> {
     let Some(cell) = cell else { return write!(out, "{NOTHING}") };
-    let (letter, style) = cell.zone.map_or((RESERVED, Style::new()), look_of);
+    let (letter, style) = match cell.holds {
+        Holding::Zone(kind) => look_of(kind),
+        Holding::Reserved => (RESERVED, Style::new()),
+        Holding::Pluggable => (PLUGGABLE, Style::new()),
+    };
     write!(out, "{style}{letter}{style:#}")
 }
 
@@ -127,7 +132,7 @@ fn legend(out: &mut dyn Write) -> io::Result<()> {
         let (letter, style) = look_of(zone);
         write!(out, "{style}{letter} {}{style:#}  ", zone.name())?;
     }
-    writeln!(out, "{RESERVED} reserved  {NOTHING} nothing  {SEVERAL} several nodes")
+    writeln!(out, "{RESERVED} reserved  {PLUGGABLE} pluggable  {NOTHING} nothing  {SEVERAL} several nodes")
 }
 
 #[cfg(test)]
@@ -136,7 +141,9 @@ mod tests {
 
     #[test]
     fn a_stretch_has_its_number_where_there_is_room() {
-        let cell = |node, several| Some(Cell { zone: Some(ZoneKind::Normal), node: NodeId(node), several });
+        let cell = |node, several| {
+            Some(Cell { holds: Holding::Zone(ZoneKind::Normal), node: NodeId(node), several })
+        };
         let cells = [cell(0, false), cell(0, false), None, cell(12, false), cell(13, true), cell(13, false)];
         assert_eq!(nodes(&cells), "0- -+-");
         assert_eq!(nodes(&[cell(1, true), cell(3, true)].repeat(4)), "1 to 3++");

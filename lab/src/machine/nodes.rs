@@ -77,6 +77,7 @@ impl Node {
     fn is_like(&self, other: &Self) -> bool {
         let pairs = || self.zones.iter().zip(&other.zones);
         self.cpus.len() == other.cpus.len()
+            && self.pluggable_bytes == other.pluggable_bytes
             && self.zones.len() == other.zones.len()
             && pairs().all(|(one, other)| one.figures() == other.figures())
     }
@@ -107,6 +108,10 @@ fn holdings(nodes: &[Node], columns: usize) -> String {
     let memory = match nodes.iter().map(|node| node.bytes).sum() {
         0 => "no memory".to_owned(),
         bytes => ByteSize(bytes).to_string(),
+    };
+    let memory = match nodes.iter().map(|node| node.pluggable_bytes).sum() {
+        0 => memory,
+        bytes => format!("{memory} ({} may be plugged in)", ByteSize(bytes)),
     };
     let mut cpus: Vec<usize> = nodes.iter().flat_map(|node| &node.cpus).copied().collect();
     cpus.sort_unstable();

@@ -1,6 +1,6 @@
 //! What there is to know of a machine before anything is allocated: plain figures, taken from an allocator built for it.
 //!
-//! Invariant: pieces of memory are disjoint, ascending, and each of one zone.
+//! Invariant: pieces of memory are disjoint, ascending, and each for one use.
 
 use anyhow::Result;
 use serde::Serialize;
@@ -25,7 +25,7 @@ pub(super) struct Portrait {
     pub(super) nodes: Vec<Node>,
     /// A row a node.
     pub(super) distances: Vec<Vec<u8>>,
-    /// Where its memory lies.
+    /// Where its memory lies, and where some may be plugged in.
     #[serde(skip)]
     pub(super) pieces: Vec<Piece>,
     /// Frames that are never handed out.
@@ -41,6 +41,9 @@ pub(super) struct Node {
     pub(super) cpus: Vec<usize>,
     /// Bytes of memory.
     pub(super) bytes: u64,
+    /// Bytes that may be plugged in besides.
+    pub(super) pluggable_bytes: u64,
+    /// Those with memory.
     pub(super) zones: Vec<Zone>,
     /// The nodes its requests go to, in this order.
     pub(super) fallback: Vec<u16>,
@@ -68,12 +71,23 @@ pub(super) struct Zone {
     pub(super) protection: [u64; 4],
 }
 
-/// Memory without a hole, all of one zone, or of none: of blocks that have no frame to hand out.
+/// Addresses without a hole, all for one use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Piece {
     pub(super) range: FrameRange,
     pub(super) node: NodeId,
-    pub(super) zone: Option<ZoneKind>,
+    pub(super) holds: Holding,
+}
+
+/// What is at some addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Holding {
+    /// Memory of a zone.
+    Zone(ZoneKind),
+    /// Memory of blocks that have no frame to hand out.
+    Reserved,
+    /// Nothing, until some is plugged in.
+    Pluggable,
 }
 
 impl Portrait {
@@ -83,7 +97,7 @@ impl Portrait {
         machine: &Machine,
         allocator: &PageAllocator<'_, P>,
     ) -> Result<Self> {
-        let zones: Vec<ZoneInfo> = allocator.zones().collect();
+        let zones: Vec<ZoneInfo> = allocator.zones().filter(|zone| zone.present > 0).collect();
         let config = machine.config();
         let (bytes, metadata_bytes) = (machine.bytes(), zonal::metadata_size(&config)? as u64);
         let mut cpus = vec![Vec::new(); machine.nodes()];
@@ -95,8 +109,10 @@ impl Portrait {
         let nodes = (0..).map(NodeId).zip(cpus).map(|(node, cpus)| {
             let zones: Vec<Zone> = zones.iter().filter(|zone| zone.node == node).map(Zone::of).collect();
             let bytes = zones.iter().map(|zone| zone.present * FRAME_SIZE).sum();
+            let hot = machine.hotplug().iter().filter(|hot| hot.node == node);
+            let pluggable_bytes = hot.map(|hot| hot.range.frames() * FRAME_SIZE).sum();
             let fallback = allocator.node_order(node).map(|node| node.0).collect();
-            Node { node: node.0, cpus, bytes, zones, fallback }
+            Node { node: node.0, cpus, bytes, pluggable_bytes, zones, fallback }
         });
         Ok(Self {
             machine: name,
@@ -156,10 +172,13 @@ fn pieces<P: Platform>(
         for cut in inside.chain([end]) {
             let zone = zone_at(start, memory.node);
             let node = zone.map_or(memory.node, |zone| zone.node);
-            pieces.push(Piece { range: FrameRange::new(start, cut), node, zone: zone.map(|zone| zone.kind) });
+            let holds = zone.map_or(Holding::Reserved, |zone| Holding::Zone(zone.kind));
+            pieces.push(Piece { range: FrameRange::new(start, cut), node, holds });
             start = cut;
         }
     }
+    let hot = machine.hotplug().iter();
+    pieces.extend(hot.map(|hot| Piece { range: hot.range, node: hot.node, holds: Holding::Pluggable }));
     pieces.sort_unstable_by_key(|piece| piece.range.start);
     pieces
 }

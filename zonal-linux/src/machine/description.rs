@@ -6,12 +6,13 @@
 use bytesize::ByteSize;
 use serde::Deserialize;
 use zonal::{
-    BLOCK_FRAMES, Caching, Checking, Config, ConfigError, FRAME_SIZE, FrameRange, MAX_FRAMES, Mark,
-    MemoryRange, MovableSizing, Naming, NodeId, Pfn, Topology, Tuning, ZoneKind,
+    BLOCK_FRAMES, Caching, Checking, Config, ConfigError, FrameRange, MAX_FRAMES, MemoryRange, MovableSizing,
+    Naming, NodeId, Pfn, Topology,
 };
 
-use super::names::{CachingName, CheckingName, NamingName, ZoneName};
+use super::names::{CachingName, CheckingName, NamingName};
 use super::sizing::AmountText;
+use super::tables::{HotEntry, MarkEntry, Range, WatermarksTable, frames};
 use super::{MAX_CPUS, MAX_NODES, Machine, MachineError, equidistant};
 
 /// A whole file.
@@ -33,6 +34,8 @@ struct Description {
     node: Vec<Node>,
     #[serde(default)]
     reserved: Vec<Range>,
+    #[serde(default)]
+    hotplug: Vec<HotEntry>,
     #[serde(default)]
     mark: Vec<MarkEntry>,
     watermarks: Option<WatermarksTable>,
@@ -58,37 +61,6 @@ enum Cpus {
     Count(usize),
     /// These.
     Numbers(Vec<usize>),
-}
-
-/// A range of addresses, by its end or its size.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Range {
-    start: ByteSize,
-    end: Option<ByteSize>,
-    size: Option<ByteSize>,
-    #[serde(default)]
-    movable: bool,
-}
-
-/// A `[[mark]]`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MarkEntry {
-    node: u16,
-    #[serde(with = "ZoneName")]
-    zone: ZoneKind,
-    free: ByteSize,
-}
-
-/// `[watermarks]`: what it does not say is as Linux has it.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WatermarksTable {
-    min_free_kbytes: Option<u64>,
-    watermark_scale_factor: Option<u16>,
-    watermark_boost_factor: Option<u32>,
-    lowmem_reserve_ratio: Option<[u32; 4]>,
 }
 
 /// What a description says, and where it says it.
@@ -130,6 +102,8 @@ pub(crate) fn describe(text: &str) -> Result<Described, Vec<MachineError>> {
     let reserved = file.reserved.iter().enumerate();
     let reserved = reserved.filter_map(|(at, range)| mistakes.keep(range.frames(&format!("reserved[{at}]"))));
     let reserved = reserved.collect();
+    let hotplug = file.hotplug.iter().enumerate();
+    let hotplug = hotplug.filter_map(|(at, hot)| mistakes.keep(hot.read(at))).collect();
     let marks = file.mark.iter().enumerate();
     let marks = marks.filter_map(|(at, mark)| mistakes.keep(mark.read(at))).collect();
     let distances = match file.distances {
@@ -152,6 +126,7 @@ pub(crate) fn describe(text: &str) -> Result<Described, Vec<MachineError>> {
     let Layout { memory, keys, entries, numbered, .. } = layout;
     let machine = Machine {
         memory,
+        hotplug,
         reserved,
         nodes,
         distances,
@@ -182,17 +157,6 @@ impl Mistakes {
     /// The mistakes, if there are any.
     fn or<T>(self, whole: T) -> Result<T, Vec<MachineError>> {
         if self.0.is_empty() { Ok(whole) } else { Err(self.0) }
-    }
-}
-
-/// The number of frames a size or address stands for.
-pub(super) fn frames(key: &str, bytes: ByteSize) -> Result<u64, MachineError> {
-    let refused = |reason| Err(MachineError::value(key, bytes, reason));
-    let frames = bytes.as_u64() / FRAME_SIZE;
-    match bytes.as_u64() % FRAME_SIZE {
-        _ if frames > MAX_FRAMES => refused("more than 52 address bits reach"),
-        0 => Ok(frames),
-        _ => refused("not a multiple of the frame size, 4096 bytes"),
     }
 }
 
@@ -279,50 +243,6 @@ impl<'d> Layout<'d> {
     fn push(&mut self, range: MemoryRange, key: String) {
         self.memory.push(range);
         self.keys.push(key);
-    }
-}
-
-impl Range {
-    fn frames(&self, key: &str) -> Result<FrameRange, MachineError> {
-        let start = frames(&format!("{key}.start"), self.start)?;
-        let end = match (self.end, self.size) {
-            (Some(end), None) => frames(&format!("{key}.end"), end)?,
-            (None, Some(size)) => start + frames(&format!("{key}.size"), size)?,
-            (Some(end), Some(_)) => {
-                return Err(MachineError::value(
-                    format!("{key}.end"),
-                    end,
-                    "a range has either an end or a size",
-                ));
-            }
-            (None, None) => {
-                return Err(MachineError::value(
-                    format!("{key}.start"),
-                    self.start,
-                    "an end or a size is missing",
-                ));
-            }
-        };
-        Ok(FrameRange::new(Pfn::new(start), Pfn::new(end)))
-    }
-}
-
-impl WatermarksTable {
-    fn read(&self) -> Tuning {
-        let usual = Tuning::default();
-        Tuning {
-            min_free_kbytes: self.min_free_kbytes,
-            watermark_scale_factor: self.watermark_scale_factor.unwrap_or(usual.watermark_scale_factor),
-            watermark_boost_factor: self.watermark_boost_factor.unwrap_or(usual.watermark_boost_factor),
-            lowmem_reserve_ratio: self.lowmem_reserve_ratio.unwrap_or(usual.lowmem_reserve_ratio),
-        }
-    }
-}
-
-impl MarkEntry {
-    fn read(&self, index: usize) -> Result<Mark, MachineError> {
-        let frames = frames(&format!("mark[{index}].free"), self.free)?;
-        Ok(Mark { node: NodeId(self.node), zone: self.zone, frames })
     }
 }
 

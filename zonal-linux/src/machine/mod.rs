@@ -10,12 +10,13 @@ mod names;
 pub(crate) mod place;
 mod sizing;
 pub(crate) mod sysfs;
+mod tables;
 
 use std::path::Path;
 
 use zonal::{
-    BLOCK_FRAMES, Caching, Checking, Config, ConfigError, FRAME_SIZE, FrameRange, MAX_FRAMES, Mark,
-    MemoryRange, MovableSizing, Naming, NodeId, Pfn, Topology, Tuning, movable_split,
+    BLOCK_FRAMES, Caching, Checking, Config, ConfigError, FRAME_SIZE, FrameRange, HotRange, MAX_FRAMES, Mark,
+    MemoryRange, MovableSizing, Naming, NodeId, Pfn, SECTION_FRAMES, Topology, Tuning, movable_split,
 };
 
 pub use error::MachineError;
@@ -35,6 +36,7 @@ const UNIFORM_START: u64 = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct Machine {
     memory: Vec<MemoryRange>,
+    hotplug: Vec<HotRange>,
     reserved: Vec<FrameRange>,
     nodes: usize,
     distances: Vec<u8>,
@@ -63,6 +65,7 @@ impl Machine {
         let policy = Config::new(Topology { memory: &[], reserved: &[], nodes, distances: &[], cpus: &[] });
         let machine = Self {
             memory,
+            hotplug: Vec::new(),
             reserved: Vec::new(),
             nodes,
             distances: equidistant(nodes),
@@ -156,6 +159,33 @@ impl Machine {
         Self { cpus, ..self }.checked()
     }
 
+    /// The same machine with `bytes` more that may be plugged into a node while an allocator runs: whole sections of 128 MiB,
+    /// behind all memory that it has so far. A [`crate::Pool`] keeps addresses for them, and no memory.
+    ///
+    /// # Errors
+    /// [`MachineError::Value`] for a size that is no whole number of sections, [`MachineError::Config`] for a node that is not
+    /// there, or frames that no address reaches.
+    pub fn with_hotplug(self, node: NodeId, bytes: u64) -> Result<Self, MachineError> {
+        if bytes == 0 || !bytes.is_multiple_of(SECTION_FRAMES * FRAME_SIZE) {
+            let reason = "not a whole number of 128 MiB sections";
+            return Err(MachineError::value("hotplug", bytes, reason));
+        }
+        let memory = self.memory.iter().map(|range| range.range);
+        let ends = memory.chain(self.hotplug.iter().map(|hot| hot.range)).map(|range| range.end.get());
+        let start = ends.max().unwrap_or(UNIFORM_START).next_multiple_of(SECTION_FRAMES);
+        let hot = HotRange::new(start, start + bytes / FRAME_SIZE, node.0);
+        let hotplug = self.hotplug.iter().copied().chain([hot]).collect();
+        self.with_hot_ranges(hotplug)
+    }
+
+    /// The same machine with these ranges, and no others, that may be plugged in while an allocator runs.
+    ///
+    /// # Errors
+    /// [`MachineError::Config`] says what the allocator would refuse.
+    pub fn with_hot_ranges(self, hotplug: Vec<HotRange>) -> Result<Self, MachineError> {
+        Self { hotplug, ..self }.checked()
+    }
+
     /// The same machine with frames that are never handed out.
     #[must_use]
     pub fn with_reserved(self, reserved: Vec<FrameRange>) -> Self {
@@ -213,6 +243,7 @@ impl Machine {
             cpus: &self.cpus,
         };
         Config {
+            hotplug: &self.hotplug,
             marks: &self.marks,
             tuning: self.tuning,
             caching: self.caching,
@@ -229,6 +260,17 @@ impl Machine {
         &self.memory
     }
 
+    /// What may be plugged in, in the order given.
+    pub fn hotplug(&self) -> &[HotRange] {
+        &self.hotplug
+    }
+
+    /// Bytes that may be plugged in besides.
+    pub fn pluggable_bytes(&self) -> u64 {
+        let frames: u128 = self.hotplug.iter().map(|hot| u128::from(hot.range.frames())).sum();
+        u64::try_from(frames * u128::from(FRAME_SIZE)).unwrap_or(u64::MAX)
+    }
+
     /// The node of each CPU.
     pub fn cpus(&self) -> &[NodeId] {
         &self.cpus
@@ -239,7 +281,7 @@ impl Machine {
         self.nodes
     }
 
-    /// Bytes of memory in all ranges together.
+    /// Bytes of memory in all ranges together, without what may be plugged in.
     pub fn bytes(&self) -> u64 {
         let frames: u128 = self.memory.iter().map(|range| u128::from(range.range.frames())).sum();
         u64::try_from(frames * u128::from(FRAME_SIZE)).unwrap_or(u64::MAX)

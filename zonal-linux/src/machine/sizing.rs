@@ -8,7 +8,8 @@ use serde::Deserialize;
 use zonal::{Amount, MovableSizing, Placement};
 
 use super::MachineError;
-use super::description::{Described, frames};
+use super::description::Described;
+use super::tables::frames;
 
 /// An amount of memory as it is written: bytes, or a percentage.
 #[derive(Deserialize)]

@@ -4,7 +4,7 @@
 
 use std::cmp::Reverse;
 
-use zonal::{ConfigError, FrameRange, MAX_FRAMES, NodeId};
+use zonal::{Config, ConfigError, FrameRange, HotRange, MAX_FRAMES, MemoryRange, NodeId, Topology};
 
 use super::{Remark, build};
 use crate::built::PoolError;
@@ -18,6 +18,7 @@ const NEAR: u8 = 10;
 pub(super) fn find(described: &Described, document: &Document<'_>) -> Vec<Remark> {
     let mut mistakes = distances(described, document);
     mistakes.extend(ranges(described, document));
+    mistakes.extend(hot_ranges(described, document));
     mistakes.extend(overlaps(described, document));
     if mistakes.is_empty()
         && let Err(error) = zonal::metadata_size(&described.machine.config())
@@ -95,10 +96,38 @@ fn ranges(described: &Described, document: &Document<'_>) -> Vec<Remark> {
     remarks.collect()
 }
 
+/// Ranges to be plugged in that could not be, each alone.
+fn hot_ranges(described: &Described, document: &Document<'_>) -> Vec<Remark> {
+    let (machine, config) = (&described.machine, described.machine.config());
+    let memory = [MemoryRange::new(0, 1, 0)];
+    let topology =
+        Topology { memory: &memory, reserved: &[], nodes: 1, distances: &[NEAR], cpus: &[NodeId(0)] };
+    let remarks = machine.hotplug().iter().enumerate().filter_map(|(at, hot)| {
+        let alone = [HotRange { node: NodeId(0), ..*hot }];
+        let (dma_end, dma32_end) = (config.dma_end, config.dma32_end);
+        let config = Config { hotplug: &alone, dma_end, dma32_end, ..Config::new(topology) };
+        let error = match zonal::metadata_size(&config) {
+            _ if usize::from(hot.node.0) >= machine.nodes() => ConfigError::NoSuchNode { node: hot.node },
+            Ok(_) | Err(ConfigError::ZoneLimits { .. }) => return None,
+            Err(error) => error,
+        };
+        let key = hot_key(at);
+        Some(document.remark(&key, format!("{key}: {error}")))
+    });
+    remarks.collect()
+}
+
+fn hot_key(at: usize) -> String {
+    format!("hotplug[{at}]")
+}
+
 /// For each range that begins inside others, the one of those that ends last.
 fn overlaps(described: &Described, document: &Document<'_>) -> Vec<Remark> {
+    let hot_keys: Vec<String> = (0..described.machine.hotplug().len()).map(hot_key).collect();
+    let hot = described.machine.hotplug().iter().map(|hot| hot.range).zip(&hot_keys);
     let memory = described.machine.memory().iter().map(|memory| memory.range).zip(&described.memory);
-    let mut sorted: Vec<(FrameRange, &String)> = memory.filter(|(range, _)| range.frames() > 0).collect();
+    let mut sorted: Vec<(FrameRange, &String)> =
+        memory.chain(hot).filter(|(range, _)| range.frames() > 0).collect();
     sorted.sort_by_key(|&(range, _)| (range.start, Reverse(range.end)));
     let mut remarks = Vec::new();
     let mut furthest: Option<(FrameRange, &String)> = None;

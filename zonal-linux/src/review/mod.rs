@@ -30,7 +30,7 @@ pub enum Review {
     /// An allocator can be built for the machine.
     Sound {
         /// The machine.
-        machine: Machine,
+        machine: Box<Machine>,
         /// An allocator for it, but one that does not check frees.
         simulation: Box<Simulation>,
         /// What may not be meant, in the order of lines.
@@ -64,7 +64,7 @@ impl Review {
                 let mut oddities = oddities::find(&described, &document, simulation.allocator());
                 oddities.sort_by_key(|oddity| oddity.line);
                 let simulation = Box::new(simulation);
-                Ok(Self::Sound { machine: described.machine, simulation, oddities })
+                Ok(Self::Sound { machine: Box::new(described.machine), simulation, oddities })
             }
             Err(PoolError::Config(error)) => {
                 Ok(Self::refused(mistakes::of_build(&described, &document, error)?))

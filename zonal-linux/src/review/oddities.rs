@@ -45,7 +45,10 @@ fn nodes(described: &Described, zones: &[ZoneInfo], nearest: impl Fn(NodeId) -> 
             _ => (format!("nodes {first} to {last}"), "have"),
         };
         first = last + 1;
-        let memory = zones.iter().any(|zone| zone.node == node);
+        let memory = zones.iter().any(|zone| zone.node == node && zone.managed > 0);
+        if !memory && described.machine.hotplug().iter().any(|hot| hot.node == node) {
+            continue; // it waits for some
+        }
         let cpus = described.machine.cpus().contains(&node);
         let text = match (memory, cpus, nearest(node)) {
             (true, true, _) => continue,
@@ -100,6 +103,7 @@ fn starved(machine: &Machine, zone: &ZoneInfo) -> Option<Note> {
     let key = mark.map_or_else(|| "watermarks".to_owned(), |at| format!("mark[{at}]"));
     let (name, node, managed, marks) = (zone.kind.name(), zone.node.0, zone.managed, zone.marks);
     let what = match () {
+        () if managed == 0 => return None,
         () if marks.min >= managed => {
             format!("{} are kept free (min): ordinary requests get nothing there", marks.min)
         }
