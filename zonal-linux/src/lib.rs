@@ -48,19 +48,40 @@
 //! # drop((frame, registered)); Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What is worth knowing:
+//! # A pool that grows and shrinks
+//!
+//! A machine with a [`Machine::with_hotplug`] has addresses for more memory than it has. [`Pool::grow`] and [`Pool::online`] make sections of
+//! 128 MiB memory of the process, [`Pool::shrink`] and [`Pool::offline`] give them back to the system; what is used there is
+//! moved first by its owners, the [`Mover`]s.
+//!
+//! ```
+//! use zonal::{NodeId, OnlineType, Order, Request, ZoneKind};
+//! use zonal_linux::{Machine, Pages, Pool};
+//!
+//! let machine = Machine::uniform(1, 64 << 20, 4)?.with_hotplug(NodeId(0), 256 << 20)?;
+//! let pool = Pool::build(&machine, Pages::Lazy)?;
+//! assert_eq!(pool.grow(NodeId(0), 128 << 20, OnlineType::Movable).bytes, 128 << 20);
+//! let request = Request::order(Order::ZERO).movable().zones_up_to(ZoneKind::Movable); // all others leave it alone
+//! let frame = pool.allocator().alloc(&request)?;
+//! assert!(pool.shrink(NodeId(0), 128 << 20).stopped.is_some(), "nobody has said how to move the frame");
+//! drop(frame);
+//! assert_eq!(pool.shrink(NodeId(0), 128 << 20).bytes, 128 << 20);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What is worth knowing
+//!
 //! - A request waits (reclaims) unless it is [`zonal::Request::nowait`] or [`zonal::Request::atomic`]. In a signal handler
 //!   it must be one of these, inside [`acting_as`] [`Role::Interrupt`].
 //! - No request that waits under a lock that `scan` waits for: it would wait for itself. `scan` tries such a lock.
 //! - `scan` runs on kswapd's thread and on requesters', several at once. What it allocates comes from below the marks.
 //! - A cache that holds its pool is registered as a `Weak`: the pool holds what is registered.
-//! - Long runs are made by moving frames where [`PoolPlan::on_migrate`] says how; failures are read where
-//!   [`PoolPlan::on_report`] says.
+//! - Long runs are made by moving frames of [`Mover`]s; failures are read where [`PoolPlan::on_report`] says.
 //! - Nodes whose shrinkers gave nothing 16 times in a row have their kswapd left alone until a request that waits gets
 //!   something from them.
 //!
-//! Files, callers first: `review`, `pool`, `simulation`, `daemon`, `built`, `platform`, `shrinker`, `task`, `bell`, `memory`, `binding`,
-//! `mapping`, `cpu`, `machine`, `meminfo`. Invariant: what a pool or a simulation allocates lies in its machine's ranges, and
+//! Files, callers first: `review`, `plug`, `pool`, `simulation`, `daemon`, `built`, `platform`, `refusal`, `shrinker`, `mover`, `registry`,
+//! `task`, `bell`, `memory`, `binding`, `mapping`, `cpu`, `machine`, `meminfo`. Invariant: what a pool or a simulation allocates lies in its machine's ranges, and
 //! a pool maps exactly those.
 
 #![cfg(target_os = "linux")]
@@ -74,8 +95,12 @@ mod machine;
 mod mapping;
 mod meminfo;
 mod memory;
+mod mover;
 mod platform;
+mod plug;
 mod pool;
+mod refusal;
+mod registry;
 mod review;
 mod shrinker;
 mod simulation;
@@ -85,9 +110,13 @@ pub use binding::Binding;
 pub use built::PoolError;
 pub use machine::{Machine, MachineError};
 pub use memory::{MemoryError, Pages, Step};
+pub use mover::{Mover, Movers, Relocation};
 pub use platform::LinuxPlatform;
+pub use plug::{Pluggable, Resized};
 pub use pool::{Daemons, Pool, PoolPlan};
+pub use refusal::PlugError;
+pub use registry::Registration;
 pub use review::{Remark, Review};
-pub use shrinker::{GivenBack, Registration, Shrinker, Shrinkers};
+pub use shrinker::{GivenBack, Shrinker, Shrinkers};
 pub use simulation::{CpuSource, SimulatedPlatform, Simulation, play_cpu};
 pub use task::{Role, acting_as};

@@ -1,4 +1,5 @@
-//! What the allocator of a pool asks of this process: CPU number, zeroes, reclaim, wake-ups, a clock.
+//! What the allocator of a pool asks of this process: CPU number, zeroes, memory that comes and goes, reclaim, wake-ups, a
+//! clock.
 //!
 //! Where each hook may be called is said in [`Platform`]; here those of any context read thread-locals, read the clock or
 //! ring a [`Bell`], and the others take the shrinkers' locks. Never allocates frames itself. Invariant: a node has one
@@ -6,15 +7,21 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use zonal::{Daemon, Demand, FRAME_SIZE, Migration, NodeId, Oom, Pfn, Platform, Task, Verdict, ZoneId};
+use zonal::{
+    Daemon, Demand, FRAME_SIZE, MemoryEvent, MemoryStep, Migration, NodeChange, NodeId, Oom, Order, Pfn,
+    Platform, Task, Verdict, Veto, ZoneId,
+};
 
 use crate::bell::Bell;
 use crate::cpu::CpuReader;
 use crate::memory::FrameMemory;
+use crate::mover::Movers;
+use crate::refusal::{self, PlugError};
 use crate::shrinker::Shrinkers;
 use crate::task::{self, Flags};
 
@@ -24,8 +31,8 @@ const TICK: Duration = Duration::from_millis(1);
 /// Whom to call when memory has run out.
 pub(crate) type OnOom = Box<dyn Fn(&Oom) -> Verdict + Send + Sync>;
 
-/// Whom to call to have the first frame's content in the second.
-pub(crate) type OnMigrate = Box<dyn Fn(Pfn, Pfn) -> Migration + Send + Sync>;
+/// Whom to tell of memory that comes and goes.
+pub(crate) type OnMemoryEvent = Box<dyn Fn(&MemoryEvent) -> Result<(), Veto> + Send + Sync>;
 
 /// Whom to call with something to be read by people.
 pub(crate) type OnReport = Box<dyn Fn(&dyn fmt::Display) + Send + Sync>;
@@ -34,19 +41,32 @@ pub(crate) type OnReport = Box<dyn Fn(&dyn fmt::Display) + Send + Sync>;
 #[derive(Default)]
 pub(crate) struct Callbacks {
     pub(crate) oom: Option<OnOom>,
-    pub(crate) migrate: Option<OnMigrate>,
+    pub(crate) memory: Option<OnMemoryEvent>,
     pub(crate) report: Option<OnReport>,
+    /// Set by whoever wants offlining to stop.
+    pub(crate) cancelled: Option<Arc<AtomicBool>>,
+}
+
+/// Who runs daemons for nodes that get their first memory.
+pub(crate) trait Crew: Send + Sync {
+    /// From now on the node's daemons run.
+    fn serve(&self, node: NodeId) -> Result<(), PlugError>;
+    /// Now they do not.
+    fn dismiss(&self, node: NodeId);
 }
 
 /// What a pool, its allocator and its threads share.
 pub(crate) struct Host {
     pub(crate) frames: FrameMemory,
     pub(crate) shrinkers: Shrinkers,
+    pub(crate) movers: Movers,
     /// For each node kswapd's and kcompactd's.
     bells: Box<[[Bell; 2]]>,
     callbacks: Callbacks,
     /// The node of each zone, once the allocator is built.
     zones: OnceLock<Box<[NodeId]>>,
+    /// None where nobody was asked to run daemons.
+    crew: OnceLock<Weak<dyn Crew>>,
     start: Instant,
 }
 
@@ -55,9 +75,11 @@ impl Host {
         Self {
             frames,
             shrinkers: Shrinkers::default(),
+            movers: Movers::default(),
             bells: (0..nodes).map(|_| Default::default()).collect(),
             callbacks,
             zones: OnceLock::new(),
+            crew: OnceLock::new(),
             start: Instant::now(),
         }
     }
@@ -65,6 +87,37 @@ impl Host {
     /// Says which node each zone is in, by id. Only the first time counts.
     pub(crate) fn know_zones(&self, nodes: impl Iterator<Item = NodeId>) {
         self.zones.get_or_init(|| nodes.collect());
+    }
+
+    /// Says who runs the daemons of nodes to come. Only the first time counts.
+    pub(crate) fn know_crew(&self, crew: Weak<dyn Crew>) {
+        self.crew.get_or_init(|| crew);
+    }
+
+    fn crew(&self) -> Option<Arc<dyn Crew>> {
+        self.crew.get()?.upgrade()
+    }
+
+    /// Tells the embedder.
+    fn tell(&self, event: &MemoryEvent) -> Result<(), Veto> {
+        self.callbacks.memory.as_ref().map_or(Ok(()), |tell| task::with(Flags::MEMALLOC, || tell(event)))
+    }
+
+    /// Makes a range memory, for which its node has daemons.
+    fn plug(&self, event: &MemoryEvent) -> Result<(), PlugError> {
+        self.frames.plug(event.range, event.node)?;
+        match self.crew().filter(|_| event.change == NodeChange::First) {
+            Some(crew) => crew.serve(event.node),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives a range's memory back, and ends the daemons of a node that has no other.
+    fn unplug(&self, event: &MemoryEvent) -> Result<(), PlugError> {
+        if let Some(crew) = self.crew().filter(|_| event.change != NodeChange::None) {
+            crew.dismiss(event.node);
+        }
+        Ok(self.frames.unplug(event.range, event.node)?)
     }
 
     /// What a daemon's thread sleeps on; none for a node that is not there.
@@ -82,12 +135,14 @@ impl fmt::Debug for Host {
         f.debug_struct("Host")
             .field("frames", &self.frames)
             .field("shrinkers", &self.shrinkers)
+            .field("movers", &self.movers)
             .finish_non_exhaustive()
     }
 }
 
 /// The platform of a [`crate::Pool`]: the CPU number from the thread's rseq area, frames zeroed where they are mapped,
-/// frames given back by the pool's shrinkers; the embedder's own requests inside a callback go below the marks
+/// frames given back by the pool's shrinkers and moved by its movers, memory mapped where it is onlined and given back where it
+/// is taken offline; the embedder's own requests inside a callback go below the marks
 /// and do not wait, which would be for themselves.
 #[derive(Clone, Debug)]
 pub struct LinuxPlatform {
@@ -144,8 +199,38 @@ impl Platform for LinuxPlatform {
     }
 
     fn migrate(&self, from: Pfn, to: Pfn) -> Migration {
-        let Some(migrate) = &self.host.callbacks.migrate else { return Migration::Unsupported };
-        task::with(Flags::MEMALLOC, || migrate(from, to))
+        self.migrate_run(from, to, Order::ZERO)
+    }
+
+    fn run_of(&self, pfn: Pfn) -> Option<(Pfn, Order)> {
+        self.host.movers.run_of(pfn)
+    }
+
+    fn migrate_run(&self, from: Pfn, to: Pfn, order: Order) -> Migration {
+        self.host.movers.relocate((from, to), order, &self.host.frames)
+    }
+
+    /// Memory is there before its frames are anybody's, and goes when they are nobody's.
+    fn memory_event(&self, event: &MemoryEvent) -> Result<(), Veto> {
+        let host = &self.host;
+        match event.step {
+            MemoryStep::GoingOnline => host.tell(event).and_then(|()| objection(host.plug(event))),
+            MemoryStep::CancelOnline => {
+                let _ = host.unplug(event); // what went wrong before is the reason to know
+                host.tell(event)
+            }
+            MemoryStep::Offline => {
+                let given = host.unplug(event);
+                let _ = host.tell(event); // it is too late to object
+                objection(given)
+            }
+            _ => host.tell(event),
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        // Relaxed: nothing else is read because of it.
+        self.host.callbacks.cancelled.as_ref().is_some_and(|cancelled| cancelled.load(Ordering::Relaxed))
     }
 
     /// The callback's answer; one that panics gives up.
@@ -169,4 +254,12 @@ impl Platform for LinuxPlatform {
     fn now_ms(&self) -> u64 {
         u64::try_from(self.host.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
+}
+
+/// Leaves the reason to who plugs, and objects.
+fn objection(done: Result<(), PlugError>) -> Result<(), Veto> {
+    done.map_err(|reason| {
+        refusal::leave(reason);
+        Veto
+    })
 }

@@ -1,29 +1,33 @@
 //! An allocator with its frames: every run it hands out is real memory of this process.
 //!
 //! A pool owns the metadata it lends to its allocator, the frames, and the threads it was asked to start. It never touches
-//! a frame but to zero it on request. Invariant: `address(pfn)` is some exactly for the frames of the machine's ranges,
-//! and neighbouring frames of one run have neighbouring addresses.
+//! a frame but to zero it on request, and to move it. Invariant: `address(pfn)` is some exactly for the frames of the machine's
+//! ranges, those that may be plugged in among them, and neighbouring frames of one run have neighbouring addresses.
 
 use std::fmt;
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 
-use zonal::{Migration, Oom, PageAllocator, Pfn, Verdict};
+use zonal::{HotRange, MemoryEvent, Oom, PageAllocator, Pfn, Verdict, Veto};
 
 use crate::binding::Binding;
 use crate::built::{Built, PoolError};
 use crate::daemon::Threads;
 use crate::machine::Machine;
 use crate::memory::{FrameMemory, Pages};
+use crate::mover::Movers;
 use crate::platform::{Callbacks, Host, LinuxPlatform};
 use crate::shrinker::Shrinkers;
 
 /// An allocator whose frames are real pages of this process.
 pub struct Pool {
-    /// First: they end before what they use.
-    _threads: Threads,
+    /// First: they end before what they use. None if the pool was not asked to run any.
+    _threads: Option<Arc<Threads>>,
     built: Arc<Built<LinuxPlatform>>,
     host: Arc<Host>,
+    /// What may be plugged in.
+    pub(crate) hotplug: Box<[HotRange]>,
 }
 
 impl Pool {
@@ -53,8 +57,14 @@ impl Pool {
         &self.host.shrinkers
     }
 
+    /// The owners of frames that can be moved, for long runs and for memory that is to go.
+    pub fn movers(&self) -> &Movers {
+        &self.host.movers
+    }
+
     /// The first of the 4096 bytes of a frame, or `None` for a frame the machine does not have. Valid as long as the
-    /// pool; who may use it is what the allocator says.
+    /// pool; who may use it is what the allocator says. (There is nothing behind the address of a frame that is not plugged
+    /// in, and nobody is given one.)
     #[inline]
     pub fn address(&self, pfn: Pfn) -> Option<NonNull<u8>> {
         self.host.frames.address(pfn)
@@ -118,11 +128,22 @@ impl PoolPlan<'_> {
         Self { callbacks, ..self }
     }
 
-    /// Whom to call to move a movable frame's content to another frame, for compaction: what it must do is said in
-    /// [`zonal::Platform::migrate`]; it must not panic. Without a callback nothing moves.
+    /// Whom to tell of memory that comes and goes ([`zonal::Platform::memory_event`]): it may object, and must not panic or
+    /// plug. When it is told that frames go online their memory is not there yet, and that they are offline, not any more.
     #[must_use]
-    pub fn on_migrate(self, call: impl Fn(Pfn, Pfn) -> Migration + Send + Sync + 'static) -> Self {
-        let callbacks = Callbacks { migrate: Some(Box::new(call)), ..self.callbacks };
+    pub fn on_memory_event(
+        self,
+        call: impl Fn(&MemoryEvent) -> Result<(), Veto> + Send + Sync + 'static,
+    ) -> Self {
+        let callbacks = Callbacks { memory: Some(Box::new(call)), ..self.callbacks };
+        Self { callbacks, ..self }
+    }
+
+    /// Where whoever wants taking memory offline to stop says so, from a signal handler if need be: as long as it is true, none
+    /// goes offline that is used.
+    #[must_use]
+    pub fn cancelled_by(self, flag: Arc<AtomicBool>) -> Self {
+        let callbacks = Callbacks { cancelled: Some(flag), ..self.callbacks };
         Self { callbacks, ..self }
     }
 
@@ -141,15 +162,20 @@ impl PoolPlan<'_> {
     pub fn build(self) -> Result<Pool, PoolError> {
         let Self { machine, pages, daemons, callbacks } = self;
         zonal::metadata_size(&machine.config())?;
-        let frames = FrameMemory::map(machine.memory(), pages)?;
+        let frames = FrameMemory::map(machine.memory(), machine.hotplug(), pages)?;
         let host = Arc::new(Host::new(frames, machine.nodes(), callbacks));
         let built = Arc::new(Built::new(machine, LinuxPlatform::new(Arc::clone(&host)))?);
         host.know_zones(built.allocator().zones().map(|zone| zone.node));
         let threads = match daemons {
-            Daemons::None => Threads::default(),
-            Daemons::Threads => Threads::start(&built, &host)?,
+            Daemons::None => None,
+            Daemons::Threads => {
+                let threads = Arc::new(Threads::start(&built, &host)?);
+                let crew: Weak<Threads> = Arc::downgrade(&threads);
+                host.know_crew(crew);
+                Some(threads)
+            }
         };
-        Ok(Pool { _threads: threads, built, host })
+        Ok(Pool { _threads: threads, built, host, hotplug: machine.hotplug().into() })
     }
 }
 

@@ -6,18 +6,16 @@
 //! not done now is not kept for the next time (Linux: `nr_deferred`). It is asked in batches of 128 until its share or
 //! the demand is done. Each demand begins with another shrinker.
 //!
-//! No lock is held while a shrinker is called: several threads may call the same one at once, and it may register and
-//! unregister others and itself. Invariant: `calls` counts the calls under way, and none begins once the shrinker is
-//! taken out.
+//! Who is called holds no lock of this module. Invariant: what they have given is counted once, as the daemons' or not.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use zonal::{Demand, MAX_FRAMES, NodeId};
 
-use crate::task::{self, Flags};
+use crate::registry::{Registration, Registry};
+use crate::task::Flags;
 
 /// Frames to look at in one call (Linux: SHRINK_BATCH).
 const BATCH: u64 = 128;
@@ -89,8 +87,7 @@ pub struct GivenBack {
 /// A pool's shrinkers.
 #[derive(Default)]
 pub struct Shrinkers {
-    /// Replaced as a whole, so that whoever calls them needs no lock.
-    list: Arc<Mutex<Arc<[Arc<Entry>]>>>,
+    registry: Registry<dyn Shrinker>,
     /// The one that comes first next time.
     turn: AtomicUsize,
     by_daemons: AtomicU64,
@@ -100,9 +97,7 @@ pub struct Shrinkers {
 impl Shrinkers {
     /// From now on the shrinker is asked, until what is returned is dropped. Task context, also inside a shrinker.
     pub fn register(&self, shrinker: impl Shrinker + 'static) -> Registration {
-        let entry = Arc::new(Entry::new(Arc::new(shrinker)));
-        replace(&self.list, |entries| entries.iter().chain([&entry]).map(Arc::clone).collect());
-        Registration { list: Arc::downgrade(&self.list), entry }
+        self.registry.register(Arc::new(shrinker))
     }
 
     /// What they have given so far.
@@ -113,10 +108,10 @@ impl Shrinkers {
 
     /// Asks one after the other until the demand is met; nothing for a request from inside a shrinker.
     pub(crate) fn reclaim(&self, demand: &Demand) -> u64 {
-        if Flags::SHRINKING.are_here() {
+        if Flags::CALLED.are_here() {
             return 0;
         }
-        let entries = Arc::clone(&lock(&self.list));
+        let entries = self.registry.entries();
         let first = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(entries.len()).unwrap_or(0);
         let (later, sooner) = entries.split_at(first);
         let mut freed = 0;
@@ -124,7 +119,9 @@ impl Shrinkers {
             if freed >= demand.frames {
                 break;
             }
-            freed += entry.call(|shrinker| shrink(shrinker, demand, demand.frames - freed));
+            let left = demand.frames - freed;
+            let given = entry.call(|shrinker| shrink(shrinker, demand, left));
+            freed += given.and_then(Result::ok).unwrap_or(0);
         }
         let sum = if Flags::DAEMON.are_here() { &self.by_daemons } else { &self.direct };
         sum.fetch_add(freed, Ordering::Relaxed);
@@ -133,103 +130,21 @@ impl Shrinkers {
 
     /// About how many frames of the node they could give back.
     pub(crate) fn count(&self, node: NodeId) -> u64 {
-        if Flags::SHRINKING.are_here() {
+        if Flags::CALLED.are_here() {
             return 0;
         }
-        let entries = Arc::clone(&lock(&self.list));
-        entries.iter().map(|entry| entry.call(|shrinker| shrinker.count(node))).fold(0, u64::saturating_add)
+        let entries = self.registry.entries();
+        let counts = entries.iter().filter_map(|entry| entry.call(|shrinker| shrinker.count(node)));
+        counts.filter_map(Result::ok).fold(0, u64::saturating_add)
     }
 }
 
 impl fmt::Debug for Shrinkers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let registered = lock(&self.list).len();
         f.debug_struct("Shrinkers")
-            .field("registered", &registered)
+            .field("registered", &self.registry.entries().len())
             .field("given_back", &self.given_back())
             .finish()
-    }
-}
-
-/// A registered shrinker; dropped, it is asked no more.
-///
-/// Dropping waits for the calls under way, so that afterwards the shrinker is neither called nor held; so it must not be
-/// dropped under a lock that `scan` waits for. Dropped inside a shrinker it does not wait: then a call that is under
-/// way on another thread ends later, and with it the shrinker.
-#[must_use = "dropped, it unregisters"]
-pub struct Registration {
-    list: Weak<Mutex<Arc<[Arc<Entry>]>>>,
-    entry: Arc<Entry>,
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        if let Some(list) = self.list.upgrade() {
-            let others = |entry: &&Arc<Entry>| !Arc::ptr_eq(entry, &self.entry);
-            replace(&list, |entries| entries.iter().filter(others).map(Arc::clone).collect());
-        }
-        self.entry.take_out();
-    }
-}
-
-impl fmt::Debug for Registration {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registration").finish_non_exhaustive()
-    }
-}
-
-/// A shrinker and the calls under way.
-struct Entry {
-    state: Mutex<State>,
-    /// Told when `calls` has come to 0.
-    idle: Condvar,
-}
-
-struct State {
-    /// `None` once it is taken out.
-    shrinker: Option<Arc<dyn Shrinker>>,
-    calls: u64,
-}
-
-impl Entry {
-    fn new(shrinker: Arc<dyn Shrinker>) -> Self {
-        Self { state: Mutex::new(State { shrinker: Some(shrinker), calls: 0 }), idle: Condvar::new() }
-    }
-
-    /// Calls the shrinker if it is still there; 0 if not, or if it panics, after which it is not there.
-    fn call(&self, work: impl FnOnce(&dyn Shrinker) -> u64) -> u64 {
-        let shrinker = {
-            let mut state = lock(&self.state);
-            let Some(shrinker) = state.shrinker.clone() else { return 0 };
-            state.calls += 1;
-            shrinker
-        };
-        let flags = Flags::MEMALLOC.and(Flags::SHRINKING);
-        // What the shrinker broke by panicking is its own: nobody here looks at it again.
-        let outcome = task::with(flags, || {
-            let outcome = catch_unwind(AssertUnwindSafe(|| work(&*shrinker)));
-            drop(shrinker); // the last one, if it was taken out meanwhile
-            outcome
-        });
-        let gone = {
-            let mut state = lock(&self.state);
-            state.calls -= 1;
-            if outcome.is_err() { state.shrinker.take() } else { None }
-        };
-        self.idle.notify_all();
-        drop(gone);
-        outcome.unwrap_or(0)
-    }
-
-    /// No call begins any more; outside of shrinkers, none is under way afterwards.
-    fn take_out(&self) {
-        let mut state = lock(&self.state);
-        let shrinker = state.shrinker.take();
-        while state.calls > 0 && !Flags::SHRINKING.are_here() {
-            state = self.idle.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        drop(state);
-        drop(shrinker);
     }
 }
 
@@ -255,19 +170,4 @@ fn share(count: u64, priority: u8, seeks: u32) -> u64 {
         _ => (count.checked_shr(priority.into()).unwrap_or(0)).saturating_mul(4) / u64::from(seeks),
     };
     part.max(LEAST).min(count.saturating_mul(2))
-}
-
-/// Puts another list in place of the one there is. The old one is dropped outside the lock, and a shrinker never with it:
-/// its registration holds it.
-fn replace(list: &Mutex<Arc<[Arc<Entry>]>>, next: impl FnOnce(&[Arc<Entry>]) -> Arc<[Arc<Entry>]>) {
-    let mut now = lock(list);
-    let next = next(&now);
-    let before = std::mem::replace(&mut *now, next);
-    drop(now);
-    drop(before);
-}
-
-/// Nobody panics under these locks; if the system made somebody, what they hold is whole all the same.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -30,8 +30,8 @@ impl Flags {
     const OOM_VICTIM: Self = Self(1 << 1);
     const REALTIME: Self = Self(1 << 2);
     const INTERRUPT: Self = Self(1 << 3);
-    /// Shrinkers are being called.
-    pub(crate) const SHRINKING: Self = Self(1 << 4);
+    /// Something registered is being called.
+    pub(crate) const CALLED: Self = Self(1 << 4);
     /// The thread is a pool's own.
     pub(crate) const DAEMON: Self = Self(1 << 5);
 

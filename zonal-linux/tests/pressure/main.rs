@@ -14,7 +14,7 @@ use std::sync::{Arc, Barrier, Mutex, OnceLock, Weak, mpsc};
 use std::thread;
 
 use zonal::{AllocError, Daemon, Demand, Migration, NodeId, Order, Pfn, Request, Verdict};
-use zonal_linux::{Daemons, GivenBack, Pool, Role, Shrinker, acting_as};
+use zonal_linux::{Daemons, GivenBack, Mover, Pool, Relocation, Role, Shrinker, acting_as};
 
 use crate::hoard::{Hoard, PATIENCE, audit_is_clean, build, comes_true, frame_of, machine};
 
@@ -166,22 +166,36 @@ fn scattered(pool: &Pool) -> Vec<Pfn> {
     kept
 }
 
+/// Who has frames, and the threads on which they were moved.
+#[derive(Default)]
+struct Owner {
+    held: Mutex<HashSet<u64>>,
+    threads: Mutex<HashSet<String>>,
+}
+
+impl Mover for Owner {
+    fn run_of(&self, pfn: Pfn) -> Option<(Pfn, Order)> {
+        self.held.lock().unwrap().contains(&pfn.get()).then_some((pfn, Order::ZERO))
+    }
+
+    fn relocate(&self, relocation: &Relocation<'_>) -> Migration {
+        self.threads.lock().unwrap().extend(thread::current().name().map(str::to_owned));
+        let mut held = self.held.lock().unwrap();
+        if !held.remove(&relocation.from().get()) {
+            return Migration::Refused;
+        }
+        held.insert(relocation.to().get());
+        Migration::Moved
+    }
+}
+
 #[test]
-fn frames_move_by_the_callback_from_a_request_and_from_kcompactd() {
+fn frames_move_by_their_owner_from_a_request_and_from_kcompactd() {
     for daemons in [Daemons::None, Daemons::Threads] {
-        let held: Arc<Mutex<HashSet<u64>>> = Arc::default();
-        let owners = Arc::clone(&held);
-        let names: Arc<Mutex<HashSet<String>>> = Arc::default();
-        let movers = Arc::clone(&names);
-        let pool = build(Pool::plan(&machine(1)).daemons(daemons).on_migrate(move |from, to| {
-            movers.lock().unwrap().extend(thread::current().name().map(str::to_owned));
-            let mut held = owners.lock().unwrap();
-            if !held.remove(&from.get()) {
-                return Migration::Refused;
-            }
-            held.insert(to.get());
-            Migration::Moved
-        }));
+        let pool = build(Pool::plan(&machine(1)).daemons(daemons));
+        let owner = Arc::new(Owner::default());
+        let (held, names) = (&owner.held, &owner.threads);
+        let _registered = pool.movers().register(Arc::clone(&owner));
         held.lock().unwrap().extend(scattered(&pool).into_iter().map(Pfn::get));
         let block = Request::order(Order::BLOCK).movable();
         let made = match daemons {
