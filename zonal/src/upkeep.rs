@@ -296,7 +296,8 @@ fn isolate_for<T>(zone: &Zone<'_>, frames: u64, flag: impl FnOnce() -> (T, u64))
 fn by_section(range: FrameRange) -> impl Iterator<Item = FrameRange> {
     let mut start = range.start;
     core::iter::from_fn(move || {
-        let end = Pfn::new((start.get() / SECTION_FRAMES + 1) * SECTION_FRAMES).min(range.end);
+        let end = (start.get() / SECTION_FRAMES + 1).saturating_mul(SECTION_FRAMES);
+        let end = Pfn::new(end).min(range.end);
         let part = FrameRange::new(start, end);
         start = end;
         (part.frames() > 0).then_some(part)
