@@ -28,6 +28,7 @@ pub mod contract;
 mod machine;
 mod model;
 mod plugged;
+pub mod policy;
 mod seeded;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod stepper;

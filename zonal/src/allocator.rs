@@ -20,6 +20,7 @@ use crate::frame::{BLOCK_FRAMES, FrameRange, Order, Pfn, ROW_FRAMES, ROWS};
 use crate::gfp::Gfp;
 use crate::mutant::{Mutant, planted};
 use crate::platform::Platform;
+use crate::policy::reach::Reach;
 #[cfg(not(any(zonal_loom, zonal_shuttle)))]
 use crate::recovery::{Recovery, RecoveryError};
 use crate::request::Request;
@@ -134,7 +135,17 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// A request that the hinted word did not serve: this CPU's other words, then the blocks of its first zone.
     #[inline(never)]
     fn alloc_missed(&self, request: &Request, cpu: &Cpu<'m>) -> Option<Pfn> {
-        let (zone, cache) = self.first_zone(request, cpu)?;
+        self.alloc_near(self.first_zone(request, cpu)?, request, cpu)
+    }
+
+    /// The same of any first zone, with what the CPU has of it.
+    #[inline(always)]
+    pub(crate) fn alloc_near(
+        &self,
+        (zone, cache): (&'m Zone<'m>, Option<&'m CpuCache>),
+        request: &Request,
+        cpu: &Cpu<'m>,
+    ) -> Option<Pfn> {
         let words = cache.filter(|_| request.cacheable);
         let hit = words.and_then(|cache| zone.take_cached(cpu, cache, request.kind, request.order));
         let taken = hit.or_else(|| {
@@ -151,8 +162,15 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 
     /// A request that its first zone did not serve.
     pub(crate) fn alloc_anywhere(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
-        slow::alloc(self.walk(request, cpu), &self.platform).inspect(|&pfn| {
-            if let (Ok((zone, _)), Some(preferred)) = (self.state.block(pfn), self.preferred(request, cpu)) {
+        self.climb(self.walk(request, cpu))
+    }
+
+    /// A request that goes up the ladder.
+    pub(crate) fn climb(&self, walk: Walk<'_, 'm>) -> Result<Pfn, AllocError> {
+        let Walk { request, cpu, reach, .. } = walk;
+        slow::alloc(walk, &self.platform).inspect(|&pfn| {
+            let first = || if reach.is_open() { self.preferred(request, cpu) } else { walk.zones().next() };
+            if let (Ok((zone, _)), Some(preferred)) = (self.state.block(pfn), first()) {
                 cpu.count_found(zone, preferred, (1, request.order));
             }
         })
@@ -178,7 +196,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 
     /// The request's way through the zones.
     pub(crate) fn walk<'s>(&'s self, request: &'s Request, cpu: &'s Cpu<'m>) -> Walk<'s, 'm> {
-        Walk { state: &self.state, request, cpu }
+        Walk { state: &self.state, request, cpu, reach: Reach::OPEN }
     }
 
     /// The zone that the request tries first, and the CPU's words for it.

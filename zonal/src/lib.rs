@@ -66,11 +66,13 @@ mod owned;
 mod owner;
 mod placed;
 mod platform;
+mod policy;
 mod rate;
 mod rebuild;
 mod recovery;
 mod report;
 mod request;
+mod restricted;
 mod section;
 mod slow;
 mod state;
@@ -113,6 +115,10 @@ pub use owner::{Owner, OwnerError};
 pub use platform::{
     Climb, Daemon, Demand, Migration, OneCpu, Oom, Platform, RebuildStep, Step, Task, Verdict,
 };
+pub use policy::cpuset::{Cpuset, CpusetError};
+pub use policy::mempolicy::{Mempolicy, MempolicyError};
+pub use policy::nodemask::{NodeMask, NodeMaskError};
+pub use policy::reach::Context;
 pub use recovery::{Recovery, RecoveryError};
 pub use request::Request;
 pub use topology::{HotRange, Kind, MemoryRange, Placement, Topology, ZoneKind};

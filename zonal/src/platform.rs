@@ -26,7 +26,8 @@ pub trait Platform {
         false
     }
 
-    /// Who asks. Called in the requester's context (any) when the zones had nothing above their low marks.
+    /// Who asks. Called in the requester's context (any) when the zones had nothing above their low marks, and first of all by
+    /// [`crate::PageAllocator::alloc_raw_in`].
     fn task(&self) -> Task {
         Task::default()
     }
@@ -176,7 +177,7 @@ pub struct Climb {
     pub pauses: u32,
     /// Times it had the platform kill.
     pub kills: u32,
-    /// Times it began anew instead of failing, because zonelists or what may be had of their zones had changed.
+    /// Times it began anew instead of failing, because zonelists, what may be had of their zones, or where it may go had changed.
     pub restarts: u32,
 }
 

@@ -19,6 +19,8 @@ mod hint;
 #[cfg(zonal_loom)]
 mod node;
 #[cfg(zonal_loom)]
+mod policy;
+#[cfg(zonal_loom)]
 mod row;
 #[cfg(zonal_loom)]
 mod scene;
@@ -32,6 +34,8 @@ mod zonelist;
 
 #[cfg(zonal_shuttle)]
 mod liveness;
+#[cfg(zonal_shuttle)]
+mod moves;
 #[cfg(zonal_shuttle)]
 mod race;
 #[cfg(zonal_shuttle)]

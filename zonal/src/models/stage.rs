@@ -1,4 +1,4 @@
-//! A tiny machine for models: one node, one Normal zone of one or two blocks, two or three CPUs, perhaps a section that may be
+//! A tiny machine for models: one node mostly, one Normal zone of one or two blocks, two or three CPUs, perhaps a section that may be
 //! plugged into that zone or into the Movable one, and for each frame something that only its owner touches.
 
 use core::mem::MaybeUninit;
@@ -25,7 +25,9 @@ pub(super) struct Plan {
     pub(super) blocks: u64,
     /// Frames that are managed, by their place in the machine; the others are reserved.
     pub(super) managed: Range<u64>,
-    /// Number of CPUs.
+    /// Nodes, of as many blocks each.
+    pub(super) nodes: usize,
+    /// Number of CPUs, all of the first node.
     pub(super) cpus: usize,
     pub(super) caching: Caching,
     /// Sections behind the blocks that may be plugged in.
@@ -35,7 +37,7 @@ pub(super) struct Plan {
 impl Plan {
     /// So many blocks, all frames managed, no slot words.
     pub(super) fn blocks(blocks: u64) -> Self {
-        Self { blocks, managed: 0..blocks * BLOCK_FRAMES, cpus: 2, caching: Caching::Off, hot: 0 }
+        Self { blocks, managed: 0..blocks * BLOCK_FRAMES, nodes: 1, cpus: 2, caching: Caching::Off, hot: 0 }
     }
 
     /// One block of which only these frames are managed.
@@ -98,15 +100,20 @@ impl<P: Platform + Default, C> Stage<P, C> {
     /// Builds the machine; `content` makes what a frame holds.
     pub(super) fn new(plan: &Plan, content: impl Fn() -> C) -> Self {
         let end = START + plan.blocks * BLOCK_FRAMES;
-        let memory = [MemoryRange::new(START, end, 0)];
+        let share = plan.blocks / plan.nodes as u64 * BLOCK_FRAMES;
+        let part =
+            |node: u64| MemoryRange::new(START + node * share, START + (node + 1) * share, node as u16);
+        let memory: Vec<_> = (0..plan.nodes as u64).map(part).collect();
+        let between = |at: usize| if at % (plan.nodes + 1) == 0 { 10 } else { 20 };
+        let distances: Vec<u8> = (0..plan.nodes * plan.nodes).map(between).collect();
         let range = |start: u64, end: u64| FrameRange::new(Pfn::new(start), Pfn::new(end));
         let reserved = [range(START, START + plan.managed.start), range(START + plan.managed.end, end)];
         let cpus = [NodeId(0); 4];
         let topology = Topology {
             memory: &memory,
             reserved: &reserved,
-            nodes: 1,
-            distances: &[10],
+            nodes: plan.nodes,
+            distances: &distances,
             cpus: &cpus[..plan.cpus],
         };
         let first = START + SECTION_FRAMES * plan.blocks.div_ceil(SECTION_FRAMES / BLOCK_FRAMES);
@@ -120,7 +127,7 @@ impl<P: Platform + Default, C> Stage<P, C> {
         Self { allocator, _loan: loan, range: range(START, end), hot, contents }
     }
 
-    /// The zone of the memory that is there from the start.
+    /// The zone of the memory that is there from the start; the first, where there are several nodes.
     pub(super) fn zone(&self) -> &'static Zone<'static> {
         &self.allocator.state.zones[0]
     }

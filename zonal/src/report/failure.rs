@@ -5,50 +5,52 @@
 
 use core::fmt;
 
-use crate::frame::{NodeId, Order};
+use crate::frame::Order;
 use crate::gfp::Gfp;
 use crate::mutant::{Mutant, planted};
 use crate::platform::Platform;
+use crate::policy::nodemask::NodeMask;
+use crate::policy::reach::Reach;
 use crate::report::Subject;
 use crate::report::flags::Flags;
 use crate::report::mem_info::MemInfo;
 use crate::request::Request;
 use crate::state::State;
 use crate::topology::ZoneKind;
-use crate::zone::Zone;
 
 /// What was asked for in vain.
 #[derive(Clone, Copy)]
-pub(crate) struct Asked {
-    pub(crate) order: Order,
-    pub(crate) gfp: Gfp,
-    pub(crate) highest: ZoneKind,
+pub(crate) struct Asked<'a> {
+    order: Order,
+    gfp: Gfp,
+    highest: ZoneKind,
+    reach: Reach<'a>,
 }
 
-impl Asked {
-    /// What a request asks for.
-    pub(crate) fn by(request: &Request) -> Self {
-        Self { order: request.order, gfp: request.gfp, highest: request.highest }
+impl<'a> Asked<'a> {
+    /// What a request asks for, and where.
+    pub(crate) fn by(request: &Request, reach: Reach<'a>) -> Self {
+        Self { order: request.order, gfp: request.gfp, highest: request.highest, reach }
     }
 }
 
 /// A request failed.
 struct Failure<'a> {
     comm: &'a str,
-    asked: Asked,
+    asked: Asked<'a>,
     memory: MemInfo<'a>,
 }
 
 /// Memory has run out for a request that cannot fail.
 struct OutOfMemory<'a> {
     comm: &'a str,
-    asked: Asked,
+    asked: Asked<'a>,
     memory: MemInfo<'a>,
 }
 
 /// Tells the platform that a request failed, if it should know. Any context, outside every protocol step.
 #[cold]
-pub(crate) fn failed<P: Platform>(state: &State<'_>, platform: &P, asked: Asked) {
+pub(crate) fn failed<P: Platform>(state: &State<'_>, platform: &P, asked: Asked<'_>) {
     let has_dma = || state.zones.iter().any(|zone| zone.kind == ZoneKind::Dma);
     let unasked = asked.gfp.contains(Gfp::NOWARN) && !planted(Mutant::WarnsUnasked);
     let silent = unasked || asked.gfp.contains(Gfp::DMA) && !has_dma();
@@ -60,7 +62,7 @@ pub(crate) fn failed<P: Platform>(state: &State<'_>, platform: &P, asked: Asked)
 
 /// Tells the platform that memory has run out. Task context, outside every protocol step.
 #[cold]
-pub(crate) fn out_of_memory<P: Platform>(state: &State<'_>, platform: &P, asked: Asked) {
+pub(crate) fn out_of_memory<P: Platform>(state: &State<'_>, platform: &P, asked: Asked<'_>) {
     if state.kills.admits(platform.now_ms()) {
         let memory = memory(state, platform, asked.highest);
         platform.report(&OutOfMemory { comm: platform.comm(), asked, memory });
@@ -76,12 +78,15 @@ impl fmt::Display for Failure<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { comm, asked, memory } = self;
         let (order, mode) = (asked.order, Flags(asked.gfp));
-        write!(
-            f,
-            "{comm}: page allocation failure: order:{order}, mode:{mode}, nodemask=(null),cpuset=/,mems_allowed="
-        )?;
-        allowed(f, memory.subject.zones())?;
-        write!(f, "\n{memory}")
+        write!(f, "{comm}: page allocation failure: order:{order}, mode:{mode}, nodemask=")?;
+        match asked.reach.mask() {
+            Some(nodes) => write!(f, "{nodes}")?,
+            None => f.write_str("(null)")?,
+        }
+        let populated = || memory.subject.zones().map(|zone| zone.node);
+        let populated = || populated().try_fold(NodeMask::EMPTY, |mask, node| mask.with(node));
+        let allowed = asked.reach.mems_allowed().unwrap_or_else(|| populated().unwrap_or_default());
+        write!(f, ",cpuset=/,mems_allowed={allowed}\n{memory}")
     }
 }
 
@@ -92,22 +97,4 @@ impl fmt::Display for OutOfMemory<'_> {
         writeln!(f, "{comm} invoked oom-killer: gfp_mask={mask}, order={order}, oom_score_adj=0")?;
         write!(f, "{memory}")
     }
-}
-
-/// The nodes with memory, as Linux prints a set: `0-2,5`.
-fn allowed<'a>(f: &mut fmt::Formatter<'_>, zones: impl Iterator<Item = &'a Zone<'a>>) -> fmt::Result {
-    let mut nodes = zones.map(|zone| zone.node).peekable();
-    let mut bar = "";
-    while let Some(first) = nodes.next() {
-        let mut last = first;
-        while let Some(next) = nodes.next_if(|next| *next <= NodeId(last.0 + 1)) {
-            last = next;
-        }
-        write!(f, "{bar}{}", first.0)?;
-        if last != first {
-            write!(f, "-{}", last.0)?;
-        }
-        bar = ",";
-    }
-    Ok(())
 }

@@ -23,7 +23,11 @@ impl<P: Platform> Ladder<'_, '_, P> {
         drop(turn);
         // Told when it is others' turn again: who reads the report may ask for memory.
         if self.climb.kills > kills {
-            failure::out_of_memory(self.walk.state, self.platform, Asked::by(self.walk.request));
+            failure::out_of_memory(
+                self.walk.state,
+                self.platform,
+                Asked::by(self.walk.request, self.walk.reach),
+            );
         }
         rung
     }
@@ -31,7 +35,7 @@ impl<P: Platform> Ladder<'_, '_, P> {
     fn kill(&mut self) -> Rung {
         // What a kill in parallel has freed. Then, since frames in flight must not cost a life, down to the mark.
         if !planted(Mutant::KillUnlooked) {
-            if let Some(pfn) = self.slow_walk(Access::at(Level::High)) {
+            if let Some(pfn) = self.slow_walk(self.hard(), Access::at(Level::High)) {
                 return Rung::Got(pfn);
             }
             if let Ok(pfn) = self.last_walk() {

@@ -28,6 +28,8 @@ use crate::frame::{NodeId, Order, Pfn};
 use crate::gfp::Gfp;
 use crate::mutant::{Mutant, planted};
 use crate::platform::{Climb, Demand, Platform, Step};
+use crate::policy::nodemask::NodeMask;
+use crate::policy::reach::Reach;
 use crate::report::failure::{self, Asked};
 use crate::slow::compaction::Compacted;
 use crate::slow::cookie::{Cookie, RESTARTS};
@@ -60,27 +62,36 @@ pub(crate) fn alloc<P: Platform>(walk: Walk<'_, '_>, platform: &P) -> Result<Pfn
     // What waits in an interrupt would wait for whom it interrupts: it is served as one that does not wait.
     let waits = urgency.waits && !task.interrupt || planted(Mutant::AtomicWaits);
     let recursive = task.memalloc && !task.interrupt && !planted(Mutant::MemallocReclaims);
-    let (cookie, climb) = (Cookie::of(walk.state), Climb::default());
-    let mut ladder = Ladder { walk, platform, class, reserve, waits, recursive, cookie, climb };
+    let atomic = !urgency.waits && class.flags.contains(AllocFlags::MIN_RESERVE);
+    let freely = atomic || reserve != class && !planted(Mutant::ReserveWalled);
+    let asked = walk.reach;
+    let (cookie, climb) = (Cookie::of(walk.state, asked), Climb::default());
+    let mut ladder =
+        Ladder { walk, asked, platform, class, reserve, freely, waits, recursive, cookie, climb };
     let outcome = ladder.alloc();
     if outcome.is_ok() && ladder.climb.walks > 1 {
         ladder.remind_kswapds();
     }
     platform.climbed(&ladder.climb);
     if let Err(AllocError::NoMemory { .. } | AllocError::NoRun { .. } | AllocError::NoZone) = outcome {
-        failure::failed(walk.state, platform, Asked::by(walk.request));
+        failure::failed(walk.state, platform, Asked::by(walk.request, ladder.walk.reach));
     }
     outcome
 }
 
 /// A request on its way up.
 struct Ladder<'s, 'm, P> {
+    /// The way of its class.
     walk: Walk<'s, 'm>,
+    /// Where who asks may go, of which it is decided anew with each beginning what counts.
+    asked: Reach<'s>,
     platform: &'s P,
     /// What its class leaves.
     class: Access,
     /// What it leaves with the reserves that it may use; as `class` if none.
     reserve: Access,
+    /// With those, or at last, it may go anywhere.
+    freely: bool,
     waits: bool,
     /// Who asks is reclaim itself, which must not be begun again.
     recursive: bool,
@@ -97,22 +108,25 @@ enum Rung {
     Nothing,
 }
 
-impl<P: Platform> Ladder<'_, '_, P> {
-    /// Goes up, and up anew where the lists have changed under a request that would fail.
+impl<'s, 'm, P: Platform> Ladder<'s, 'm, P> {
+    /// Goes up, and up anew where the lists have changed under a request that would fail, or where it may go.
     fn alloc(&mut self) -> Result<Pfn, AllocError> {
         loop {
+            self.settle();
             let outcome = self.go_up();
             if outcome.is_ok() || !self.is_outdated() {
                 return outcome;
             }
             self.climb.restarts += 1;
-            self.cookie = Cookie::of(self.walk.state);
+            self.cookie = Cookie::of(self.walk.state, self.asked);
         }
     }
 
     /// Whether what it has found says little, and it may begin anew.
     fn is_outdated(&self) -> bool {
-        self.climb.restarts < RESTARTS && self.cookie.is_stale(self.walk.state)
+        let again = self.climb.restarts < RESTARTS;
+        let moved = self.cookie.have_sets_moved(self.asked) && !planted(Mutant::CpusetMoveUnseen);
+        again && self.cookie.is_stale(self.walk.state) || (again || self.waits) && moved
     }
 
     fn go_up(&mut self) -> Result<Pfn, AllocError> {
@@ -121,7 +135,7 @@ impl<P: Platform> Ladder<'_, '_, P> {
         }
         let waits = self.waits;
         if !waits {
-            if let Some(error) = self.walk.glance(self.reserve) {
+            if let Some(error) = self.freely().glance(self.reserve) {
                 self.wake_kswapds();
                 return Err(error);
             }
@@ -130,16 +144,38 @@ impl<P: Platform> Ladder<'_, '_, P> {
             return Ok(pfn);
         }
         self.wake_kswapds();
-        if self.reserve != self.class || waits {
-            if let Some(pfn) = self.slow_walk(self.class) {
+        if self.reserve != self.class || waits || !self.walk.reach.is_open() {
+            if let Some(pfn) = self.slow_walk(self.walk, self.class) {
                 return Ok(pfn);
             }
+        }
+        // No zone at all is allowed: whatever others gave back, it would not help.
+        if self.walk.possible().next().is_none() && !planted(Mutant::InsaneAwaited) {
+            return self.nopage();
         }
         match (waits, self.recursive) {
             (true, false) => self.wait(),
             (true, true) => self.nopage(),
             (false, _) => self.last_walk(),
         }
+    }
+
+    /// Decides where it may go, as sets and policies are now.
+    fn settle(&mut self) {
+        let state = self.walk.state;
+        let has_memory =
+            |nodes: &NodeMask| state.zones.iter().any(|zone| zone.managed() > 0 && nodes.has(zone.node));
+        self.walk.reach = self.asked.settled(self.walk.request, has_memory);
+    }
+
+    /// The way of what is done for who asks alone.
+    fn hard(&self) -> Walk<'s, 'm> {
+        Walk { reach: self.walk.reach.hard(), ..self.walk }
+    }
+
+    /// The way through all that it may have at last.
+    fn freely(&self) -> Walk<'s, 'm> {
+        if self.freely { Walk { reach: Reach::OPEN, ..self.walk } } else { self.walk }
     }
 
     fn urgency(&self) -> Urgency {
@@ -156,12 +192,12 @@ impl<P: Platform> Ladder<'_, '_, P> {
 
     fn fast_walk(&mut self) -> Option<Pfn> {
         self.climb.walks += 1;
-        if self.injects(Step::FastWalk) { None } else { self.walk.fast() }
+        if self.injects(Step::FastWalk) { None } else { self.hard().fast() }
     }
 
-    fn slow_walk(&mut self, access: Access) -> Option<Pfn> {
+    fn slow_walk(&mut self, walk: Walk<'s, 'm>, access: Access) -> Option<Pfn> {
         self.climb.walks += 1;
-        let found = if self.injects(Step::SlowWalk) { None } else { self.walk.once(access) };
+        let found = if self.injects(Step::SlowWalk) { None } else { walk.once(access) };
         self.keep_block(found, access);
         found
     }
@@ -176,7 +212,7 @@ impl<P: Platform> Ladder<'_, '_, P> {
 
     /// The walk before a failure or a kill.
     fn last_walk(&mut self) -> Result<Pfn, AllocError> {
-        let (outcome, walks) = self.walk.last(self.reserve);
+        let (outcome, walks) = self.freely().last(self.reserve);
         self.climb.walks += walks;
         self.keep_block(outcome.ok(), self.reserve);
         outcome
@@ -262,10 +298,10 @@ impl<P: Platform> Ladder<'_, '_, P> {
         self.climb.reclaims += 1;
         let freed = if self.injects(Step::Reclaim) { 0 } else { self.reclaim_nodes(retry.priority()) };
         // What is kept for atomic requests is given up but for a block a zone, once, before reclaim is called vain.
-        let found = self.slow_walk(self.reserve).or_else(|| {
+        let found = self.slow_walk(self.freely(), self.reserve).or_else(|| {
             let first = freed > 0 && retry.is_new() && !planted(Mutant::ReserveKeptAtFirst);
             let released = first && self.release(1);
-            if released { self.slow_walk(self.reserve) } else { None }
+            if released { self.slow_walk(self.freely(), self.reserve) } else { None }
         });
         match found {
             Some(pfn) => Rung::Got(pfn),
@@ -281,14 +317,15 @@ impl<P: Platform> Ladder<'_, '_, P> {
         if released {
             self.walk.state.lists.bump();
             // Another walk follows: this change and those before it are none to begin anew for.
-            self.cookie = Cookie::of(self.walk.state);
+            self.cookie = self.cookie.of_lists_now(self.walk.state);
         }
         released
     }
 
     fn reclaim_nodes(&self, priority: u8) -> u64 {
         let mut freed = 0u64;
-        for zone in self.walk.nodes() {
+        let walk = if self.freely { self.freely() } else { self.hard() };
+        for zone in walk.nodes() {
             let demand = self.demand(zone.node, priority);
             let from_here = self.platform.reclaim(&demand);
             if let Some(node) = zone.daemons.filter(|_| from_here > 0) {
@@ -313,15 +350,18 @@ impl<P: Platform> Ladder<'_, '_, P> {
         loop {
             let failed = self.last_walk();
             let short = self.order() <= LONGEST || planted(Mutant::ImpossibleAwaited);
-            let possible = short && self.walk.possible().next().is_some();
+            let unwalled = Walk { reach: self.walk.reach.unwalled(), ..self.walk };
+            let possible = short && unwalled.possible().next().is_some();
             let goes_on = self.urgency().never_fails && !planted(Mutant::NofailFails);
             if failed.is_ok() || !possible || !goes_on || self.is_outdated() {
                 return failed;
             }
-            // Below the mark by half, then below everything.
+            // Below the mark by half, then below everything; each beyond its cpuset, too.
             for flags in [AllocFlags::MIN_RESERVE, AllocFlags::NO_WATERMARKS] {
-                if let Some(pfn) = self.slow_walk(self.class.with(flags)) {
-                    return Ok(pfn);
+                for walk in [self.walk, unwalled] {
+                    if let Some(pfn) = self.slow_walk(walk, self.class.with(flags)) {
+                        return Ok(pfn);
+                    }
                 }
             }
             self.climb.pauses += 1;

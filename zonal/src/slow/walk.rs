@@ -13,6 +13,7 @@ use crate::mutant::{Mutant, planted};
 use crate::node::Work;
 use crate::placed;
 use crate::platform::{Daemon, Platform};
+use crate::policy::reach::Reach;
 use crate::request::Request;
 use crate::state::State;
 use crate::sync::load_barrier;
@@ -28,6 +29,8 @@ pub(crate) struct Walk<'s, 'm> {
     pub(crate) state: &'s State<'m>,
     pub(crate) request: &'s Request,
     pub(crate) cpu: &'s Cpu<'m>,
+    /// Where who asks may go.
+    pub(crate) reach: Reach<'s>,
 }
 
 impl<'s, 'm> Walk<'s, 'm> {
@@ -64,7 +67,7 @@ impl<'s, 'm> Walk<'s, 'm> {
         })
     }
 
-    /// Whether the request's flags and limits let it have frames of the zone.
+    /// Whether the request's flags and limits, and who asks, let it have frames of the zone.
     #[inline]
     fn may_use(&self, zone: &Zone<'_>) -> bool {
         let request = self.request;
@@ -72,6 +75,7 @@ impl<'s, 'm> Walk<'s, 'm> {
         zone.kind <= request.highest
             && (!this_node || zone.node == self.node())
             && zone.reach.start < request.below.unwrap_or(Pfn::new(MAX_FRAMES))
+            && self.reach.allows(zone.node)
     }
 
     /// Frames that the request must leave in the zone.

@@ -10,4 +10,5 @@ mod protections;
 mod rebuilds;
 mod reserves;
 mod rungs;
+mod sets;
 mod stage;

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 
 use crate::support::{audited, lent, order};
 use zonal::{
-    AllocError, Caching, Climb, Config, Daemon, Demand, Gfp, HotRange, Marks, MemoryRange, Migration, NodeId,
-    Oom, PageAllocator, Pfn, Platform, RebuildStep, Request, SECTION_FRAMES, Step, Task, Topology, Tuning,
-    Verdict, ZoneId, ZoneInfo, metadata_size,
+    AllocError, Caching, Climb, Config, Context, Daemon, Demand, Gfp, HotRange, Marks, MemoryRange,
+    Migration, NodeId, Oom, PageAllocator, Pfn, Platform, RebuildStep, Request, SECTION_FRAMES, Step, Task,
+    Topology, Tuning, Verdict, ZoneId, ZoneInfo, metadata_size,
 };
 
 /// Frames of a block.
@@ -160,6 +160,8 @@ pub(crate) struct Plan {
     /// Blocks of each node, all Normal but for the first blocks of node 0, which are DMA32.
     pub(crate) blocks: &'static [u64],
     pub(crate) dma32_blocks: u64,
+    /// So many nodes at the end are Movable.
+    pub(crate) movable_nodes: usize,
     pub(crate) caching: Caching,
     pub(crate) tuning: Option<Tuning>,
     /// Sections of node 0 that may be plugged in, and are not.
@@ -168,7 +170,14 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn of(blocks: &'static [u64]) -> Self {
-        Self { blocks, dma32_blocks: 0, caching: Caching::Off, tuning: None, hot_sections: 0 }
+        Self {
+            blocks,
+            dma32_blocks: 0,
+            movable_nodes: 0,
+            caching: Caching::Off,
+            tuning: None,
+            hot_sections: 0,
+        }
     }
 
     /// The stage, with [`MARKS`] where no tuning makes them; it lives as long as the program.
@@ -176,8 +185,11 @@ impl Plan {
         let nodes = self.blocks.len();
         let start = |node: usize| node as u64 * 1024 * BLOCK;
         let end = |node: usize| start(node) + self.blocks[node] * BLOCK;
-        let memory: Vec<_> =
-            (0..nodes).map(|node| MemoryRange::new(start(node), end(node), node as u16)).collect();
+        let memory = |node: usize| {
+            let range = MemoryRange::new(start(node), end(node), node as u16);
+            if node + self.movable_nodes < nodes { range } else { range.movable() }
+        };
+        let memory: Vec<_> = (0..nodes).map(memory).collect();
         let distances: Vec<u8> =
             (0..nodes * nodes).map(|at| 10 + 10 * (at / nodes).abs_diff(at % nodes) as u8).collect();
         let cpus: Vec<_> = (0..2 * nodes).map(|cpu| NodeId((cpu / 2) as u16)).collect();
@@ -277,9 +289,20 @@ impl Stage {
 
     /// A request, with what was called before forgotten.
     pub(crate) fn ask(&self, gfp: Gfp, by: u8) -> Result<Pfn, AllocError> {
+        self.forget();
+        self.again(gfp, by)
+    }
+
+    /// A request of who asks in this context, with what was called before forgotten; the node that served it.
+    pub(crate) fn ask_in(&self, context: &Context<'_>, gfp: Gfp, by: u8) -> Result<u16, AllocError> {
+        self.forget();
+        let pfn = self.allocator.alloc_raw_in(context, &Request::order(order(by)).gfp(gfp)?)?;
+        Ok((pfn.get() / (1024 * BLOCK)) as u16)
+    }
+
+    fn forget(&self) {
         self.script.calls.borrow_mut().clear();
         self.script.climb.set(Climb::default());
-        self.again(gfp, by)
     }
 
     /// A request in the midst of another one.
