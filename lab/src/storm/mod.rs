@@ -10,6 +10,7 @@ mod call;
 #[cfg(test)]
 mod canary;
 mod churn;
+mod cpuset;
 mod cross_cpu;
 mod drain;
 mod engine;
@@ -63,6 +64,7 @@ const STORMS: &[&dyn Storm] = &[
     &signals::Signals,
     &floors::Floors,
     &pressure::Pressure,
+    &cpuset::Cpusets,
     &kill::Kill,
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     &step::Step,
@@ -133,6 +135,8 @@ trait Threads: Storm {
 /// `pressure` threads ask for more than there is: a refusal is judged with all others stopped, and at the end of a round a
 /// node that is short must come back to its high mark by its kswapd alone.
 ///
+/// In `cpuset` every node always has a frame to spare for every set, so each refusal and each kill is one too many.
+///
 /// `requests` counts calls of the allocator. `failed_blocking` and `failed_atomic` are refusals that broke a promise, by
 /// whether the request may wait: a single frame refused with more to spare than all others can have in hand, or at a
 /// standstill anything of which a free run lay in a zone above its mark; the latter are `premature` too, and so is whatever
@@ -141,7 +145,7 @@ trait Threads: Storm {
 /// accepted. `interruptions` are handlers that ran inside a call. `max_steps` is measured on one request in every fifteenth
 /// round, by the trap flag, a machine instruction a step, up to 200,000: far slower than all others, it meets the most of
 /// them. For a single frame it may be no more than 60,000, and 2,000 more for each call that others completed meanwhile.
-/// (x86-64 only, else 0.) In `floors` these are refusals on a quiet machine; in `pressure` a step is a walk, a round of
+/// (x86-64 only, else 0.) In `floors` these are refusals on a quiet machine; in `pressure` and `cpuset` a step is a walk, a round of
 /// reclaim, a pause or a kill, of which there may be 150, and 60 more for each call of others and each round of reclaim that
 /// brought frames. `longest_wait_us` is the longest call of all that were not so slowed down, the time without a CPU
 /// included.

@@ -42,11 +42,13 @@ impl Tally {
                 *self.refusals(class.may_block()) += 1;
                 self.premature += 1;
             }
-            Violation::RefusedAdmitted { wish, .. } | Violation::GaveUp { wish, .. } => {
+            Violation::RefusedAdmitted { wish, .. }
+            | Violation::RefusedInSet { wish, .. }
+            | Violation::GaveUp { wish, .. } => {
                 *self.refusals(wish.waits()) += 1;
                 self.premature += 1;
             }
-            Violation::KilledSoon { .. } => self.false_oom += 1,
+            Violation::KilledSoon { .. } | Violation::KilledInSet { .. } => self.false_oom += 1,
             Violation::Lost { allocated, held } => self.lost = allocated - held,
             Violation::FreeAndHeld { .. }
             | Violation::Twice { .. }

@@ -47,6 +47,12 @@ pub(super) enum Violation {
     Climbed { wish: Wish, steps: u64, others: u64, bound: u64 },
     #[error("all zones of node {} stay below their high marks with {cached} frames in its cache: its kswapd sleeps", node.0)]
     Asleep { node: NodeId, cached: u64 },
+    #[error("{wish} was refused within its set while each node had {spare} frames to spare: {error}")]
+    RefusedInSet { wish: Wish, spare: u64, error: AllocError },
+    #[error("somebody was to be killed for {wish} while each node had {spare} frames to spare")]
+    KilledInSet { wish: Wish, spare: u64 },
+    #[error("{wish} got {pfn} of node {}, where its set was at no moment of the call", node.0)]
+    OutsideSet { wish: Wish, pfn: Pfn, node: NodeId },
     #[error("{frames} frames are cached in zone {} while its caches are closed", zone.0)]
     CachedClosed { zone: ZoneId, frames: u64 },
     #[error("{allocated} frames are not free, {held} are held: {} lost", allocated - held)]
@@ -68,14 +74,21 @@ pub(super) enum Violation {
 }
 
 impl Violation {
-    /// The promise: P1 bounded steps; P2 no premature failure of who may wait; P3 nor of who may not; P4 caches closed
+    /// The promise: P1 bounded steps; P2 no premature failure of who may wait, nor frames that a set does not allow; P3 nor of who may not; P4 caches closed
     /// and emptied; P5 nothing lost or handed out twice; P8 no panic.
     pub(super) fn promise(&self) -> &'static str {
         match self {
             Self::Steps { .. } | Self::Climbed { .. } | Self::Hung { .. } => "P1",
-            Self::KilledSoon { .. } | Self::Asleep { .. } => "P2",
+            Self::KilledSoon { .. } | Self::Asleep { .. } | Self::KilledInSet { .. } => "P2",
+            Self::OutsideSet { .. } => "P2",
             Self::Refused { class, .. } | Self::RefusedStill { class, .. } if class.may_block() => "P2",
-            Self::RefusedAdmitted { wish, .. } | Self::GaveUp { wish, .. } if wish.waits() => "P2",
+            Self::RefusedAdmitted { wish, .. }
+            | Self::RefusedInSet { wish, .. }
+            | Self::GaveUp { wish, .. }
+                if wish.waits() =>
+            {
+                "P2"
+            }
             // A block without its hint is not found by who needs it.
             Self::Audit(
                 Finding::HintLost { .. } | Finding::CreditHintLost { .. } | Finding::CpuHintLost { .. },
@@ -83,6 +96,7 @@ impl Violation {
             Self::Refused { .. }
             | Self::RefusedStill { .. }
             | Self::RefusedAdmitted { .. }
+            | Self::RefusedInSet { .. }
             | Self::GaveUp { .. }
             | Self::BelowMark { .. }
             | Self::BelowFloor { .. }
