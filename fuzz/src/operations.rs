@@ -95,7 +95,7 @@ fn marks(bytes: &mut Unstructured<'_>, machine: &Machine) -> Result<Vec<Mark>> {
 }
 
 fn op(bytes: &mut Unstructured<'_>) -> Result<Op> {
-    Ok(match bytes.int_in_range(0..=31u8)? {
+    Ok(match bytes.int_in_range(0..=34u8)? {
         0..=8 => Op::Alloc { order: order(bytes)?, want: want(bytes)? },
         9 => Op::Exact { frames: bytes.int_in_range(1..=1400)?, want: want(bytes)? },
         10 => Op::At { order: order(bytes)?, place: number(bytes)?, want: want(bytes)? },
@@ -119,7 +119,9 @@ fn op(bytes: &mut Unstructured<'_>) -> Result<Op> {
             if bytes.ratio(1, 3)? { Op::Close { zone } } else { Op::Reopen { zone } }
         }
         30 => Op::Isolate { block: pick(bytes)?, blocks: bytes.int_in_range(1..=3)? },
-        _ => Op::Unisolate { block: pick(bytes)?, blocks: bytes.int_in_range(1..=3)? },
+        31 => Op::Unisolate { block: pick(bytes)?, blocks: bytes.int_in_range(1..=3)? },
+        32 | 33 => Op::Poison { place: number(bytes)? },
+        _ => Op::Heal { pick: pick(bytes)? },
     })
 }
 

@@ -90,12 +90,14 @@ impl Ask {
 pub struct Figures {
     /// Frames that exist and are not reserved.
     pub managed: u64,
-    /// Frames nobody holds, outside isolated blocks.
+    /// Frames nobody holds that are not poisoned, outside isolated blocks.
     pub free: u64,
     /// Frames somebody holds, in isolated blocks too.
     pub held: u64,
-    /// Frames nobody holds in isolated blocks.
+    /// Frames nobody holds that are not poisoned, in isolated blocks.
     pub isolated: u64,
+    /// Poisoned frames nobody holds.
+    pub poisoned: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -120,6 +122,7 @@ pub struct Model {
     /// Every frame from the lowest on; `None` where one is absent.
     frames: Vec<Option<Frame>>,
     isolated: BTreeSet<u64>,
+    poisoned: BTreeSet<u64>,
     runs: BTreeMap<u64, u64>,
 }
 
@@ -162,6 +165,7 @@ impl Model {
             first,
             frames: (first..end).map(free_at).collect(),
             isolated: BTreeSet::new(),
+            poisoned: BTreeSet::new(),
             runs: BTreeMap::new(),
         }
     }
@@ -223,6 +227,7 @@ impl Model {
             figures.managed += 1;
             match frame.state {
                 State::Held => figures.held += 1,
+                State::Free if self.poisoned.contains(&pfn) => figures.poisoned += 1,
                 State::Free if self.is_isolated(pfn) => figures.isolated += 1,
                 State::Free => figures.free += 1,
             }
@@ -307,6 +312,9 @@ impl Model {
             if self.is_isolated(pfn) {
                 return Err(Violation::Isolated { pfn });
             }
+            if self.poisoned.contains(&pfn) {
+                return Err(Violation::Poisoned { pfn });
+            }
             if pfn >= ask.below {
                 return Err(Violation::TooHigh { pfn, below: ask.below });
             }
@@ -373,6 +381,24 @@ impl Model {
     /// The block that starts at this frame is isolated no more.
     pub fn unisolated(&mut self, block: u64) -> Result<(), Violation> {
         if self.isolated.remove(&block) { Ok(()) } else { Err(Violation::Isolation { block }) }
+    }
+
+    /// The frame is never handed out from now on; whether somebody holds it. `None` if it is absent.
+    pub fn poison(&mut self, pfn: u64) -> Option<bool> {
+        let frame = self.frame(pfn)?;
+        self.poisoned.insert(pfn);
+        Some(frame.state == State::Held)
+    }
+
+    /// The frame may be handed out again; whether somebody holds it. `None` if it is not poisoned.
+    pub fn heal(&mut self, pfn: u64) -> Option<bool> {
+        let frame = self.frame(pfn)?;
+        self.poisoned.remove(&pfn).then_some(frame.state == State::Held)
+    }
+
+    /// The poisoned frames, lowest first.
+    pub fn poisoned(&self) -> impl Iterator<Item = u64> {
+        self.poisoned.iter().copied()
     }
 
     fn set(&mut self, pfn: u64, state: State) {

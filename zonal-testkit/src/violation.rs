@@ -20,6 +20,11 @@ pub enum Violation {
         /// The frame.
         pfn: u64,
     },
+    /// A poisoned frame was handed out.
+    Poisoned {
+        /// The frame.
+        pfn: u64,
+    },
     /// A run lies in two zones.
     TwoZones {
         /// The first frame of the second zone.
@@ -86,6 +91,7 @@ impl fmt::Display for Violation {
             Self::Absent { pfn } => write!(f, "frame {pfn:#x} is a hole or reserved and was handed out"),
             Self::Taken { pfn } => write!(f, "frame {pfn:#x} is held and was handed out again"),
             Self::Isolated { pfn } => write!(f, "frame {pfn:#x} is isolated and was handed out"),
+            Self::Poisoned { pfn } => write!(f, "frame {pfn:#x} is poisoned and was handed out"),
             Self::TwoZones { pfn } => write!(f, "the run crosses into another zone at {pfn:#x}"),
             Self::ForbiddenZone { pfn, zone } => {
                 write!(f, "the run at {pfn:#x} is in zone {zone}, not allowed here")

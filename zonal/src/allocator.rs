@@ -338,7 +338,7 @@ fn free_run<'m>(
         }
         let entry = block.entry.load();
         let are_free = || block.bitmap.row(row).load() & bits != 0;
-        let may_keep = entry.is_open(); // neither isolated nor reserved nor taken whole
+        let may_keep = entry.is_cacheable(); // neither isolated nor reserved nor poisoned nor taken whole
         if may_keep && zone.keep_freed(cpu, (cache, entry.kind()), (group, mask, block.entry), are_free) {
             return Ok(());
         }
@@ -358,12 +358,16 @@ fn land_rows(zone: &Zone<'_>, block: Block<'_>, mut rows: Range<usize>) -> Resul
     rows.try_for_each(|row| zone.land(None, block, row, u64::MAX))
 }
 
-/// Frees a whole block: in one step if it is whole, else (split and merged again) row by row.
+/// Frees a whole block: in one step if it is whole, else (split and merged again, or poisoned) row by row.
 fn free_block<'m>(zone: &Zone<'m>, cache: Option<&CpuCache>, block: Block<'m>) -> Result<(), FreeError> {
     if zone.land_whole(cache, block).is_ok() {
         return Ok(());
     }
-    land_rows(zone, block, 0..ROWS).map_err(|cause| refused(cause, block.start, Order::BLOCK))
+    let landed = match block.entry.load().is_whole() {
+        true => zone.land_opened(block), // a frame of it is poisoned
+        false => land_rows(zone, block, 0..ROWS),
+    };
+    landed.map_err(|cause| refused(cause, block.start, Order::BLOCK))
 }
 
 pub(crate) fn refused(cause: NotLanded, pfn: Pfn, order: Order) -> FreeError {

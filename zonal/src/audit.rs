@@ -2,7 +2,8 @@
 //!
 //! At quiescence: for every block not taken whole `count = popcount(rows)`; every usable block is hinted; a cached
 //! frame is free nowhere else; `zone count = sum of counts not isolated`; nothing in flight; in checked mode the notes
-//! add up to what is allocated; where owners are named, free frames have none. In motion it may report what is merely under way; it changes nothing.
+//! add up to what is allocated; where owners are named, free frames have none; a poisoned frame
+//! is free nowhere, and its group in no word. In motion it may report what is merely under way; it changes nothing.
 
 use core::fmt;
 
@@ -13,6 +14,7 @@ use crate::cache::word::{Slot, SlotWord};
 use crate::frame::{BLOCK_FRAMES, Order, Pfn, ROW_FRAMES, ROWS, ZoneId};
 use crate::owner::Owner;
 use crate::platform::Platform;
+use crate::poison::Poisoned;
 use crate::state::State;
 use crate::zone::search::Class;
 use crate::zone::{Block, Zone};
@@ -104,6 +106,16 @@ pub enum Finding {
         /// Who is named.
         owner: Owner,
     },
+    /// A poisoned frame that is out is free or cached all the same.
+    PoisonedFree {
+        /// The frame.
+        pfn: Pfn,
+    },
+    /// Frees of a poisoned frame do not look for it: its block has no flag, or a slot word is of its group.
+    PoisonUnheeded {
+        /// The frame.
+        pfn: Pfn,
+    },
     /// The runs noted as allocated (checked mode) are not what is neither free nor cached nor isolated.
     Allocated {
         /// Frames in noted runs.
@@ -143,6 +155,8 @@ impl fmt::Display for Finding {
             Self::OwnerOfFree { pfn, owner } => {
                 write!(f, "{pfn:?} is free and belongs to {} still", owner.get())
             }
+            Self::PoisonedFree { pfn } => write!(f, "{pfn:?} is poisoned and free"),
+            Self::PoisonUnheeded { pfn } => write!(f, "{pfn:?} is poisoned, and its free would not show it"),
             Self::Allocated { noted, allocated } => {
                 write!(f, "{noted} frames noted as allocated, {allocated} are not free")
             }
@@ -150,7 +164,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// The sums of an audit over all zones. `free + cached + isolated + allocated = managed` by construction of
+/// The sums of an audit over all zones. `free + cached + isolated + allocated + poisoned = managed` by construction of
 /// `allocated`; in checked mode the notes confirm it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct AuditSummary {
@@ -164,6 +178,8 @@ pub struct AuditSummary {
     pub cached: u64,
     /// Free frames in isolated blocks, by the bits.
     pub isolated: u64,
+    /// Poisoned frames that are out.
+    pub poisoned: u64,
     /// What is left: frames in their owners' hands.
     pub allocated: u64,
     /// Frames on the move.
@@ -177,7 +193,7 @@ impl<P: Platform> PageAllocator<'_, P> {
         let mut audit = Audit { state: &self.state, sums: AuditSummary::default(), reserved: 0, report };
         self.state.zones.iter().for_each(|zone| audit.zone(zone));
         let sums = &mut audit.sums;
-        sums.allocated = sums.managed.saturating_sub(sums.free + sums.cached + sums.isolated);
+        sums.allocated = sums.managed.saturating_sub(sums.free + sums.cached + sums.isolated + sums.poisoned);
         let allocated = sums.allocated;
         let noted = self.state.tags().map(|tags| tags.allocated());
         if let Some(noted) = noted.filter(|&noted| noted != allocated) {
@@ -222,6 +238,12 @@ impl Audit<'_, '_> {
         for (rank, cache) in zone.caches.iter().enumerate() {
             self.cache(zone, rank, cache);
         }
+        self.sums.poisoned += zone.poisoned();
+        for (pfn, state) in zone.poison.frames(zone.span.get()) {
+            if let Some(block) = zone.block_of(pfn).filter(|block| block.entry.load().zone() == zone.id) {
+                self.poison(zone, block, (pfn, state));
+            }
+        }
     }
 
     /// Checks a block; what it adds to the zone's count.
@@ -265,6 +287,18 @@ impl Audit<'_, '_> {
                 self.find(Finding::OwnerOfFree { pfn, owner });
             }
             free &= free - 1;
+        }
+    }
+
+    fn poison(&mut self, zone: &Zone<'_>, block: Block<'_>, (pfn, state): (Pfn, Poisoned)) {
+        let group = zone.group_of(pfn);
+        let mut words = zone.caches.iter().flat_map(CpuCache::words);
+        let is_cached = words.any(|word| word.load().is_of(group));
+        if state == Poisoned::Out && block.is_free(pfn) {
+            self.find(Finding::PoisonedFree { pfn });
+        }
+        if is_cached || !block.entry.load().is_poisoned() {
+            self.find(Finding::PoisonUnheeded { pfn });
         }
     }
 

@@ -211,7 +211,8 @@ impl<'a, 'm, P: Platform> Compactor<'a, 'm, P> {
     fn source(&self, at: usize) -> Option<Block<'m>> {
         let block = self.zone.block(BlockIndex(at as u32))?;
         let entry = block.entry.load();
-        let open = entry.is_open() && entry.zone() == self.zone.id && entry.count() < entry.managed();
+        // (Of a block with poisoned frames not all may ever be had.)
+        let open = entry.is_cacheable() && entry.zone() == self.zone.id && entry.count() < entry.managed();
         let suits = self.priority == Priority::Full || entry.kind() == Kind::Movable && entry.count() > 0;
         (open && suits && !entry.is_vacating()).then_some(block)
     }

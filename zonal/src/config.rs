@@ -70,6 +70,8 @@ pub struct Config<'c> {
     pub checking: Checking,
     /// Whether owners of frames are noted.
     pub naming: Naming,
+    /// How many frames can be poisoned at a time ([`crate::PageAllocator::poison`]; default 256): 8 bytes each.
+    pub poisoned_frames: usize,
     /// First frame above DMA (default 16 MiB), rounded up to a block.
     pub dma_end: Pfn,
     /// First frame above DMA32 (default 4 GiB), rounded up to a block.
@@ -87,6 +89,7 @@ impl<'c> Config<'c> {
             caching: Caching::Local,
             checking: Checking::Off,
             naming: Naming::Off,
+            poisoned_frames: 256,
             dma_end: Pfn::containing(16 << 20),
             dma32_end: Pfn::containing(4 << 30),
         }

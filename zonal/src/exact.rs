@@ -3,12 +3,10 @@
 use crate::access::Access;
 use crate::allocator::PageAllocator;
 use crate::error::{AllocError, FreeError};
-use crate::frame::{BLOCK_FRAMES, Order, Pfn, ROWS};
-use crate::mutant::{Mutant, planted};
+use crate::frame::{BLOCK_FRAMES, Order, Pfn};
 use crate::placed;
 use crate::platform::Platform;
 use crate::request::Request;
-use crate::zone::Block;
 use crate::zone::take::Miss;
 
 impl<P: Platform> PageAllocator<'_, P> {
@@ -120,24 +118,9 @@ impl<P: Platform> PageAllocator<'_, P> {
     /// Makes the frames of a block that the caller owns whole single ones. One split or merged before stays as it is.
     fn open_block(&self, pfn: Pfn) {
         if let Ok((_, block)) = self.state.block(pfn) {
-            split_block(block);
+            block.split();
         }
     }
-}
-
-/// Turns a whole block into 512 allocated frames: the rows are written by the owner alone, then published by one
-/// exchange of the entry. Between the two the block is whole to everybody else.
-pub(crate) fn split_block(block: Block<'_>) {
-    if !block.entry.load().is_whole() {
-        return;
-    }
-    if planted(Mutant::SplitCountFirst) {
-        let _ = block.entry.split();
-        (0..ROWS).for_each(|row| block.bitmap.row(row).wipe());
-        return;
-    }
-    (0..ROWS).for_each(|row| block.bitmap.row(row).wipe());
-    let _ = block.entry.split();
 }
 
 /// The aligned runs that `frames` frames from `pfn` consist of, largest first from each start; none above a block.

@@ -66,6 +66,8 @@ mod owned;
 mod owner;
 mod placed;
 mod platform;
+mod poison;
+mod poisoning;
 mod policy;
 mod rate;
 mod rebuild;
@@ -115,6 +117,7 @@ pub use owner::{Owner, OwnerError};
 pub use platform::{
     Climb, Daemon, Demand, Migration, OneCpu, Oom, Platform, RebuildStep, Step, Task, Verdict,
 };
+pub use poison::{PoisonError, Poisoned};
 pub use policy::cpuset::{Cpuset, CpusetError};
 pub use policy::mempolicy::{Mempolicy, MempolicyError};
 pub use policy::nodemask::{NodeMask, NodeMaskError};

@@ -21,6 +21,8 @@ pub struct Recovery {
     /// Frames that looked allocated and that nobody owns: they were in the hands of operations that never returned, or
     /// of callers that noted nothing.
     pub disowned: u64,
+    /// Poisoned frames that are out: neither free nor owned.
+    pub poisoned: u64,
     /// Frames that the dead operations had announced as on the move. Each is in one of the figures above, or owned: a
     /// run taken from a slot word, or from the blocks well above the mark, is not announced.
     pub in_flight: u64,

@@ -7,6 +7,7 @@ use crate::events::{Event, Events, Numa};
 use crate::frame::{NodeId, Order, Pfn};
 use crate::node::{Node, Turn};
 use crate::owner::{Names, Owner};
+use crate::poison::PoisonTable;
 use crate::rate::Rate;
 use crate::section::SectionMap;
 use crate::tag::Tags;
@@ -26,6 +27,9 @@ pub(crate) struct State<'m> {
     /// `None` where nothing is noted: what hits look at.
     pub(crate) notes: Option<Notes<'m>>,
     pub(crate) nodes: &'m [Node],
+    pub(crate) poison: PoisonTable<'m>,
+    /// Who poisons a frame, or heals one: one at a time.
+    pub(crate) poisoning: Turn,
     /// The first frames above DMA and DMA32.
     pub(crate) limits: [Pfn; 2],
     /// The knobs that marks follow from.

@@ -30,6 +30,19 @@ fn a_frame_handed_out_twice_is_noticed() {
 }
 
 #[test]
+fn a_poisoned_frame_handed_out_is_noticed() {
+    let (mut model, ask) = model();
+    assert_eq!((model.granted(&ask, 5), model.poison(5), model.poison(6)), (Ok(()), Some(true), Some(false)));
+    assert_eq!(model.granted(&ask, 6), Err(Violation::Poisoned { pfn: 6 }));
+    assert_eq!(model.freed(5, 1), Ok(()));
+    assert_eq!(model.granted(&ask, 5), Err(Violation::Poisoned { pfn: 5 }));
+    assert_eq!(model.total().poisoned, 2);
+    assert_eq!((model.heal(5), model.heal(5), model.poison(u64::MAX)), (Some(false), None, None));
+    assert_eq!(model.granted(&ask, 5), Ok(()));
+    assert_eq!(model.poisoned().collect::<Vec<_>>(), [6]);
+}
+
+#[test]
 fn alignment_limit_and_zone_are_noticed() {
     let mut model = Model::new(&Machine::two_nodes());
     let ask = Ask::run(2, model.own_zones(1, Class::Normal));
@@ -109,7 +122,7 @@ fn isolated_frames_are_not_free() {
     assert_eq!(model.granted(&ask, 9), Ok(()));
     assert_eq!(model.isolated(0), Ok(()));
     assert_eq!(model.isolated(0), Err(Violation::Isolation { block: 0 }));
-    assert_eq!(model.total(), Figures { managed: 512, free: 0, held: 1, isolated: 511 });
+    assert_eq!(model.total(), Figures { managed: 512, held: 1, isolated: 511, ..Figures::default() });
     assert_eq!(model.granted(&ask, 8), Err(Violation::Isolated { pfn: 8 }));
     assert_eq!(model.refused(&ask), Ok(()));
     assert_eq!(model.freed(9, 1), Ok(()));

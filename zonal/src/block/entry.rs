@@ -10,6 +10,7 @@
 //! | 24 | `isolated`: not claimable, its count is not in the zone's | [`Entry::isolate`], [`Entry::unisolate`] |
 //! | 25 | `reserved`: kept for long atomic requests, its count is in the zone's reserve | [`Entry::reserve`], [`Entry::release`] |
 //! | 26 | `vacating`: a compaction makes frames of the block its own; other compactions keep out, and it stays its zone's | [`Entry::begin_vacating`], [`Entry::end_vacating`] |
+//! | 27 | `poisoned`: frames of the block stand in the table of poisoned frames | [`Entry::flag_poisoned`], [`Entry::unflag_poisoned`]; [`Entry::unplug`] |
 //! | 32..=47 | `zone`: the zone it belongs to; every claim compares it | construction, [`Entry::plug`], [`Entry::unplug`] |
 //!
 //! Claim first: no row is touched without a claim, so `count <= popcount(rows)` and the difference is the claims whose
@@ -30,6 +31,7 @@ const TENTATIVE: u64 = 1 << 23;
 const ISOLATED: u64 = 1 << 24;
 const RESERVED: u64 = 1 << 25;
 const VACATING: u64 = 1 << 26;
+const POISONED: u64 = 1 << 27;
 const ZONE_SHIFT: u32 = 32;
 
 /// A plain copy of an entry.
@@ -64,6 +66,18 @@ impl Snapshot {
     /// A compaction is at work in it.
     pub(crate) const fn is_vacating(self) -> bool {
         self.0 & VACATING != 0
+    }
+    /// Frames of it stand in the table of poisoned frames.
+    pub(crate) const fn is_poisoned(self) -> bool {
+        self.0 & POISONED != 0
+    }
+    /// Whether slot words may become words of its groups.
+    pub(crate) const fn is_cacheable(self) -> bool {
+        self.0 & (WHOLE | TENTATIVE | ISOLATED | RESERVED | POISONED) == 0
+    }
+    /// Whether slot words must not stay words of its groups.
+    pub(crate) const fn is_kept_out(self) -> bool {
+        self.0 & (ISOLATED | POISONED) != 0
     }
     #[inline]
     pub(crate) const fn zone(self) -> ZoneId {
@@ -236,10 +250,10 @@ impl Entry {
         self.put_back(|now| now.is_tentative())
     }
 
-    /// Frees a block allocated whole; refused if it is not.
+    /// Frees a block allocated whole; refused if it is not, or a frame of it is poisoned: then it must be split.
     #[inline]
     pub(crate) fn put_whole(&self) -> Raise {
-        self.put_back(Snapshot::is_whole)
+        self.put_back(|now| now.is_whole() && !now.is_poisoned())
     }
 
     #[inline]
@@ -278,10 +292,21 @@ impl Entry {
     /// Claims `frames` of a reserved block of `zone`.
     #[must_use]
     pub(crate) fn claim_reserved(&self, zone: ZoneId, frames: u64) -> bool {
+        self.claim_under(RESERVED, zone, frames)
+    }
+
+    /// Claims `frames` of an isolated block of `zone`: they are not in the zone's count.
+    #[must_use]
+    pub(crate) fn claim_isolated(&self, zone: ZoneId, frames: u64) -> bool {
+        self.claim_under(ISOLATED, zone, frames)
+    }
+
+    fn claim_under(&self, flag: u64, zone: ZoneId, frames: u64) -> bool {
         // Acquire: as `claim`.
         self.update(Ordering::SeqCst, |now| {
             let own = now.zone() == zone || planted(Mutant::ClaimIgnoresZone);
-            (own && now.is_reserved() && now.count() >= frames).then_some(now.0 - frames)
+            let open = own && now.0 & flag != 0 && now.is_open_to_frees();
+            (open && now.count() >= frames).then(|| now.0 - frames)
         })
         .is_ok()
     }
@@ -334,18 +359,31 @@ impl Entry {
         self.update(Ordering::SeqCst, |now| (now.managed() == 0).then_some(fresh)).is_ok()
     }
 
-    /// Makes the zone's block nobody's, if it is isolated and wholly free, and no compaction is at work there: what that
-    /// moves out of the block would be another zone's.
+    /// Makes the zone's block nobody's, if it is isolated and free but for `out` poisoned frames, and no compaction is at work
+    /// there: what that moves out of the block would be another zone's.
     #[must_use]
-    pub(crate) fn unplug(&self, zone: ZoneId) -> bool {
+    pub(crate) fn unplug(&self, zone: ZoneId, out: u64) -> bool {
         let absent = Self::fixed(NO_ZONE, Kind::Movable, 0);
         // Acquire: what its last owners wrote to the frames, which the system takes back next; partner: `raise`.
         self.update(Ordering::SeqCst, |now| {
-            let free = now.is_open_to_frees() && now.count() == BLOCK_FRAMES || planted(Mutant::UnplugUsed);
+            let all = now.count() + out == BLOCK_FRAMES;
+            let free = now.is_open_to_frees() && all || planted(Mutant::UnplugUsed);
             let at_rest = !now.is_vacating() || planted(Mutant::UnplugVacating);
             (free && at_rest && now.is_isolated() && now.zone() == zone).then_some(now.0 & VACATING | absent)
         })
         .is_ok()
+    }
+
+    /// Says that frames of the block stand in the table of poisoned frames.
+    pub(crate) fn flag_poisoned(&self) {
+        // Release: the table's word; Acquire: the bits of raises before; partner, both: `raise`. SeqCst: as in `isolate`.
+        self.0.fetch_or(POISONED, Ordering::SeqCst);
+    }
+
+    /// Says that none does any more.
+    pub(crate) fn unflag_poisoned(&self) {
+        // Relaxed: who sees the flag still finds nothing in the table.
+        self.0.fetch_and(!POISONED, Ordering::Relaxed);
     }
 
     /// Ends the isolation of a block of `zone`. The entry as it was left: its count is what the zone's count must be raised

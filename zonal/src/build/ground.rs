@@ -17,6 +17,7 @@ use crate::metadata::Carver;
 use crate::mutant::{Mutant, planted};
 use crate::node::{Node, Turn};
 use crate::owner::Names;
+use crate::poison::PoisonTable;
 use crate::rate::Rate;
 use crate::section::{Owner, PlugWord, Plugged, SectionMap, section_number, table_place};
 use crate::state::{Notes, State};
@@ -69,6 +70,8 @@ pub(in crate::build) struct Arrays<'m> {
     pub(in crate::build) tags: &'m mut [AtomicU8],
     /// The owners; none where they are not named.
     pub(in crate::build) names: &'m [AtomicU32],
+    /// The poisoned frames.
+    pub(in crate::build) poison: &'m [AtomicU64],
     pub(in crate::build) caches: &'m mut [CpuCache],
     /// The hints' words. They do not survive, but lie before what was not an array of words.
     pub(in crate::build) hints: &'m [AtomicU64],
@@ -160,6 +163,7 @@ impl<'m> Ground<'m> {
         let plugged = carver.array(self.map.sections.len(), |_| PlugWord::new(Plugged::Absent))?;
         let tags = carver.array(self.noted(config), |_| AtomicU8::new(0))?;
         let names = carver.array(self.named(config), |_| AtomicU32::new(0))?;
+        let poison = carver.array(config.poisoned_frames, |_| AtomicU64::new(0))?;
         let mut places = places_of_caches(config, self.plans, self.listed);
         let count = places_of_caches(config, self.plans, self.listed).count();
         let caches = carver.array(count, |_| {
@@ -167,7 +171,7 @@ impl<'m> Ground<'m> {
             CpuCache::new(rank, start)
         })?;
         let hints = carver.array(count_hint_words(config, self.plans, self.listed), |_| AtomicU64::new(0))?;
-        Ok(Arrays { bitmaps, entries, plugged, tags, names, caches, hints })
+        Ok(Arrays { bitmaps, entries, plugged, tags, names, poison, caches, hints })
     }
 
     /// The state over arrays that say what is free.
@@ -175,7 +179,7 @@ impl<'m> Ground<'m> {
         self,
         config: &Config<'_>,
         carver: &mut Carver<'m>,
-        Arrays { bitmaps, entries, plugged, tags, names, caches, hints }: Arrays<'m>,
+        Arrays { bitmaps, entries, plugged, tags, names, poison, caches, hints }: Arrays<'m>,
     ) -> Result<State<'m>, ConfigError> {
         let Self { map, plans, listed, daemons, .. } = self;
         let entries: &'m [Entry] = entries;
@@ -183,7 +187,8 @@ impl<'m> Ground<'m> {
         let tags = (config.checking == Checking::On).then(|| Tags::new(tags));
         let names = (config.naming == Naming::On).then(|| Names::new(names));
         let notes = (tags.is_some() || names.is_some()).then_some(Notes { tags, names });
-        let parts = ZoneParts { sections: map.sections, entries, bitmaps, hints, caches };
+        let poison = PoisonTable::new(poison);
+        let parts = ZoneParts { sections: map.sections, entries, bitmaps, hints, caches, poison };
         // Right behind the hints, where a recovery looks for what was in flight.
         let zones = build_zones(config, carver, plans, listed, (parts, daemons))?;
         for mark in config.marks {
@@ -205,6 +210,8 @@ impl<'m> Ground<'m> {
             nodes: daemons,
             limits: [config.dma_end, config.dma32_end].map(|limit| Pfn::new(round_up(limit))),
             tuning: LiveTuning::new(config.tuning),
+            poison,
+            poisoning: Turn::new(),
             plugging: Turn::new(),
             oom: Turn::new(),
             failures,

@@ -93,6 +93,7 @@ pub(in crate::build) fn tally(config: &Config<'_>, sizes: &Sizes) -> Tally {
     if config.checking == Checking::On {
         tally.add::<AtomicU8>(sizes.sections * SECTION_FRAMES);
     }
+    tally.add::<AtomicU64>(config.poisoned_frames as u64);
     if config.naming == Naming::On {
         tally.add::<AtomicU32>(sizes.sections * SECTION_FRAMES);
     }

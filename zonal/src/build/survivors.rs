@@ -3,6 +3,8 @@
 //! Nobody else is at work, so everything here is plain stores. Each step leaves words that can be read again: an
 //! interrupted recovery is begun anew.
 
+mod poisoned;
+
 use core::mem::offset_of;
 
 use crate::block::bitmap::{Bitmap, row_and_mask};
@@ -22,6 +24,7 @@ use crate::frame::{
 use crate::metadata::Carver;
 use crate::mutant::{Mutant, planted};
 use crate::owner::Names;
+use crate::poison::PoisonTable;
 use crate::recovery::{Recovery, RecoveryError};
 use crate::section::{Owner, PlugWord, Plugged, SectionMap, block_in_section};
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64};
@@ -41,13 +44,14 @@ impl<'m> Ground<'m> {
     ) -> Result<(Arrays<'m>, u64), ConfigError> {
         let caches = places_of_caches(config, self.plans, self.listed).count();
         // SAFETY: the caller vouches for the bytes; all of these are atomic integers in an order of the language.
-        let (bitmaps, entries, plugged, tags, names, caches) = unsafe {
+        let (bitmaps, entries, plugged, tags, names, poison, caches) = unsafe {
             (
                 carver.survivor::<Bitmap>(self.blocks())?,
                 carver.survivor::<Entry>(self.blocks())?,
                 carver.survivor::<PlugWord>(self.map.sections.len())?,
                 carver.survivor::<AtomicU8>(self.noted(config))?,
                 carver.survivor::<AtomicU32>(self.named(config))?,
+                carver.survivor::<AtomicU64>(config.poisoned_frames)?,
                 carver.survivor::<CpuCache>(caches)?,
             )
         };
@@ -56,7 +60,7 @@ impl<'m> Ground<'m> {
         // SAFETY: as above. The zones that were built there are only looked at as bytes.
         let transits = unsafe { carver.peek::<Zone<'_>>(self.listed.len(), transit) };
         let in_flight = transits.map(|word| Transit::of_word(word).frames()).sum();
-        Ok((Arrays { bitmaps, entries, plugged, tags, names, caches, hints }, in_flight))
+        Ok((Arrays { bitmaps, entries, plugged, tags, names, poison, caches, hints }, in_flight))
     }
 
     /// Makes the arrays agree with their bits and with who owns what.
@@ -74,6 +78,7 @@ impl<'m> Ground<'m> {
             bitmaps: &mut *arrays.bitmaps,
             tags: (config.checking == Checking::On).then(|| Tags::new(&*arrays.tags)),
             names: (config.naming == Naming::On).then(|| Names::new(arrays.names)),
+            poison: PoisonTable::new(arrays.poison),
             found: Recovery::default(),
         };
         survivors.recount(self.frames())?;
@@ -142,6 +147,7 @@ struct Survivors<'s, 'm> {
     bitmaps: &'s mut [Bitmap],
     tags: Option<Tags<'s>>,
     names: Option<Names<'m>>,
+    poison: PoisonTable<'m>,
     found: Recovery,
 }
 
@@ -249,10 +255,12 @@ impl Survivors<'_, '_> {
         for at in 0..self.entries.len() {
             let start = self.start(at);
             let plan = self.plan(at, &mut frames);
+            let has_poison = self.has_poison(start);
             for (row, first) in (0..ROWS).map(|row| (row, start.add(row as u64 * ROW_FRAMES))) {
                 let free = self.free_in(at, row);
                 self.forget(first, free);
-                let mut taken = plan.rows[row % ROWS] & !free;
+                let out = if has_poison { self.out_of_row(first) } else { 0 };
+                let mut taken = plan.rows[row % ROWS] & !(free | out);
                 while taken != 0 {
                     let pfn = first.add(u64::from(taken.trailing_zeros()));
                     taken &= taken - 1;
@@ -262,6 +270,7 @@ impl Survivors<'_, '_> {
                 }
             }
         }
+        self.withdraw_poisoned();
         self.found.free = self.entries.iter().map(|entry| entry.load().count()).sum();
     }
 

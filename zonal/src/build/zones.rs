@@ -15,6 +15,7 @@ use crate::frame::{BLOCK_FRAMES, BlockIndex, FrameRange, Pfn, SECTION_BLOCKS, SE
 use crate::hint::{HintTree, words_for};
 use crate::metadata::Carver;
 use crate::node::Node;
+use crate::poison::PoisonTable;
 use crate::section::Section;
 use crate::sync::AtomicU64;
 use crate::topology::ZoneKind;
@@ -135,6 +136,7 @@ pub(in crate::build) struct ZoneParts<'m> {
     pub(in crate::build) bitmaps: &'m [Bitmap],
     pub(in crate::build) hints: &'m [AtomicU64],
     pub(in crate::build) caches: &'m [CpuCache],
+    pub(in crate::build) poison: PoisonTable<'m>,
 }
 
 impl<'m> ZoneParts<'m> {
@@ -262,6 +264,7 @@ fn build_zone<'m>(
         bitmaps: parts.bitmaps.get(blocks).unwrap_or(&[]),
         count: ZoneCount::new(plan.free),
         highatomic: Highatomic::new(),
+        poison: parts.poison,
         trees: core::array::from_fn(|_| parts.tree(plan.blocks())),
         caches,
         first_rank: first_rank(config, node),

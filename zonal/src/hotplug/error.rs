@@ -50,6 +50,11 @@ pub enum HotplugError {
         /// The block's first frame.
         pfn: Pfn,
     },
+    /// A frame that would come is poisoned: heal it first.
+    Poisoned {
+        /// The frame.
+        pfn: Pfn,
+    },
     /// Frames are in the way that could not be moved; each has been reported.
     InTheWay {
         /// How many.
@@ -76,6 +81,7 @@ impl fmt::Display for HotplugError {
             Self::Cancelled => f.write_str("it was cancelled"),
             Self::Isolation(error) => write!(f, "isolation: {error}"),
             Self::Unisolated { pfn } => write!(f, "the isolation of the block at {pfn} was ended meanwhile"),
+            Self::Poisoned { pfn } => write!(f, "frame {pfn} is poisoned"),
             Self::InTheWay { frames } => write!(f, "{frames} frames are in the way"),
         }
     }

@@ -9,12 +9,13 @@
 
 use crate::allocator::PageAllocator;
 use crate::error::AllocError;
-use crate::frame::{BLOCK_FRAMES, FrameRange, Order, Pfn, ROW_FRAMES};
+use crate::frame::{BLOCK_FRAMES, FrameRange, Order, Pfn};
 use crate::gfp::Gfp;
 use crate::hotplug::error::HotplugError;
 use crate::hotplug::obstacle::{Obstacle, ObstacleCause};
 use crate::mutant::{Mutant, planted};
 use crate::platform::{Migration, Platform};
+use crate::poison::Poisoned;
 use crate::request::Request;
 use crate::topology::Kind;
 use crate::zone::{Block, Zone};
@@ -86,7 +87,7 @@ impl<'a, 'm, P: Platform> Evacuation<'a, 'm, P> {
 
     /// Frames of the range that are not free, or about to be asked for by a compaction.
     fn used(&self) -> u64 {
-        self.zone.blocks_of(self.range).map(used_in).sum()
+        self.zone.blocks_of(self.range).map(|block| used_in(self.zone, block)).sum()
     }
 
     /// Moves what can be moved.
@@ -94,11 +95,13 @@ impl<'a, 'm, P: Platform> Evacuation<'a, 'm, P> {
         self.done.passes += 1;
         self.zone.drain_range(self.range);
         let (zone, mut next) = (self.zone, self.range.start);
-        for block in zone.blocks_of(self.range).filter(|&block| used_in(block) > 0) {
+        for block in zone.blocks_of(self.range).filter(|&block| used_in(zone, block) > 0) {
             if self.allocator.platform.cancelled() {
                 return Err(HotplugError::Cancelled);
             }
-            let used = (0..BLOCK_FRAMES).map(|at| block.start.add(at)).filter(|&pfn| !is_free(block, pfn));
+            let used = (0..BLOCK_FRAMES)
+                .map(|at| block.start.add(at))
+                .filter(|&pfn| !block.is_free(pfn) && zone.poison.state(pfn) != Some(Poisoned::Out));
             let mut is_seen = next > block.start;
             for pfn in used {
                 if pfn >= next {
@@ -193,24 +196,18 @@ impl<'a, 'm, P: Platform> Evacuation<'a, 'm, P> {
     }
 
     fn is_free_now(&self, pfn: Pfn) -> bool {
-        self.zone.block_of(pfn).is_some_and(|block| is_free(block, pfn))
+        self.zone.block_of(pfn).is_some_and(|block| block.is_free(pfn))
     }
 }
 
-/// Frames of the block that are not free; at least 1 while a compaction is at work there.
-fn used_in(block: Block<'_>) -> u64 {
+/// Frames of the block that are neither free nor poisoned; at least 1 while a compaction is at work there.
+fn used_in<'m>(zone: &Zone<'m>, block: Block<'m>) -> u64 {
     let entry = block.entry.load();
-    (BLOCK_FRAMES - entry.count()).max(u64::from(entry.is_vacating()))
+    let used = (BLOCK_FRAMES - entry.count()).saturating_sub(zone.poisoned_in(block));
+    used.max(u64::from(entry.is_vacating()))
 }
 
 /// Whether the run holds the frame.
 fn holds(start: Pfn, order: Order, pfn: Pfn) -> bool {
     FrameRange::new(start, start.add(order.frames())).contains(pfn)
-}
-
-/// Whether the frame's bit is set, in a block that is not taken whole.
-fn is_free(block: Block<'_>, pfn: Pfn) -> bool {
-    let at = pfn.get() % BLOCK_FRAMES;
-    let row = block.bitmap.row((at / ROW_FRAMES) as usize).load();
-    block.entry.load().is_open_to_frees() && row >> (at % ROW_FRAMES) & 1 == 1
 }

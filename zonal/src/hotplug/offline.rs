@@ -107,7 +107,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 /// Makes the blocks of a range nobody's. If one of them is not isolated any more, all are the zone's again.
 fn unplug(zone: &Zone<'_>, range: FrameRange) -> Result<(), HotplugError> {
     for block in zone.blocks_of(range) {
-        if !block.entry.unplug(zone.id) {
+        if !block.entry.unplug(zone.id, zone.poisoned_in(block)) {
             let gone = FrameRange::new(range.start, block.start);
             zone.blocks_of(gone).for_each(|block| {
                 let _ = block.entry.plug(zone.id); // nobody's; its rows are full still

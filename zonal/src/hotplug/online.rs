@@ -59,6 +59,9 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// A [`HotplugError`]; then nothing changed.
     pub fn online_memory(&self, range: FrameRange, to: OnlineType) -> Result<u64, HotplugError> {
         let (_turn, node) = self.begin(range, Plugged::Offline)?;
+        if let Some((pfn, _)) = self.state.poison.frames(range).next() {
+            return Err(HotplugError::Poisoned { pfn });
+        }
         let zone = self.zone_for(range, node, to)?;
         let change = self.node_change(zone, 0);
         let event = MemoryEvent { step: MemoryStep::GoingOnline, range, node, zone: Some(zone.id), change };

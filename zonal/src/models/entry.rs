@@ -2,7 +2,6 @@
 
 use crate::block::bitmap::Bitmap;
 use crate::block::entry::{Claim, Entry, Raise};
-use crate::exact::split_block;
 use crate::frame::{BLOCK_FRAMES, BlockIndex, Pfn, ROWS, ZoneId};
 use crate::models::explore::{Content, exhaustively, race};
 use crate::topology::Kind;
@@ -217,7 +216,7 @@ fn loom_entry_a_split_block_never_shows_old_bits() {
                 assert_eq!(block.bitmap.popcount(), 0, "bits from before the split");
             }
         };
-        let (block, ..) = race(OneBlock::whole(), |block| split_block(block.as_block()), look);
+        let (block, ..) = race(OneBlock::whole(), |block| block.as_block().split(), look);
         assert!(block.entry.load().is_open());
         assert_eq!((block.entry.load().count(), block.bitmap.popcount()), (0, 0));
     });
@@ -237,7 +236,7 @@ fn loom_entry_a_split_block_gives_the_freed_part_only() {
             got
         };
         let free = |block: &OneBlock| {
-            split_block(block.as_block());
+            block.as_block().split();
             assert!(matches!(block.free_first(), Raise::Done(_)));
         };
         let (block, _, got) = race(OneBlock::whole(), free, take);

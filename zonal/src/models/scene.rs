@@ -4,6 +4,7 @@ mod credits;
 mod kept;
 mod moves;
 mod plugs;
+mod poison;
 mod words;
 
 use crate::error::AllocError;

@@ -120,7 +120,7 @@ impl<P: Platform + Default, C> Stage<P, C> {
         let hot = range(first, first + plan.hot * SECTION_FRAMES);
         let hotplug = [HotRange { range: hot, node: NodeId(0) }];
         let hotplug = &hotplug[..usize::from(plan.hot > 0)];
-        let config = Config { caching: plan.caching, hotplug, ..Config::new(topology) };
+        let config = Config { caching: plan.caching, hotplug, poisoned_frames: 2, ..Config::new(topology) };
         let (loan, memory) = Loan::new(metadata_size(&config).expect("the plan is sound"));
         let allocator = PageAllocator::new(&config, P::default(), memory).expect("the plan is sound");
         let contents = (START..hot.end.get()).map(|_| content()).collect();

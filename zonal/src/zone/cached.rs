@@ -102,23 +102,27 @@ impl<'m> Zone<'m> {
         if rest == 0 {
             return;
         }
+        let entry = self.entries.get(taken.block as usize);
+        if entry.is_some_and(|entry| entry.load().is_poisoned()) {
+            return self.land_group(taken.group, rest);
+        }
         match self.fill(cache, cache.room_for_refill(kind), Slot::new(taken.group, rest)) {
             Some(at) => {
                 cpu.note_giving(cache, kind, at);
-                if let Some(entry) = self.entries.get(taken.block as usize) {
-                    self.expel_isolated(cache, at, (taken.group, entry));
+                if let Some(entry) = entry {
+                    self.expel_group(cache, at, (taken.group, entry));
                 }
             }
             None => self.land_group(taken.group, rest),
         }
     }
 
-    /// After an install: empties the word again if the group's block has been isolated since it was looked at. The
-    /// isolation flags the block and then goes through the words: one of the two sees the other.
+    /// After an install: empties the word again if the group's block has been isolated or poisoned since it was looked at.
+    /// Who does that flags the block and then goes through the words: one of the two sees the other.
     #[inline]
-    fn expel_isolated(&self, cache: &CpuCache, at: usize, (group, entry): (GroupIndex, &Entry)) {
+    fn expel_group(&self, cache: &CpuCache, at: usize, (group, entry): (GroupIndex, &Entry)) {
         store_load_barrier();
-        if entry.load().is_isolated() && !planted(Mutant::InstalledWhileIsolated) {
+        if entry.load().is_kept_out() && !planted(Mutant::InstalledWhileIsolated) {
             cache.word(at).map(|word| self.land_emptied(|| word.forget(group)));
         }
     }
@@ -145,7 +149,7 @@ impl<'m> Zone<'m> {
             }
             cache.note_group(slot.group(), group);
             cpu.note_put(cache, kind, at);
-            self.expel_isolated(cache, at, (group, entry));
+            self.expel_group(cache, at, (group, entry));
             return true;
         }
         let room = cache.room_for_free(kind, group, last.map(|(_, slot)| (at, slot)));
@@ -155,7 +159,7 @@ impl<'m> Zone<'m> {
         // The word gives next: its frame is the warmest, and the word has room again then.
         let Some(at) = self.fill(cache, room, freed) else { return false };
         cpu.note_put(cache, kind, at);
-        self.expel_isolated(cache, at, (group, entry));
+        self.expel_group(cache, at, (group, entry));
         true
     }
 

@@ -44,6 +44,8 @@ pub struct ZoneInfo {
     pub in_flight: u64,
     /// Free frames in isolated blocks. Each block is read once.
     pub isolated: u64,
+    /// Poisoned frames that are out. The table is read once.
+    pub poisoned: u64,
 }
 
 /// What a block is used for.
@@ -154,6 +156,7 @@ impl Zone<'_> {
             cached: self.caches.iter().map(CpuCache::frames).sum(),
             in_flight: self.count.transit().frames(),
             isolated: isolated.map(|entry| entry.count()).sum(),
+            poisoned: self.poisoned(),
         }
     }
 }

@@ -182,7 +182,7 @@ impl<'m> Zone<'m> {
         })
     }
 
-    fn take_reserved_at(&self, block: Block<'m>, offset: u64, order: Order) -> bool {
+    pub(in crate::zone) fn take_reserved_at(&self, block: Block<'m>, offset: u64, order: Order) -> bool {
         let run = order.frames();
         self.count.enter(run);
         let taken = self.highatomic.count.claim(run, run, 0).is_ok() && {
@@ -190,11 +190,11 @@ impl<'m> Zone<'m> {
             let taken = claimed && take_bits(block, offset, order);
             if !taken {
                 // Lost: to another's claim of the block, or of the bits.
-                let returned = if claimed { self.return_claim(block, run) } else { 0 };
+                let returned = if claimed { self.give_claim_back(block, run) } else { 0 };
                 match (claimed, returned) {
                     (false, _) if planted(Mutant::KeptClaimLost) => {}
                     (false, _) => self.highatomic.raise(run),
-                    // Released meanwhile: they are the zone's now. (Reserved still: `return_claim` has counted them.)
+                    // Released meanwhile: they are the zone's now. (Reserved still: that has counted them.)
                     (true, frames) => self.raise_uncached(frames),
                 }
             }

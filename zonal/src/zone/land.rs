@@ -50,12 +50,24 @@ impl<'m> Zone<'m> {
         row: usize,
         mask: u64,
     ) -> (u64, Result<(), NotLanded>) {
-        if !block.entry.load().is_open_to_frees() {
+        let entry = block.entry.load();
+        if !entry.is_open_to_frees() {
             return (0, Err(NotLanded::NotParts));
         }
         if planted(Mutant::BitsAfterCount) {
             return self.land_count_first(block, row, mask);
         }
+        if entry.is_poisoned() {
+            let sifted = self.sift(block, row, mask);
+            let (counted, landed) = self.land_bits(block, row, sifted.mask);
+            return (counted, landed.and(sifted.landed));
+        }
+        self.land_bits(block, row, mask)
+    }
+
+    /// The steps of a landing.
+    #[inline(always)]
+    fn land_bits(&self, block: Block<'m>, row: usize, mask: u64) -> (u64, Result<(), NotLanded>) {
         let mut counted = 0;
         let before = block.bitmap.row(row).put(mask);
         let fresh = mask & !before;
@@ -69,6 +81,9 @@ impl<'m> Zone<'m> {
                 return (0, Err(NotLanded::NotParts));
             };
             counted = self.hint_freed(block, after, completed(before | mask, mask), frames);
+            if after.is_poisoned() {
+                self.expel_poisoned(block, &mut counted);
+            }
         }
         (counted, if fresh == mask { Ok(()) } else { Err(NotLanded::AlreadyFree) })
     }
@@ -80,10 +95,19 @@ impl<'m> Zone<'m> {
         block: Block<'m>,
         masks: &[u64; ROWS],
     ) -> (u64, Result<(), (NotLanded, usize, u64)>) {
-        if !block.entry.load().is_open_to_frees() {
+        let entry = block.entry.load();
+        if !entry.is_open_to_frees() {
             return (0, Err((NotLanded::NotParts, 0, 0)));
         }
         let (mut frames, mut longest, mut landed) = (0, Class::Frame, Ok(()));
+        let mut masks = *masks;
+        if entry.is_poisoned() {
+            for (at, mask) in masks.iter_mut().enumerate() {
+                let sifted = self.sift(block, at, *mask);
+                landed = landed.and(sifted.landed.map_err(|cause| (cause, at, *mask & !sifted.mask)));
+                *mask = sifted.mask;
+            }
+        }
         let mut fresh = [0; ROWS];
         for (at, (&mask, fresh)) in
             masks.iter().zip(&mut fresh).enumerate().filter(|(_, (mask, _))| **mask != 0)
@@ -100,7 +124,13 @@ impl<'m> Zone<'m> {
             return (0, landed);
         }
         match block.entry.raise(frames) {
-            Raise::Done(after) => (self.hint_freed(block, after, longest, frames), landed),
+            Raise::Done(after) => {
+                let mut counted = self.hint_freed(block, after, longest, frames);
+                if after.is_poisoned() {
+                    self.expel_poisoned(block, &mut counted);
+                }
+                (counted, landed)
+            }
             Raise::Refused => {
                 // More frames than the block has: the caller's were never handed out. Take the bits back.
                 fresh.iter().enumerate().for_each(|(at, &bits)| {
@@ -141,6 +171,16 @@ impl<'m> Zone<'m> {
     /// for it (none if the block was isolated meanwhile: they are counted when isolation ends).
     #[must_use]
     pub(crate) fn return_claim(&self, block: Block<'m>, frames: u64) -> u64 {
+        let mut counted = self.give_claim_back(block, frames);
+        if frames > 0 && block.entry.load().is_poisoned() {
+            self.expel_poisoned(block, &mut counted); // it may have been the claim that was missing
+        }
+        counted
+    }
+
+    /// The same without a look for poisoned frames.
+    #[must_use]
+    pub(in crate::zone) fn give_claim_back(&self, block: Block<'m>, frames: u64) -> u64 {
         if frames == 0 {
             return 0;
         }

@@ -3,10 +3,10 @@
 //! This file says what a zone is and how its frames are numbered; [`search`] finds a block, [`take`] and [`runs`]
 //! take frames out of blocks, [`vacate`] also those in use, [`land`] puts frames back, [`cached`] deals with slot words,
 //! [`credit`] with the count, [`highatomic`] with blocks kept back, [`marks`] says what must be left, [`short`] what is
-//! different near that, [`cpu`] is who asks.
+//! different near that, [`poisoned`] takes bad frames out, [`cpu`] is who asks.
 //!
 //! Invariant at quiescence: `count + credits = sum of the counts of the zone's blocks that are neither isolated nor
-//! reserved`, and `count + credits + reserve + cached + isolated + allocated = managed`.
+//! reserved`, and `count + credits + reserve + cached + isolated + allocated + poisoned = managed`.
 
 pub(crate) mod cached;
 pub(crate) mod count;
@@ -16,6 +16,7 @@ pub(crate) mod figures;
 pub(crate) mod highatomic;
 pub(crate) mod land;
 pub(crate) mod marks;
+pub(crate) mod poisoned;
 pub(crate) mod runs;
 pub(crate) mod search;
 pub(crate) mod short;
@@ -32,6 +33,7 @@ use crate::frame::{
 };
 use crate::hint::HintTree;
 use crate::node::Node;
+use crate::poison::PoisonTable;
 use crate::request::Request;
 use crate::section::{Owner, Section, block_in_section};
 use crate::sync::{AtomicU64, Ordering};
@@ -80,6 +82,8 @@ pub(crate) struct Zone<'m> {
     pub(crate) bitmaps: &'m [Bitmap],
     pub(crate) count: ZoneCount,
     pub(crate) highatomic: Highatomic,
+    /// All zones' poisoned frames.
+    pub(crate) poison: PoisonTable<'m>,
     pub(crate) trees: [HintTree<'m>; TREES],
     pub(crate) caches: &'m [CpuCache],
     /// Rank of the first CPU that has lines here; the others follow.

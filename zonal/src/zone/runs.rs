@@ -5,7 +5,7 @@
 //! An interrupt between two steps leaves tentative entries, which nobody waits for: they are simply not free.
 
 use crate::block::entry::Raise;
-use crate::frame::{BLOCK_FRAMES, BlockIndex, Order, SECTION_BLOCKS, SECTION_FRAMES};
+use crate::frame::{BLOCK_FRAMES, BlockIndex, Order, ROWS, SECTION_BLOCKS, SECTION_FRAMES};
 use crate::mutant::{Mutant, planted};
 use crate::zone::take::Miss;
 use crate::zone::{Block, Want, Zone};
@@ -13,6 +13,23 @@ use crate::zone::{Block, Want, Zone};
 /// Blocks in a run of `order`.
 pub(crate) const fn blocks_in(order: Order) -> usize {
     1 << (order.get() - Order::BLOCK.get())
+}
+
+impl Block<'_> {
+    /// Turns a whole block into 512 allocated frames: the rows are written by the owner alone, then published by one
+    /// exchange of the entry. Between the two the block is whole to everybody else.
+    pub(crate) fn split(self) {
+        if !self.entry.load().is_whole() {
+            return;
+        }
+        if planted(Mutant::SplitCountFirst) {
+            let _ = self.entry.split();
+            (0..ROWS).for_each(|row| self.bitmap.row(row).wipe());
+            return;
+        }
+        (0..ROWS).for_each(|row| self.bitmap.row(row).wipe());
+        let _ = self.entry.split();
+    }
 }
 
 impl<'m> Zone<'m> {
@@ -95,7 +112,11 @@ impl<'m> Zone<'m> {
         blocks.fold(0, |returned, block| match block.entry.abandon() {
             Raise::Done(after) if !after.is_isolated() => {
                 self.hint(block, after, u64::MAX);
-                returned + BLOCK_FRAMES
+                let mut counted = BLOCK_FRAMES;
+                if after.is_poisoned() {
+                    self.expel_poisoned(block, &mut counted);
+                }
+                returned + counted
             }
             _ => returned,
         })

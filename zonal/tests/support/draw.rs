@@ -83,6 +83,8 @@ fn upkeep() -> impl Strategy<Value = Op> {
         2 => any::<usize>().prop_map(|zone| Op::Reopen { zone }),
         2 => (any::<usize>(), 1u64..3).prop_map(|(block, blocks)| Op::Isolate { block, blocks }),
         3 => (any::<usize>(), 1u64..3).prop_map(|(block, blocks)| Op::Unisolate { block, blocks }),
+        3 => any::<u64>().prop_map(|place| Op::Poison { place }),
+        2 => any::<usize>().prop_map(|pick| Op::Heal { pick }),
     ]
 }
 

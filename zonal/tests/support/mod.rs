@@ -47,6 +47,9 @@ impl Platform for FakeCpu {
     }
 }
 
+/// Frames that can be poisoned at a time.
+pub(crate) const POISONED: usize = 8;
+
 /// An allocator whose metadata lives as long as the program.
 pub(crate) type Leaked = PageAllocator<'static, &'static FakeCpu>;
 
@@ -129,6 +132,7 @@ impl Setup {
             caching: self.caching,
             checking: self.checking,
             naming: self.naming,
+            poisoned_frames: POISONED,
             dma_end: Pfn::new(self.dma_end),
             dma32_end: Pfn::new(self.dma32_end),
             ..Config::new(topology)
@@ -172,6 +176,7 @@ pub(crate) fn audited<P: Platform>(allocator: &PageAllocator<'_, P>) -> AuditSum
     assert!(findings.is_empty(), "the audit disagrees: {findings:#?}");
     assert_eq!(summary.findings, 0, "findings are counted that were not reported");
     let parts = summary.free + summary.cached + summary.allocated + summary.isolated + summary.in_flight;
+    let parts = parts + summary.poisoned;
     assert_eq!(summary.managed, parts, "the parts are not the whole: {summary:?}");
     summary
 }

@@ -137,4 +137,11 @@ pub(crate) enum Op {
         block: usize,
         blocks: u64,
     },
+    Poison {
+        place: u64,
+    },
+    /// One that is poisoned.
+    Heal {
+        pick: usize,
+    },
 }

@@ -1,11 +1,11 @@
-//! The operations that move no frame between allocator and caller: drains, closings, isolation.
+//! The operations that move no frame between allocator and caller: drains, closings, isolation, poison.
 
-use zonal::{IsolateError, ZoneId};
+use zonal::{IsolateError, Pfn, PoisonError, Poisoned, ZoneId};
 use zonal_testkit::BLOCK;
 
 use super::World;
 use crate::op::Scope;
-use crate::support::{audited, range};
+use crate::support::{POISONED, audited, range};
 
 impl World<'_> {
     fn zone(&self, pick: usize) -> ZoneId {
@@ -89,4 +89,52 @@ impl World<'_> {
             Err(error) => panic!("{error}"),
         }
     }
+
+    pub(super) fn poison(&mut self, place: u64) {
+        let pfn = place % (self.top() + 1);
+        let known = self.model.poisoned().any(|frame| frame == pfn);
+        let full = !known && self.model.poisoned().count() >= POISONED;
+        let expected = match self.model.zone_of(pfn).map(|_| full) {
+            None => return self.poison_absent(pfn),
+            Some(true) => Err(PoisonError::Full { words: POISONED }),
+            Some(false) => Ok(place_of(self.model.poison(pfn))),
+        };
+        assert_eq!(self.allocator.poison(Pfn::new(pfn)), expected, "poisoning {pfn:#x}");
+        assert_eq!(self.allocator.poisoned(Pfn::new(pfn)), expected.ok());
+    }
+
+    /// A frame that does not exist may look as if it were in use.
+    fn poison_absent(&mut self, pfn: u64) {
+        match self.allocator.poison(Pfn::new(pfn)) {
+            Ok(state) => {
+                assert_eq!(state, Poisoned::Pending, "{pfn:#x} is absent");
+                assert_eq!(self.allocator.unpoison(Pfn::new(pfn)), Ok(Poisoned::Pending));
+            }
+            Err(PoisonError::Foreign { .. }) => assert!(!self.is_block(pfn - pfn % BLOCK)),
+            Err(error) => assert_eq!(error, PoisonError::Full { words: POISONED }),
+        }
+    }
+
+    pub(super) fn heal(&mut self, pick: usize) {
+        let poisoned: Vec<u64> = self.model.poisoned().collect();
+        match poisoned.get(pick % poisoned.len().max(1)).copied() {
+            Some(pfn) => {
+                let expected = place_of(self.model.heal(pfn));
+                assert_eq!(self.allocator.unpoison(Pfn::new(pfn)), Ok(expected), "healing {pfn:#x}");
+            }
+            None => {
+                let pfn = Pfn::new(self.top());
+                let none = self.allocator.unpoison(pfn);
+                assert!(
+                    none == Err(PoisonError::NotPoisoned { pfn })
+                        || none == Err(PoisonError::Foreign { pfn })
+                );
+            }
+        }
+    }
+}
+
+/// Where a poisoned frame is that somebody holds, or not.
+fn place_of(held: Option<bool>) -> Poisoned {
+    if held == Some(true) { Poisoned::Pending } else { Poisoned::Out }
 }

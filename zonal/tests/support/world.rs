@@ -2,8 +2,8 @@
 //!
 //! Panics (with the model's objection) are how it fails; a `proptest` run then shrinks the list of operations.
 //!
-//! Invariant after each operation: the audit is clean, and for every zone `managed`, `free + cached`, `allocated` and
-//! `isolated` are the model's figures, and nothing is in flight.
+//! Invariant after each operation: the audit is clean, and for every zone `managed`, `free + cached`, `allocated`,
+//! `isolated` and `poisoned` are the model's figures, and nothing is in flight.
 
 mod given;
 mod upkeep;
@@ -98,6 +98,8 @@ impl<'m> World<'m> {
             Op::Reopen { zone } => self.reopen(zone),
             Op::Isolate { block, blocks } => self.isolate(block, blocks),
             Op::Unisolate { block, blocks } => self.unisolate(block, blocks),
+            Op::Poison { place } => self.poison(place),
+            Op::Heal { pick } => self.heal(pick),
         }
         self.compare();
     }
@@ -109,6 +111,9 @@ impl<'m> World<'m> {
             if self.model.is_isolated(block) {
                 self.unisolate_at(block, 1);
             }
+        }
+        while self.model.poisoned().next().is_some() {
+            self.heal(0);
         }
         self.compare();
         let summary = audited(&self.allocator);
@@ -122,6 +127,7 @@ impl<'m> World<'m> {
         assert_eq!(summary.free + summary.cached, total.free, "free: {summary:?}");
         assert_eq!(summary.allocated, total.held, "allocated: {summary:?}");
         assert_eq!(summary.isolated, total.isolated, "isolated: {summary:?}");
+        assert_eq!(summary.poisoned, total.poisoned, "poisoned: {summary:?}");
         assert_eq!(summary.in_flight, 0, "in flight with nothing running");
         let infos: Vec<_> = self.allocator.zones().collect();
         assert_eq!(infos.len(), self.model.zones().len(), "number of zones");
@@ -131,6 +137,7 @@ impl<'m> World<'m> {
             assert_eq!(info.managed, figures.managed, "zone {at} managed");
             assert_eq!(info.free + info.cached, figures.free, "zone {at} free: {info:?}");
             assert_eq!(info.isolated, figures.isolated, "zone {at} isolated: {info:?}");
+            assert_eq!(info.poisoned, figures.poisoned, "zone {at} poisoned: {info:?}");
             assert_eq!(info.in_flight, 0, "zone {at} in flight");
             let cached_though_closed = self.closed.contains(&(at as u16)) && info.cached > 0;
             assert!(!cached_though_closed, "zone {at} caches frames though closed: {info:?}");
