@@ -10,8 +10,8 @@ use support::{Setup, audited, order, range};
 use tenants::{Housed, Temper, Tenants};
 use zonal::{
     AllocError, FrameRange, FreeError, Gfp, HotRange, HotplugError, MemoryStep, NodeChange, NodeId, Obstacle,
-    ObstacleCause, OneCpu, OnlineType, Order, PageAllocator, Pfn, Request, SECTION_FRAMES, Tuning, ZoneInfo,
-    ZoneKind,
+    ObstacleCause, OneCpu, OnlineType, Order, PageAllocator, Pfn, Poisoned, Request, SECTION_FRAMES, Tuning,
+    ZoneInfo, ZoneKind,
 };
 use zonal_testkit::{BLOCK, Machine};
 
@@ -333,4 +333,33 @@ fn marks_follow_the_memory() {
     assert_eq!(zone(allocator, 0, ZoneKind::Normal).marks, before.marks);
     assert_eq!(zone(allocator, 0, ZoneKind::Normal).protection, before.protection);
     tenants.check();
+}
+
+/// A section goes offline though a frame of it is poisoned, and comes back when it is healed.
+#[test]
+fn poisoned_frames_do_not_keep_a_section() {
+    both(|allocator, _| {
+        let at = sections(2, 1);
+        plug(allocator, at, OnlineType::Movable);
+        let bad = [at.start.add(1000), at.start.add(5)];
+        assert_eq!(allocator.alloc_at(&Request::order(FRAME), bad[1]), Ok(()));
+        assert_eq!(allocator.poison(bad[0]), Ok(Poisoned::Out));
+        assert_eq!(allocator.poison(bad[1]), Ok(Poisoned::Pending));
+        assert!(offline(allocator, at).is_err(), "a frame of it is in use");
+        // SAFETY: allocated above.
+        assert_eq!(unsafe { allocator.free_raw(bad[1], FRAME) }, Ok(()));
+        assert_eq!(audited(allocator).poisoned, 2);
+        assert_eq!(offline(allocator, at), Ok(0));
+        assert_eq!(audited(allocator).poisoned, 0, "they are not managed any more");
+        for pfn in bad {
+            let refused = allocator.online_memory(at, OnlineType::Movable);
+            assert!(
+                matches!(refused, Err(HotplugError::Poisoned { pfn }) if bad.contains(&pfn)),
+                "{refused:?}"
+            );
+            assert_eq!(allocator.unpoison(pfn), Ok(Poisoned::Out));
+        }
+        assert_eq!(allocator.online_memory(at, OnlineType::Movable), Ok(SECTION_FRAMES));
+        assert_eq!(offline(allocator, at), Ok(0));
+    });
 }

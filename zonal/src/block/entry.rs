@@ -17,93 +17,15 @@
 //! holders have not taken their bits (or are giving them back). A free sets bits first and raises the count after.
 //! A block with holes never reaches a count of 512, so it is never taken whole.
 
+pub(crate) use crate::block::snapshot::Snapshot;
+use crate::block::snapshot::{
+    COUNT, ISOLATED, KIND, KIND_SHIFT, MANAGED_SHIFT, POISONED, RESERVED, TENTATIVE, VACATING, WHOLE,
+    ZONE_SHIFT,
+};
 use crate::frame::{BLOCK_FRAMES, NO_ZONE, ZoneId};
 use crate::mutant::{Mutant, ordering_unless, planted};
 use crate::sync::{AtomicU64, Ordering};
 use crate::topology::Kind;
-
-const COUNT: u64 = 0x3ff;
-const MANAGED_SHIFT: u32 = 10;
-const KIND_SHIFT: u32 = 20;
-const KIND: u64 = 3 << KIND_SHIFT;
-const WHOLE: u64 = 1 << 22;
-const TENTATIVE: u64 = 1 << 23;
-const ISOLATED: u64 = 1 << 24;
-const RESERVED: u64 = 1 << 25;
-const VACATING: u64 = 1 << 26;
-const POISONED: u64 = 1 << 27;
-const ZONE_SHIFT: u32 = 32;
-
-/// A plain copy of an entry.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Snapshot(u64);
-
-impl Snapshot {
-    /// Frames that could be claimed if the block is not isolated.
-    #[inline]
-    pub(crate) const fn count(self) -> u64 {
-        self.0 & COUNT
-    }
-    /// Frames of the block that exist.
-    pub(crate) const fn managed(self) -> u64 {
-        self.0 >> MANAGED_SHIFT & COUNT
-    }
-    #[inline]
-    pub(crate) const fn kind(self) -> Kind {
-        Kind::from_bits(self.0 >> KIND_SHIFT)
-    }
-    /// Allocated as one (not tentative).
-    pub(crate) const fn is_whole(self) -> bool {
-        self.0 & (WHOLE | TENTATIVE) == WHOLE
-    }
-    pub(crate) const fn is_tentative(self) -> bool {
-        self.0 & TENTATIVE != 0
-    }
-    #[inline]
-    pub(crate) const fn is_isolated(self) -> bool {
-        self.0 & ISOLATED != 0
-    }
-    /// A compaction is at work in it.
-    pub(crate) const fn is_vacating(self) -> bool {
-        self.0 & VACATING != 0
-    }
-    /// Frames of it stand in the table of poisoned frames.
-    pub(crate) const fn is_poisoned(self) -> bool {
-        self.0 & POISONED != 0
-    }
-    /// Whether slot words may become words of its groups.
-    pub(crate) const fn is_cacheable(self) -> bool {
-        self.0 & (WHOLE | TENTATIVE | ISOLATED | RESERVED | POISONED) == 0
-    }
-    /// Whether slot words must not stay words of its groups.
-    pub(crate) const fn is_kept_out(self) -> bool {
-        self.0 & (ISOLATED | POISONED) != 0
-    }
-    #[inline]
-    pub(crate) const fn zone(self) -> ZoneId {
-        ZoneId((self.0 >> ZONE_SHIFT) as u16)
-    }
-    /// Whether anybody may claim here.
-    #[inline]
-    pub(crate) const fn is_open(self) -> bool {
-        self.0 & (WHOLE | TENTATIVE | ISOLATED | RESERVED) == 0
-    }
-    /// Whether it is kept for long atomic requests.
-    #[inline]
-    pub(crate) const fn is_reserved(self) -> bool {
-        self.0 & RESERVED != 0
-    }
-    /// Whether parts of it may be freed: it is not taken whole.
-    #[inline]
-    pub(crate) const fn is_open_to_frees(self) -> bool {
-        self.0 & (WHOLE | TENTATIVE) == 0
-    }
-    /// Wholly free and claimable.
-    #[inline]
-    pub(crate) const fn is_free_block(self) -> bool {
-        self.is_open() && self.count() == BLOCK_FRAMES
-    }
-}
 
 /// What a claim came to.
 #[must_use]

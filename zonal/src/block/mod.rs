@@ -3,3 +3,4 @@
 pub(crate) mod bitmap;
 pub(crate) mod entry;
 pub(crate) mod row;
+mod snapshot;

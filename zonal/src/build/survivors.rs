@@ -3,6 +3,7 @@
 //! Nobody else is at work, so everything here is plain stores. Each step leaves words that can be read again: an
 //! interrupted recovery is begun anew.
 
+mod plugged;
 mod poisoned;
 
 use core::mem::offset_of;
@@ -18,15 +19,14 @@ use crate::cache::CpuCache;
 use crate::config::{Checking, Config, Naming};
 use crate::error::ConfigError;
 use crate::frame::{
-    BLOCK_FRAMES, FrameRange, GROUP_FRAMES, GroupIndex, NO_ZONE, Order, Pfn, ROW_FRAMES, ROWS,
-    SECTION_BLOCKS, ZoneId,
+    BLOCK_FRAMES, FrameRange, GROUP_FRAMES, GroupIndex, Order, Pfn, ROW_FRAMES, ROWS, SECTION_BLOCKS, ZoneId,
 };
 use crate::metadata::Carver;
 use crate::mutant::{Mutant, planted};
 use crate::owner::Names;
 use crate::poison::PoisonTable;
 use crate::recovery::{Recovery, RecoveryError};
-use crate::section::{Owner, PlugWord, Plugged, SectionMap, block_in_section};
+use crate::section::{PlugWord, Plugged, SectionMap, block_in_section};
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64};
 use crate::tag::Tags;
 use crate::zone::Zone;
@@ -104,38 +104,6 @@ impl<'m> Ground<'m> {
             }
         }
         Ok(found)
-    }
-
-    /// Says of each section that may be plugged in whether it is online, and adds those to their zones' plans. One that was
-    /// on its way, all its frames free, is offline; isolations have ended.
-    fn find_plugged(&mut self, arrays: &mut Arrays<'m>) -> Result<(), RecoveryError> {
-        let sections = self.map.sections.iter().enumerate();
-        for (at, section) in sections.filter(|(_, section)| matches!(section.owner, Owner::Hot(_))) {
-            let blocks = at * SECTION_BLOCKS..(at + 1) * SECTION_BLOCKS;
-            let (Some(word), Some(entries)) = (arrays.plugged.get(at), arrays.entries.get_mut(blocks)) else {
-                continue;
-            };
-            let zone = entries.first().map_or(NO_ZONE, |entry| entry.load().zone());
-            let is_in = |entry: &Entry| entry.load().managed() == BLOCK_FRAMES && entry.load().zone() == zone;
-            let place = self.listed.get(usize::from(zone.0)).map(place_of);
-            let plan = place.and_then(|place| self.plans.get_mut(place));
-            match plan.filter(|plan| plan.range().contains(&at) && entries.iter().all(is_in)) {
-                Some(plan) => {
-                    plan.plug(at as u32, section.start.get());
-                    word.set(Plugged::Online);
-                }
-                None => {
-                    let is_used = |entry: &Entry| entry.load().count() != entry.load().managed();
-                    if entries.iter().any(is_used) {
-                        return Err(RecoveryError::Damaged { block: section.start });
-                    }
-                    entries.iter_mut().for_each(|entry| *entry = Entry::absent());
-                    let was_there = word.get() != Plugged::Absent;
-                    word.set(if was_there { Plugged::Offline } else { Plugged::Absent });
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Whole scenarios at random: orders from a frame to a section, splits, bulk calls, drains, closings, isolation.
+//! Whole scenarios at random: orders from a frame to a section, splits, bulk calls, drains, closings, isolation, poison.
 
 use std::sync::Arc;
 
@@ -96,11 +96,13 @@ impl Owner {
     }
 
     fn anything(&mut self) {
-        match number(24) {
+        match number(27) {
             18..=20 => self.enter(),
             21 => leave(&self.stage, number(3)),
             22 => self.compact(Order::from_raw(number(7) as u8)),
             23 => drop(self.stage.allocator.compact(NodeId(0))),
+            24..=25 => drop(self.stage.allocator.poison(bad_frame(&self.stage, number(3)))),
+            26 => drop(self.stage.allocator.unpoison(bad_frame(&self.stage, number(3)))),
             0..=3 => drop(self.take(Order::ZERO)),
             4..=5 => drop(self.take(Order::from_raw(number(9) as u8))),
             6 => drop(self.take(Order::BLOCK)),
@@ -130,9 +132,16 @@ fn leave(stage: &StormStage, place: usize) {
     }
 }
 
+/// The frames that are poisoned now and then: two of a group, and one in the other block.
+fn bad_frame(stage: &StormStage, which: usize) -> Pfn {
+    stage.range().start.add([3, 20, BLOCK_FRAMES + 70][which])
+}
+
 /// All is free, counted and open again.
 fn assert_restored(stage: &Arc<StormStage>) {
     (0..3).for_each(|place| leave(stage, place));
+    stage.assert_at_rest(0);
+    (0..3).for_each(|which| drop(stage.allocator.unpoison(bad_frame(stage, which))));
     stage.assert_at_rest(0);
     let closed =
         stage.zone().caches.iter().flat_map(|cache| cache.words()).filter(|word| word.load().is_closed());

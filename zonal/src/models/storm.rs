@@ -10,9 +10,10 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, MaxSteps, Runner, thread};
 
 use crate::error::{AllocError, FreeError};
-use crate::frame::{Order, Pfn};
+use crate::frame::{FrameRange, Order, Pfn};
 use crate::models::stage::{Plan, Stage};
 use crate::platform::{Migration, Platform};
+use crate::poison::Poisoned;
 use crate::request::Request;
 use crate::sync::AtomicU64 as SharedU64;
 
@@ -134,6 +135,8 @@ impl Owner {
             .iter()
             .any(|place| run.contains(&place.load(Ordering::Acquire)));
         assert!(!moved, "a frame of {pfn} is a movable one");
+        let mut poison = self.stage.allocator.state.poison.frames(FrameRange::new(pfn, Pfn::new(run.end)));
+        assert!(poison.all(|(_, state)| state == Poisoned::Pending), "a frame of {pfn} is out for good");
         for stamp in self.stage.contents(pfn, order) {
             assert_eq!(stamp.swap(self.stamp, Ordering::Relaxed), 0, "a frame of {pfn} is somebody else's");
         }

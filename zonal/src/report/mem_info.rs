@@ -33,7 +33,8 @@ impl fmt::Display for MemInfo<'_> {
         writeln!(f, "{} pages RAM", self.subject.sum(|info| info.present))?;
         writeln!(f, "0 pages HighMem/MovableOnly")?;
         writeln!(f, "{} pages reserved", self.subject.sum(|info| info.present.saturating_sub(info.managed)))?;
-        writeln!(f, "0 pages cma reserved\n0 pages hwpoisoned")
+        writeln!(f, "0 pages cma reserved")?;
+        writeln!(f, "{} pages hwpoisoned", self.subject.sum(|info| info.poisoned))
     }
 }
 

@@ -50,19 +50,25 @@ impl<'m> Zone<'m> {
         row: usize,
         mask: u64,
     ) -> (u64, Result<(), NotLanded>) {
-        let entry = block.entry.load();
-        if !entry.is_open_to_frees() {
-            return (0, Err(NotLanded::NotParts));
+        if !block.entry.load().takes_bits() {
+            return self.land_sifted(block, row, mask);
         }
         if planted(Mutant::BitsAfterCount) {
             return self.land_count_first(block, row, mask);
         }
-        if entry.is_poisoned() {
-            let sifted = self.sift(block, row, mask);
-            let (counted, landed) = self.land_bits(block, row, sifted.mask);
-            return (counted, landed.and(sifted.landed));
-        }
         self.land_bits(block, row, mask)
+    }
+
+    /// As `land_uncounted` in a block with poisoned frames, or one that takes none.
+    #[cold]
+    #[inline(never)]
+    fn land_sifted(&self, block: Block<'m>, row: usize, mask: u64) -> (u64, Result<(), NotLanded>) {
+        if !block.entry.load().is_open_to_frees() {
+            return (0, Err(NotLanded::NotParts));
+        }
+        let sifted = self.sift(block, row, mask);
+        let (counted, landed) = self.land_bits(block, row, sifted.mask);
+        (counted, landed.and(sifted.landed))
     }
 
     /// The steps of a landing.
@@ -81,9 +87,6 @@ impl<'m> Zone<'m> {
                 return (0, Err(NotLanded::NotParts));
             };
             counted = self.hint_freed(block, after, completed(before | mask, mask), frames);
-            if after.is_poisoned() {
-                self.expel_poisoned(block, &mut counted);
-            }
         }
         (counted, if fresh == mask { Ok(()) } else { Err(NotLanded::AlreadyFree) })
     }
@@ -124,13 +127,7 @@ impl<'m> Zone<'m> {
             return (0, landed);
         }
         match block.entry.raise(frames) {
-            Raise::Done(after) => {
-                let mut counted = self.hint_freed(block, after, longest, frames);
-                if after.is_poisoned() {
-                    self.expel_poisoned(block, &mut counted);
-                }
-                (counted, landed)
-            }
+            Raise::Done(after) => (self.hint_freed(block, after, longest, frames), landed),
             Raise::Refused => {
                 // More frames than the block has: the caller's were never handed out. Take the bits back.
                 fresh.iter().enumerate().for_each(|(at, &bits)| {
@@ -171,9 +168,9 @@ impl<'m> Zone<'m> {
     /// for it (none if the block was isolated meanwhile: they are counted when isolation ends).
     #[must_use]
     pub(crate) fn return_claim(&self, block: Block<'m>, frames: u64) -> u64 {
-        let mut counted = self.give_claim_back(block, frames);
+        let counted = self.give_claim_back(block, frames);
         if frames > 0 && block.entry.load().is_poisoned() {
-            self.expel_poisoned(block, &mut counted); // it may have been the claim that was missing
+            return self.expel_poisoned(block, counted); // it may have been the claim that was missing
         }
         counted
     }
@@ -199,12 +196,27 @@ impl<'m> Zone<'m> {
     /// for single frames, who completes a run sets the one for the run: others find it set or being set.
     #[inline(always)]
     fn hint_freed(&self, block: Block<'m>, after: Snapshot, completed: Class, frames: u64) -> u64 {
-        if after.is_isolated() {
-            return 0; // counted when isolation ends
+        if after.is_ordinary() {
+            self.hint_open(block, after, completed, frames)
+        } else {
+            self.hint_apart(block, after, completed, frames)
         }
-        if after.is_reserved() && !planted(Mutant::ReservedFreedOutside) {
-            return self.reserve_freed(frames);
-        }
+    }
+
+    /// As `hint_freed` where frames are not simply the zone's.
+    #[cold]
+    #[inline(never)]
+    fn hint_apart(&self, block: Block<'m>, after: Snapshot, completed: Class, frames: u64) -> u64 {
+        let counted = match () {
+            () if after.is_isolated() => 0, // counted when isolation ends
+            () if after.is_reserved() && !planted(Mutant::ReservedFreedOutside) => self.reserve_freed(frames),
+            () => self.hint_open(block, after, completed, frames),
+        };
+        if after.is_poisoned() { self.expel_poisoned(block, counted) } else { counted }
+    }
+
+    #[inline(always)]
+    fn hint_open(&self, block: Block<'m>, after: Snapshot, completed: Class, frames: u64) -> u64 {
         let index = block.index.0 as usize;
         if planted(Mutant::HintLost) {
             return frames;

@@ -67,15 +67,16 @@ impl<'m> Zone<'m> {
     }
 
     /// After bits were set or a claim was given back in a block with the flag: takes out what is pending and free. `funds` are
-    /// frames of the block that the zone does not count yet.
+    /// frames of the block that the zone does not count yet; those that are left.
     #[cold]
-    pub(in crate::zone) fn expel_poisoned(&self, block: Block<'m>, funds: &mut u64) {
+    pub(in crate::zone) fn expel_poisoned(&self, block: Block<'m>, mut funds: u64) -> u64 {
         if planted(Mutant::PoisonNotLookedFor) {
-            return;
+            return funds;
         }
         for (pfn, _) in self.poison_in(block).filter(|&(_, state)| state == Poisoned::Pending) {
-            let _ = self.expel(block, pfn, funds);
+            let _ = self.expel(block, pfn, &mut funds);
         }
+        funds
     }
 
     /// Takes a pending frame out, if it is free and claims are to be had; whether it did.

@@ -112,11 +112,8 @@ impl<'m> Zone<'m> {
         blocks.fold(0, |returned, block| match block.entry.abandon() {
             Raise::Done(after) if !after.is_isolated() => {
                 self.hint(block, after, u64::MAX);
-                let mut counted = BLOCK_FRAMES;
-                if after.is_poisoned() {
-                    self.expel_poisoned(block, &mut counted);
-                }
-                returned + counted
+                let poisoned = after.is_poisoned();
+                returned + if poisoned { self.expel_poisoned(block, BLOCK_FRAMES) } else { BLOCK_FRAMES }
             }
             _ => returned,
         })

@@ -28,6 +28,9 @@ impl Survivors<'_, '_> {
                 continue;
             };
             let now = entry.load();
+            if now.managed() == 0 {
+                continue; // it went offline with its section
+            }
             let (row, mask) = row_and_mask(pfn.get() % BLOCK_FRAMES, Order::ZERO);
             let is_free = now.is_open_to_frees() && bitmap.row(row).take_exact(mask);
             if is_free {
