@@ -7,7 +7,7 @@ use crate::block::bitmap::count;
 use crate::block::entry::{Raise, Snapshot};
 use crate::block::row::run_starts;
 use crate::cache::CpuCache;
-use crate::frame::{Order, ROW_FRAMES, ROWS};
+use crate::frame::{BlockIndex, Order, ROW_FRAMES, ROWS};
 use crate::mutant::{Mutant, planted};
 use crate::topology::Kind;
 use crate::zone::search::Class;
@@ -51,7 +51,7 @@ impl<'m> Zone<'m> {
         mask: u64,
     ) -> (u64, Result<(), NotLanded>) {
         if !block.entry.load().takes_bits() {
-            return self.land_sifted(block, row, mask);
+            return self.land_sifted(block.index, row, mask);
         }
         if planted(Mutant::BitsAfterCount) {
             return self.land_count_first(block, row, mask);
@@ -62,10 +62,9 @@ impl<'m> Zone<'m> {
     /// As `land_uncounted` in a block with poisoned frames, or one that takes none.
     #[cold]
     #[inline(never)]
-    fn land_sifted(&self, block: Block<'m>, row: usize, mask: u64) -> (u64, Result<(), NotLanded>) {
-        if !block.entry.load().is_open_to_frees() {
-            return (0, Err(NotLanded::NotParts));
-        }
+    fn land_sifted(&self, index: BlockIndex, row: usize, mask: u64) -> (u64, Result<(), NotLanded>) {
+        let block = self.block(index).filter(|block| block.entry.load().is_open_to_frees());
+        let Some(block) = block else { return (0, Err(NotLanded::NotParts)) };
         let sifted = self.sift(block, row, mask);
         let (counted, landed) = self.land_bits(block, row, sifted.mask);
         (counted, landed.and(sifted.landed))
@@ -199,14 +198,15 @@ impl<'m> Zone<'m> {
         if after.is_ordinary() {
             self.hint_open(block, after, completed, frames)
         } else {
-            self.hint_apart(block, after, completed, frames)
+            self.hint_apart(block.index, after, completed, frames)
         }
     }
 
-    /// As `hint_freed` where frames are not simply the zone's.
+    /// As `hint_freed` where frames are not simply the zone's. (The block by its number: the others need not have it in memory.)
     #[cold]
     #[inline(never)]
-    fn hint_apart(&self, block: Block<'m>, after: Snapshot, completed: Class, frames: u64) -> u64 {
+    fn hint_apart(&self, index: BlockIndex, after: Snapshot, completed: Class, frames: u64) -> u64 {
+        let Some(block) = self.block(index) else { return frames };
         let counted = match () {
             () if after.is_isolated() => 0, // counted when isolation ends
             () if after.is_reserved() && !planted(Mutant::ReservedFreedOutside) => self.reserve_freed(frames),
