@@ -8,9 +8,10 @@ mod tenants;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tenants::{Tenants, movable};
-use zonal::{FRAME_SIZE, NodeId, OnlineType, Order};
+use zonal::{FRAME_SIZE, FrameRange, NodeId, OnlineType, Order, ZoneKind};
 use zonal_linux::{Machine, MemoryError, Pages, PlugError, Pool, Step};
 
 const NODE: NodeId = NodeId(0);
@@ -80,29 +81,57 @@ fn what_a_pool_gives_back_the_system_has() {
     assert!((0..FRAME_SIZE as usize).all(|at| unsafe { bytes.add(at).read() } == 0));
 }
 
+/// Does something under a limit of the process.
+fn limited<R>(resource: Resource, bytes: u64, work: impl FnOnce() -> R) -> R {
+    let usual = getrlimit(resource);
+    let (current, maximum) = (Some(bytes), usual.maximum);
+    setrlimit(resource, Rlimit { current, maximum }).unwrap();
+    let outcome = work();
+    setrlimit(resource, usual).unwrap();
+    outcome
+}
+
+#[test]
+fn what_the_system_does_not_take_back_is_online_again() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let pool = pool();
+    let (tenants, _registered) = Tenants::of(&pool);
+    let section = pool.pluggable().next().unwrap().range;
+    pool.online(section, OnlineType::Movable).unwrap();
+    assert!(tenants.enter(Order::BLOCK) && section.contains(tenants.first_frames()[0]));
+    // With more addresses than it may have, a process gets no mapping, not even over another one.
+    let refused = limited(Resource::As, status("VmSize") / 2, || pool.offline(section, &mut |_| {}));
+    match refused.expect_err("refused") {
+        PlugError::Memory(MemoryError::Refused { step: Step::Release, start, end, errno }) => {
+            assert_eq!((start, end, errno), (section.start, section.end, Errno::NOMEM.raw_os_error()));
+        }
+        other => panic!("{other}"),
+    }
+    assert_eq!(pool.pluggable().next().unwrap().zone, Some(ZoneKind::Movable));
+    tenants.check();
+    assert!(tenants.enter(Order::BLOCK) && section.contains(tenants.first_frames()[1]));
+    pool.offline(section, &mut |_| {}).unwrap();
+    tenants.check();
+}
+
 #[test]
 fn what_the_system_refuses_is_named_and_nothing_changed() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let pool = pool();
-    let limit = |bytes| {
-        let maximum = getrlimit(Resource::Data).maximum;
-        setrlimit(Resource::Data, Rlimit { current: bytes, maximum }).unwrap();
-    };
-    let usual = getrlimit(Resource::Data).current;
     let whole = || {
         let (first, last) = (pool.pluggable().next().unwrap(), pool.pluggable().last().unwrap());
-        zonal::FrameRange::new(first.range.start, last.range.end)
+        FrameRange::new(first.range.start, last.range.end)
     };
     let zones = || pool.pluggable().map(|section| section.zone).collect::<Vec<_>>();
     let before = pool.allocator().audit(&mut |finding| panic!("{finding}"));
-    limit(Some(status("VmData") + SECTION + SECTION / 2));
-    let refused = pool.online(whole(), OnlineType::Movable);
-    let grown = pool.grow(NODE, 2 * SECTION, OnlineType::Movable);
-    limit(usual);
+    let (refused, grown) = limited(Resource::Data, status("VmData") + SECTION + SECTION / 2, || {
+        let refused = pool.online(whole(), OnlineType::Movable);
+        (refused, pool.grow(NODE, 2 * SECTION, OnlineType::Movable))
+    });
     let commit_of = |error: &PlugError| match *error {
         PlugError::Memory(MemoryError::Refused { step: Step::Commit, start, end, errno }) => {
-            assert_eq!(errno, rustix::io::Errno::NOMEM.raw_os_error());
-            zonal::FrameRange::new(start, end)
+            assert_eq!(errno, Errno::NOMEM.raw_os_error());
+            FrameRange::new(start, end)
         }
         ref other => panic!("{other}"),
     };
