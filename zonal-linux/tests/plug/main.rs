@@ -8,12 +8,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tenants::{Tenants, movable};
 use zonal::{
-    FrameRange, Gfp, HotplugError, MemoryStep, NodeId, ObstacleCause, OnlineType, Order, Request, Veto,
-    ZoneKind,
+    FrameRange, Gfp, HotplugError, MemoryStep, NodeId, ObstacleCause, OnlineType, Order, Request, Tuning,
+    Veto, ZoneKind,
 };
 use zonal_linux::{Daemons, Machine, Pages, PlugError, Pool};
 
@@ -194,7 +195,7 @@ fn a_node_s_daemons_come_with_its_first_memory_and_end_with_its_last() {
         let start = Instant::now();
         while threads() != expected {
             assert!(start.elapsed() < Duration::from_secs(20), "{:?}, not {expected:?}", threads());
-            std::thread::yield_now();
+            thread::yield_now();
         }
     };
     let text = "[[node]]\nmemory = '64 MiB'\ncpus = 1\n[[node]]\ncount = 7\n\
@@ -231,4 +232,45 @@ fn a_mover_that_panics_is_asked_no_more_and_neither_run_is_anybody_s() {
     assert_eq!((&obstacles, obstacles.len()), (&before, 1));
     let summary = pool.allocator().audit(&mut |finding| panic!("{finding}"));
     assert_eq!((summary.allocated, summary.isolated), (2, 0), "the run, and the one it was to move to");
+}
+
+#[test]
+fn threads_go_on_while_memory_comes_and_goes() {
+    const ROUNDS: u64 = 12;
+    let machine = machine().with_tuning(Tuning::default()).unwrap();
+    let pool = Arc::new(Pool::plan(&machine).daemons(Daemons::Threads).build().unwrap());
+    let (tenants, _registered) = Tenants::of(&pool);
+    let (ends, refusals) = (AtomicBool::new(false), AtomicU64::new(0));
+    let gone = thread::scope(|scope| {
+        for thread in 1..=3u64 {
+            let (pool, ends, refusals) = (&pool, &ends, &refusals);
+            scope.spawn(move || {
+                for round in (0..).take_while(|_| !ends.load(Relaxed)) {
+                    let stamp = thread << 32 | round;
+                    let runs: Vec<_> =
+                        (0..200).map_while(|_| pool.allocator().alloc(&movable(Order::ZERO)).ok()).collect();
+                    refusals.fetch_add(200 - runs.len() as u64, Relaxed);
+                    let word = |pfn| pool.address(pfn).expect("mapped").cast::<u64>();
+                    // SAFETY: the frames are this thread's until they are dropped.
+                    runs.iter().for_each(|run| unsafe { word(run.pfn()).write(stamp) });
+                    // SAFETY: as above.
+                    assert!(runs.iter().all(|run| unsafe { word(run.pfn()).read() } == stamp));
+                }
+            });
+        }
+        let resized = (0..ROUNDS).map(|_| {
+            let grown = pool.grow(NODE, 2 * SECTION, OnlineType::Movable);
+            assert!(grown.bytes > 0 || zones(&pool).iter().all(Option::is_some), "{grown:?}");
+            (0..500).for_each(|_| assert!(tenants.enter(Order::ZERO)));
+            let shrunk = pool.shrink(NODE, 2 * SECTION);
+            tenants.keep(|pfn| pfn.get() % 2 == 0);
+            shrunk.bytes / SECTION
+        });
+        let gone: u64 = resized.sum();
+        ends.store(true, Relaxed);
+        gone
+    });
+    assert!(gone >= ROUNDS, "{gone} of {} sections could be taken away", 2 * ROUNDS);
+    assert_eq!(refusals.into_inner(), 0, "there was memory all the time");
+    tenants.check();
 }
