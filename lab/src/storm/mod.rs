@@ -16,6 +16,7 @@ mod drain;
 mod engine;
 mod fault;
 mod floors;
+mod gate;
 mod hand;
 mod judge;
 mod kill;
@@ -23,6 +24,7 @@ mod ledger;
 mod mixed_orders;
 mod oracle;
 mod owners;
+mod plug;
 mod pressure;
 mod pulse;
 mod report;
@@ -65,6 +67,8 @@ const STORMS: &[&dyn Storm] = &[
     &floors::Floors,
     &pressure::Pressure,
     &cpuset::Cpusets,
+    &plug::last_block::LastBlock,
+    &plug::hotplug::Hotplug,
     &kill::Kill,
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     &step::Step,

@@ -59,7 +59,7 @@ impl<'o, 'm, P: Platform> Oracle<'o, 'm, P> {
     /// A zone's figures, as far as a request of this order depends on them.
     fn zone(&self, zone: ZoneInfo, order: Order) -> Seen {
         let (mut free, mut longest) = ([0; 2], [None; 2]);
-        for block in self.allocator.blocks(zone.id) {
+        for block in self.allocator.blocks(zone.id).filter(|block| !block.isolated) {
             let frames = FrameRange::new(block.start, block.start.add(BLOCK_FRAMES));
             let (kept, here) = (usize::from(block.reserved), self.owners.free(frames));
             free[kept] += here;

@@ -40,6 +40,10 @@ impl Run {
         Order::new((self.0 >> PFN_BITS & ((1 << ORDER_BITS) - 1)) as u8).unwrap_or(Order::ZERO)
     }
 
+    pub(super) fn serial(self) -> u64 {
+        self.0 >> (PFN_BITS + ORDER_BITS)
+    }
+
     pub(super) fn frames(self) -> u64 {
         self.order().frames()
     }
@@ -91,6 +95,11 @@ impl Owners {
             let found = self.word(pfn).map_or(u64::MAX, |word| word.swap(0, Relaxed));
             if found == run.0 { Ok(()) } else { Err(Violation::Changed { pfn, found, run }) }
         })
+    }
+
+    /// The run that the frame is held in, if somebody holds it.
+    pub(super) fn holder(&self, pfn: Pfn) -> Option<Run> {
+        Run::from_word(self.word(pfn)?.load(Relaxed)).filter(|run| run.0 != u64::MAX)
     }
 
     /// Frames of the range that nobody holds. Exact at a standstill.

@@ -54,6 +54,7 @@ impl Tally {
             | Violation::Twice { .. }
             | Violation::Changed { .. }
             | Violation::Nowhere { .. }
+            | Violation::Unplugged { .. }
             | Violation::FreeRefused { .. }
             | Violation::FreeAccepted { .. } => self.double += 1,
             _ => {}

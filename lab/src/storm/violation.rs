@@ -1,6 +1,6 @@
 //! A promise that was broken, with the values; and which of the eight it was.
 
-use zonal::{AllocError, Finding, FreeError, Gfp, NodeId, Order, Pfn, ZoneId};
+use zonal::{AllocError, Finding, FreeError, Gfp, HotplugError, NodeId, Order, Pfn, ZoneId};
 use zonal_testkit::contract::ZoneNow;
 
 use super::call::Call;
@@ -53,6 +53,12 @@ pub(super) enum Violation {
     KilledInSet { wish: Wish, spare: u64 },
     #[error("{wish} got {pfn} of node {}, where its set was at no moment of the call", node.0)]
     OutsideSet { wish: Wish, pfn: Pfn, node: NodeId },
+    #[error("run of order {order} at {pfn} was handed out, of a section that is offline")]
+    Unplugged { pfn: Pfn, order: Order },
+    #[error("{what} the section at {pfn}: {error}")]
+    Plug { what: &'static str, pfn: Pfn, error: HotplugError },
+    #[error("{what} the section at {pfn} took place although somebody objected")]
+    VetoIgnored { what: &'static str, pfn: Pfn },
     #[error("{frames} frames are cached in zone {} while its caches are closed", zone.0)]
     CachedClosed { zone: ZoneId, frames: u64 },
     #[error("{allocated} frames are not free, {held} are held: {} lost", allocated - held)]
@@ -111,6 +117,9 @@ impl Violation {
             | Self::Lost { .. }
             | Self::FreeAndHeld { .. }
             | Self::Managed { .. }
+            | Self::Unplugged { .. }
+            | Self::Plug { .. }
+            | Self::VetoIgnored { .. }
             | Self::Audit(_) => "P5",
         }
     }

@@ -8,12 +8,13 @@ use fastrand::Rng;
 use zonal::{Gfp, NodeId, Order};
 
 use super::super::asker::{self, ORDINARY};
+use super::super::gate::Gate;
 use super::super::oracle::Seen;
 use super::super::owners::Run;
 use super::super::tally::Tally;
 use super::super::violation::Violation;
 use super::super::wish::Wish;
-use super::gate::Gate;
+
 use super::world::World;
 
 /// What is asked for: the more often, the more rows.

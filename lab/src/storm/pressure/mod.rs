@@ -7,7 +7,6 @@
 //!
 //! Invariant: a world that is stopped changes by what its stopper does, so what the oracle sees then is exact.
 
-mod gate;
 mod hand;
 mod world;
 
@@ -24,6 +23,7 @@ use zonal_linux::Machine;
 
 use super::call::Call;
 use super::engine::{Outcome, Run};
+use super::gate::Gate;
 use super::tally::Tally;
 use super::violation::Violation;
 use super::{Finding, Storm};
@@ -128,7 +128,7 @@ impl Shared {
         let shared = Arc::clone(self);
         let (ready, is_ready) = mpsc::channel();
         let work = move || {
-            gate::Gate::sit(THREADS + usize::from(node.0));
+            Gate::sit(THREADS + usize::from(node.0));
             let _ = ready.send(());
             shared.world.be_kswapd(node, || shared.is_over.load(Relaxed));
         };

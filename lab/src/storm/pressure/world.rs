@@ -22,12 +22,12 @@ use zonal::{
 use zonal_linux::Machine;
 
 use super::super::asker;
+use super::super::gate::Gate;
 use super::super::oracle::Oracle;
 use super::super::owners::{Owners, Run};
 use super::super::tally::Tally;
 use super::super::violation::Violation;
 use super::super::wish::Wish;
-use super::gate::Gate;
 
 /// Runs that a kill gives back.
 const KILLED: usize = 128;
