@@ -69,6 +69,7 @@ const STORMS: &[&dyn Storm] = &[
     &cpuset::Cpusets,
     &plug::last_block::LastBlock,
     &plug::hotplug::Hotplug,
+    &plug::everything::Everything,
     &kill::Kill,
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     &step::Step,
@@ -137,7 +138,9 @@ trait Threads: Storm {
 /// In `floors` one thread works at a time, and a request must be served if and only if the oracle says so; then five go down
 /// at once, and no zone may be taken further below a floor than by a run and the rest of a group for each of four. In
 /// `pressure` threads ask for more than there is: a refusal is judged with all others stopped, and at the end of a round a
-/// node that is short must come back to its high mark by its kswapd alone.
+/// node that is short must come back to its high mark by its kswapd alone. In `last-block`, `hotplug` and `everything` memory
+/// comes and goes meanwhile; at the end of a round nobody holds anything, and each section must go offline at the first try.
+/// `rounds` are times that the section of `last-block` went, steps of plugging in the other two.
 ///
 /// In `cpuset` every node always has a frame to spare for every set, so each refusal and each kill is one too many.
 ///

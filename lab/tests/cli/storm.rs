@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::support::{refused, zonal};
 
-const STORMS: [&str; 10] = [
+const STORMS: [&str; 13] = [
     "churn",
     "mixed-orders",
     "drain",
@@ -13,6 +13,9 @@ const STORMS: [&str; 10] = [
     "floors",
     "pressure",
     "cpuset",
+    "last-block",
+    "hotplug",
+    "everything",
     "kill",
     "step",
 ];

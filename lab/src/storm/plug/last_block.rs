@@ -11,7 +11,7 @@ use super::super::engine::Run;
 use super::super::violation::Violation;
 use super::super::wish::Wish;
 use super::super::{Finding, Storm};
-use super::world::Ground;
+use super::world::{Ground, Refusals};
 use super::{Plugger, Plugging, State, wish};
 
 /// The last Movable section goes and comes.
@@ -37,7 +37,7 @@ impl Storm for LastBlock {
 
 impl Plugging for LastBlock {
     fn ground(&self) -> Ground {
-        Ground { nodes: 1, blocks: 16, sections: 1, cpus: 2 }
+        Ground { nodes: 1, blocks: 16, sections: 1, cpus: 2, refusals: Refusals::Strict }
     }
 
     fn threads(&self) -> usize {

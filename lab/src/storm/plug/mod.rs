@@ -5,6 +5,7 @@
 //! between bursts nobody holds anything: then each section must go offline at the first try. Invariant: a storm is broken if
 //! and only if a promise was.
 
+pub(super) mod everything;
 pub(super) mod hotplug;
 mod houses;
 pub(super) mod last_block;
@@ -48,6 +49,9 @@ trait Plugging: Storm {
 
     /// Runs that a thread holds at most, of those that can be moved and of the others.
     fn held(&self) -> usize;
+
+    /// What a thread does now and then besides asking.
+    fn chore(&self, _hand: &mut Hand) {}
 
     /// One step of the one that plugs; whether that was a round.
     fn plug(&self, plugger: &mut Plugger) -> Result<bool, Violation>;
@@ -281,6 +285,7 @@ impl Hand {
             let cpus = self.world.allocator().map_or(1, |allocator| allocator.cpus());
             asker::play_cpu(self.dice.usize(..cpus));
         }
+        storm.chore(self);
         let wish = storm.wish(&mut self.dice);
         let half = usize::from(!wish.gfp.contains(Gfp::MOVABLE));
         let done = self.let_go(half, storm.held()).and_then(|()| self.ask(wish, half));

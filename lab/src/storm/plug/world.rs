@@ -11,7 +11,6 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
-use std::time::Duration;
 
 use anyhow::Result;
 use zonal::{
@@ -44,6 +43,16 @@ pub(super) struct Ground {
     pub(super) sections: u64,
     /// CPUs of each node.
     pub(super) cpus: u16,
+    pub(super) refusals: Refusals,
+}
+
+/// How refusals, and requests for a kill, are judged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Refusals {
+    /// Wrong if a run lies there that lay there all along.
+    Fair,
+    /// Wrong if a run lies there: threads hold so little that there always was one.
+    Strict,
 }
 
 /// What a storm has met with: one that meets nothing proves nothing.
@@ -80,6 +89,7 @@ pub(super) struct World {
     pub(super) hot: Vec<FrameRange>,
     epochs: Vec<AtomicU64>,
     turns: AtomicU64,
+    refusals: Refusals,
     /// The step that is objected to, as a number; none of them.
     vetoed: AtomicU8,
     cancelled: AtomicBool,
@@ -122,6 +132,7 @@ impl World {
             epochs: hot.iter().map(|_| AtomicU64::new(1)).collect(),
             hot,
             turns: AtomicU64::new(1),
+            refusals: ground.refusals,
             vetoed: AtomicU8::new(NO_VETO),
             cancelled: AtomicBool::new(false),
             tally: Mutex::default(),
@@ -213,12 +224,16 @@ impl World {
         }
         let _stop = self.gate.stop();
         let Some(Seen { zone, now }) = self.admitting(wish) else { return Ok(()) };
-        let alone = SINCE.get().is_some() && SINCE.get() == self.gate.others();
-        if alone || self.ask(wish, house)?.is_err() {
+        if self.lay_there_all_along() || self.ask(wish, house)?.is_err() {
             return Err(Violation::RefusedAdmitted { wish, zone: zone.id, now, error });
         }
         self.met.late.fetch_add(1, Relaxed);
         self.give(house)
+    }
+
+    /// Whether what lies there now did so when this thread last came inside.
+    fn lay_there_all_along(&self) -> bool {
+        self.refusals == Refusals::Strict || SINCE.get().is_some() && SINCE.get() == self.gate.others()
     }
 
     /// The zone that must serve the wish now.
@@ -314,11 +329,11 @@ impl Platform for World {
     fn oom(&self, oom: &Oom) -> Verdict {
         self.met.kills.fetch_add(1, Relaxed);
         if !Gate::is_stopper() {
-            let alone = SINCE.get().is_some() && SINCE.get() == self.gate.others();
+            let wrong = self.lay_there_all_along();
             self.hook(|| {
                 let _stop = self.gate.stop();
                 let wish = Wish { gfp: oom.gfp, order: oom.order, task: ORDINARY };
-                if alone && self.admitting(wish).is_some() {
+                if wrong && self.admitting(wish).is_some() {
                     self.tally().broke(Violation::KilledSoon {
                         gfp: oom.gfp,
                         order: oom.order,
@@ -333,7 +348,7 @@ impl Platform for World {
 
     fn pause(&self) {
         if !Gate::is_stopper() {
-            self.hook(|| thread::sleep(Duration::from_micros(20)));
+            self.hook(thread::yield_now);
         }
     }
 }

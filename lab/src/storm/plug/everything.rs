@@ -1,0 +1,81 @@
+//! Storm `everything`: all at once. What `hotplug` does, while threads also drain, isolate, compact, change the knobs and have
+//! the zonelists made anew.
+
+use anyhow::Result;
+use fastrand::Rng;
+use zonal::{BLOCK_FRAMES, FrameRange, NodeId, Pfn, Tuning};
+
+use super::super::engine::Run;
+use super::super::violation::Violation;
+use super::super::wish::Wish;
+use super::super::{Finding, Storm};
+use super::hotplug::Hotplug;
+use super::world::Ground;
+use super::{Hand, Plugger, Plugging};
+
+/// How long it rages if nothing else is asked for.
+const SECONDS: u64 = 60;
+
+/// All at once.
+pub(in super::super) struct Everything;
+
+impl Storm for Everything {
+    fn name(&self) -> &'static str {
+        "everything"
+    }
+
+    fn about(&self) -> &'static str {
+        "all at once: sections come and go, lists and marks change, blocks are drained, isolated, compacted"
+    }
+
+    fn faults(&self) -> &'static [&'static str] {
+        &["UnplugUsed", "EvictionDropsFrame", "IsolateNoDebit"]
+    }
+
+    fn seconds(&self) -> u64 {
+        SECONDS
+    }
+
+    fn rage(&'static self, run: Run) -> Result<Finding> {
+        super::rage(self, run)
+    }
+}
+
+impl Plugging for Everything {
+    fn ground(&self) -> Ground {
+        Hotplug.ground()
+    }
+
+    fn threads(&self) -> usize {
+        4
+    }
+
+    fn held(&self) -> usize {
+        Hotplug.held()
+    }
+
+    fn wish(&self, dice: &mut Rng) -> Wish {
+        Hotplug.wish(dice)
+    }
+
+    fn plug(&self, plugger: &mut Plugger) -> Result<bool, Violation> {
+        Hotplug.plug(plugger)
+    }
+
+    fn chore(&self, hand: &mut Hand) {
+        let Some(allocator) = hand.world.allocator() else { return };
+        let (chore, cpu) = (hand.dice.u8(..64), hand.dice.usize(..allocator.cpus()));
+        let start = Pfn::new(hand.dice.u64(..self.ground().blocks) * BLOCK_FRAMES);
+        let block = FrameRange::new(start, start.add(BLOCK_FRAMES));
+        let kbytes = hand.dice.u64(256..2048);
+        hand.world.gate.inside(|| match chore {
+            0 => drop(allocator.drain_all()),
+            1 | 2 => drop(allocator.drain_cpu(cpu)),
+            3 if allocator.isolate(block).is_ok() => drop(allocator.unisolate(block)),
+            4 => drop(allocator.compact(NodeId((cpu % 2) as u16))),
+            5 => drop(allocator.set_tuning(Tuning { min_free_kbytes: Some(kbytes), ..Tuning::default() })),
+            6 => drop(allocator.rebuild_zonelists()),
+            _ => {}
+        });
+    }
+}
