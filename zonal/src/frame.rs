@@ -193,6 +193,17 @@ impl FrameRange {
         self.end.0.saturating_sub(self.start.0)
     }
 
+    /// The parts of it that lie in one section each.
+    pub(crate) fn by_section(self) -> impl Iterator<Item = Self> {
+        let mut rest = self;
+        core::iter::from_fn(move || {
+            let end = Pfn((rest.start.0 / SECTION_FRAMES + 1) * SECTION_FRAMES).min(rest.end);
+            let part = Self::new(rest.start, end);
+            rest.start = end;
+            (part.frames() > 0).then_some(part)
+        })
+    }
+
     /// Whether the frame is inside.
     pub const fn contains(self, pfn: Pfn) -> bool {
         self.start.0 <= pfn.0 && pfn.0 < self.end.0

@@ -3,7 +3,7 @@
 use crate::allocator::PageAllocator;
 use crate::block::entry::Raise;
 use crate::error::{ConfigError, IsolateError};
-use crate::frame::{BLOCK_FRAMES, FrameRange, MAX_FRAMES, Pfn, SECTION_FRAMES, ZoneId};
+use crate::frame::{BLOCK_FRAMES, FrameRange, MAX_FRAMES, Pfn, ZoneId};
 use crate::mutant::{Mutant, planted};
 use crate::platform::Platform;
 use crate::watermark::{Levels, Marks, Tuning, Watermarks};
@@ -109,7 +109,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     pub fn isolate(&self, range: FrameRange) -> Result<u64, IsolateError> {
         block_starts(range).map(drop)?; // it is made of blocks
         let mut frames = 0;
-        for section in by_section(range) {
+        for section in range.by_section() {
             match self.isolate_section(section) {
                 Ok(isolated) => frames += isolated,
                 Err(error) => {
@@ -150,26 +150,19 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// None if there are few, or others hold claims on their frames.
     fn isolate_free(&self, range: FrameRange) -> u64 {
         let Ok((zone, _)) = self.state.block(range.start) else { return 0 };
-        let blocks = || {
-            let starts = (0u32..).zip((range.start.get()..range.end.get()).step_by(BLOCK_FRAMES as usize));
-            let blocks = starts.filter_map(|(at, start)| Some((at, zone.block_of(Pfn::new(start))?)));
-            blocks.filter(|(_, block)| {
-                let entry = block.entry.load();
-                entry.zone() == zone.id && entry.is_free_block()
-            })
+        let is_free = |block: &Block<'_>| {
+            let entry = block.entry.load();
+            entry.zone() == zone.id && entry.is_free_block()
         };
-        let found = blocks().fold(0u64, |found, (at, _)| found | 1 << at);
-        if found.count_ones() < 2 {
+        let free = zone.blocks_of(range).filter(is_free).count() as u64;
+        if free < 2 {
             return 0;
         }
-        let frames = u64::from(found.count_ones()) * BLOCK_FRAMES;
-        let flag = || {
-            blocks().filter(|&(at, block)| {
-                found >> at & 1 == 1 && block.entry.isolate(zone.id, BLOCK_FRAMES).is_ok()
-            })
-        };
-        isolate_for(zone, frames, || {
-            let flagged = flag().fold(0u64, |flagged, (at, _)| flagged | 1 << at);
+        isolate_for(zone, free * BLOCK_FRAMES, || {
+            let blocks =
+                (0u32..).zip(zone.blocks_of(range)).filter(|(_, block)| is_free(block)).take(free as usize);
+            let flagged = blocks.filter(|(_, block)| block.entry.isolate(zone.id, BLOCK_FRAMES).is_ok());
+            let flagged = flagged.fold(0u64, |flagged, (at, _)| flagged | 1 << at);
             (flagged, u64::from(flagged.count_ones()) * BLOCK_FRAMES)
         })
         .unwrap_or(0)
@@ -182,7 +175,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// [`IsolateError::NotBlocks`] if the range is not made of whole managed blocks; then nothing changed.
     pub fn unisolate(&self, range: FrameRange) -> Result<u64, IsolateError> {
         block_starts(range)?.try_for_each(|start| self.managed_block(start).map(|_| ()))?;
-        let frames = by_section(range).map(|section| self.unisolate_section(section)).sum();
+        let frames = range.by_section().map(|section| self.unisolate_section(section)).sum();
         self.state.lists.bump();
         Ok(frames)
     }
@@ -290,16 +283,4 @@ fn isolate_for<T>(zone: &Zone<'_>, frames: u64, flag: impl FnOnce() -> (T, u64))
     zone.collect_credits();
     zone.count.leave(frames);
     flagged
-}
-
-/// The parts of a range that lie in one section each.
-fn by_section(range: FrameRange) -> impl Iterator<Item = FrameRange> {
-    let mut start = range.start;
-    core::iter::from_fn(move || {
-        let end = (start.get() / SECTION_FRAMES + 1).saturating_mul(SECTION_FRAMES);
-        let end = Pfn::new(end).min(range.end);
-        let part = FrameRange::new(start, end);
-        start = end;
-        (part.frames() > 0).then_some(part)
-    })
 }

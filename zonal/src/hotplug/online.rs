@@ -10,7 +10,7 @@
 //! | marks | the marks of before |
 
 use crate::allocator::PageAllocator;
-use crate::frame::{BLOCK_FRAMES, FrameRange, NodeId, Pfn, ROWS};
+use crate::frame::{FrameRange, NodeId, Pfn, ROWS};
 use crate::hotplug::error::HotplugError;
 use crate::hotplug::{Lists, sections};
 use crate::memory_event::{MemoryEvent, MemoryStep};
@@ -149,14 +149,5 @@ impl<'m> Zone<'m> {
             0 => Lists::Changed,
             _ => Lists::Same,
         }
-    }
-
-    /// The blocks of these frames, whosever they are.
-    pub(in crate::hotplug) fn blocks_of(
-        &self,
-        range: FrameRange,
-    ) -> impl Iterator<Item = crate::zone::Block<'m>> + '_ {
-        let starts = (range.start.get()..range.end.get()).step_by(BLOCK_FRAMES as usize);
-        starts.filter_map(|start| self.block_of(Pfn::new(start)))
     }
 }

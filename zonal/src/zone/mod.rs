@@ -187,6 +187,15 @@ impl<'m> Zone<'m> {
             .filter(|block| block.entry.load().zone() == self.id)
     }
 
+    /// The blocks of these frames, whosever they are. Looked for once a section.
+    pub(crate) fn blocks_of(&self, range: FrameRange) -> impl Iterator<Item = Block<'m>> + '_ {
+        range.by_section().flat_map(|part| {
+            let first = self.block_of(part.start).map_or(u32::MAX, |block| block.index.0);
+            let count = (part.frames() / BLOCK_FRAMES) as u32;
+            (first..first.saturating_add(count)).map_while(|at| self.block(BlockIndex(at)))
+        })
+    }
+
     /// The group that holds the frame.
     #[inline]
     pub(crate) fn group_of(&self, pfn: Pfn) -> GroupIndex {
