@@ -197,7 +197,8 @@ impl FrameRange {
     pub(crate) fn by_section(self) -> impl Iterator<Item = Self> {
         let mut rest = self;
         core::iter::from_fn(move || {
-            let end = Pfn((rest.start.0 / SECTION_FRAMES + 1) * SECTION_FRAMES).min(rest.end);
+            let end = (rest.start.0 / SECTION_FRAMES + 1).saturating_mul(SECTION_FRAMES);
+            let end = Pfn(end).min(rest.end);
             let part = Self::new(rest.start, end);
             rest.start = end;
             (part.frames() > 0).then_some(part)
