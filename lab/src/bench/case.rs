@@ -67,6 +67,7 @@ impl Case {
                 let (bench, engine) = (BenchName::BootMemset, EngineName::Limit);
                 Some((Self { bench, engine, cpus: 2, ..*self }, 3.0))
             }
+            (BenchName::ReaderRebuilds, ..) => Some((Self { bench: BenchName::Reader, ..*self }, 3.0)),
             (BenchName::Full, ..) => Some((Self { bench: BenchName::FullSmall, ..*self }, 4.0)),
             (BenchName::Fail, ..) => Some((Self { bench: BenchName::FailSmall, ..*self }, FLAT)),
             (BenchName::FailFrag, ..) => Some((Self { bench: BenchName::FailFragSmall, ..*self }, FLAT)),

@@ -16,6 +16,7 @@ mod name;
 mod peers;
 mod plan;
 mod plug;
+mod rebuild;
 mod refuse;
 mod report;
 mod row;

@@ -56,6 +56,12 @@ pub(super) enum BenchName {
     OfflineFree,
     /// The same section comes online.
     Online,
+    /// The zonelists of 64 nodes rebuilt.
+    Rebuild,
+    /// The longest of a thread's requests that go along those lists, beside a thread that does something else.
+    Reader,
+    /// The same beside one that rebuilds the lists without pause.
+    ReaderRebuilds,
     /// An allocator set up for 16 TiB in 64 nodes.
     Boot,
     /// A fresh mapping filled that is as large as its metadata.
@@ -91,6 +97,9 @@ impl BenchName {
             Self::FailAtomic => "fail-atomic",
             Self::OfflineFree => "offline-free",
             Self::Online => "online",
+            Self::Rebuild => "rebuild",
+            Self::Reader => "reader",
+            Self::ReaderRebuilds => "reader-rebuilds",
             Self::Boot => "boot",
             Self::BootMemset => "boot-memset",
         }
@@ -112,6 +121,8 @@ impl BenchName {
                 "refusal"
             }
             Self::OfflineFree | Self::Online => "section",
+            Self::Rebuild => "rebuild",
+            Self::Reader | Self::ReaderRebuilds => "longest alloc",
             Self::Boot => "boot",
             Self::BootMemset => "memset",
         }
@@ -158,10 +169,16 @@ impl BenchName {
         }
     }
 
+    /// Whether it is about zonelists, which the others do not have.
+    pub(super) const fn is_about_lists(self) -> bool {
+        matches!(self, Self::Rebuild | Self::Reader | Self::ReaderRebuilds)
+    }
+
     /// The threads of the bare run.
     pub(super) const fn threads(self) -> &'static [u16] {
         match self {
-            Self::Boot | Self::BootMemset | Self::OfflineFree | Self::Online => &[1],
+            Self::Boot | Self::BootMemset | Self::OfflineFree | Self::Online | Self::Rebuild => &[1],
+            Self::Reader | Self::ReaderRebuilds => &[2],
             _ => &[1, 2],
         }
     }
@@ -246,7 +263,7 @@ impl EngineName {
         match self.kind() {
             EngineKind::Limit => bench.is_limit(),
             EngineKind::Malloc => matches!(bench, Pair | HoldAlloc | HoldFree | HoldFreeRandom),
-            EngineKind::Frame if bench.is_our_own() => matches!(self, Self::Zonal),
+            EngineKind::Frame if bench.is_our_own() || bench.is_about_lists() => matches!(self, Self::Zonal),
             EngineKind::Frame => !bench.is_limit(),
         }
     }

@@ -105,7 +105,9 @@ mod tests {
         for &engine in EngineName::value_variants() {
             let expected = match engine.kind() {
                 EngineKind::Limit => 9,
-                EngineKind::Frame if engine == EngineName::Zonal => 12 + 8 + 6 + 4 + 8 + 4 + 12 + 4 + 2 + 1,
+                EngineKind::Frame if engine == EngineName::Zonal => {
+                    12 + 8 + 6 + 4 + 8 + 4 + 12 + 4 + 2 + 1 + 3
+                }
                 EngineKind::Frame => 12 + 6 + 4 + 8 + 4 + 12 + 1,
                 EngineKind::Malloc => 6 + 6,
             };

@@ -17,6 +17,7 @@ use super::limit::{Limit, Step, ZeroPage};
 use super::name::{BenchName, EngineName};
 use super::peers;
 use super::plug::Plug;
+use super::rebuild::{Beside, Reader, Rebuild};
 use super::refuse::Refuse;
 use super::workload::{Bulk, CHECKED_RUNS, Hold, Pair, Phase, Workload, runs_held};
 use super::zonal::{Home, Zonal, metadata};
@@ -125,6 +126,9 @@ fn zonal<H: Home>(case: &Case) -> Result<Boxed> {
     match case.bench {
         BenchName::Bulk => Ok(Box::new(Bulk::on(whole::<Zonal<H>>(case)?))),
         BenchName::BulkFrag => Ok(Box::new(Bulk::on(Ground::<Zonal<H>>::filled(&setup(case), 50)?.0))),
+        BenchName::Rebuild => Ok(Box::new(Rebuild::of(case)?)),
+        BenchName::Reader => Ok(Box::new(Reader::of(case, Beside::Idling)?)),
+        BenchName::ReaderRebuilds => Ok(Box::new(Reader::of(case, Beside::Rebuilding)?)),
         _ => single::<Zonal<H>>(case),
     }
 }
@@ -155,6 +159,9 @@ fn single<E: Engine>(case: &Case) -> Result<Boxed> {
         | BenchName::ZeroPage
         | BenchName::OfflineFree
         | BenchName::Online
+        | BenchName::Rebuild
+        | BenchName::Reader
+        | BenchName::ReaderRebuilds
         | BenchName::Cas
         | BenchName::CasPair
         | BenchName::CpuPair

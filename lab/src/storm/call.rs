@@ -19,10 +19,13 @@ pub(super) enum Call {
     Reopen,
     Isolate,
     Unisolate,
+    Rebuild,
+    Online,
+    Offline,
 }
 
 impl Call {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 14] = [
         Self::None,
         Self::Alloc,
         Self::Free,
@@ -34,6 +37,9 @@ impl Call {
         Self::Reopen,
         Self::Isolate,
         Self::Unisolate,
+        Self::Rebuild,
+        Self::Online,
+        Self::Offline,
     ];
 
     /// The call a seat is in.
@@ -56,6 +62,9 @@ impl fmt::Display for Call {
             Self::Reopen => "a reopening of caches",
             Self::Isolate => "an isolation",
             Self::Unisolate => "the end of an isolation",
+            Self::Rebuild => "a rebuild of the zonelists",
+            Self::Online => "an onlining",
+            Self::Offline => "an offlining",
         })
     }
 }

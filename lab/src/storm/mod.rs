@@ -10,6 +10,7 @@ mod call;
 #[cfg(test)]
 mod canary;
 mod churn;
+mod console;
 mod cpuset;
 mod cross_cpu;
 mod drain;
@@ -22,13 +23,16 @@ mod judge;
 mod kill;
 mod ledger;
 mod mixed_orders;
+mod nodemask;
 mod oracle;
 mod owners;
+mod paused_rebuild;
 mod plug;
 mod pressure;
 mod pulse;
 mod report;
 mod request;
+mod scene;
 mod signals;
 mod stage;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -70,6 +74,9 @@ const STORMS: &[&dyn Storm] = &[
     &plug::last_block::LastBlock,
     &plug::hotplug::Hotplug,
     &plug::everything::Everything,
+    &paused_rebuild::PausedRebuild,
+    &console::Console,
+    &nodemask::Nodemask,
     &kill::Kill,
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     &step::Step,
@@ -141,6 +148,8 @@ trait Threads: Storm {
 /// node that is short must come back to its high mark by its kswapd alone. In `last-block`, `hotplug` and `everything` memory
 /// comes and goes meanwhile; at the end of a round nobody holds anything, and each section must go offline at the first try.
 /// `rounds` are times that the section of `last-block` went, steps of plugging in the other two.
+/// In `paused-rebuild`, `console` and `nodemask` a round is a rebuild of the zonelists that has stood still, a rebuild, or a
+/// section that comes or goes.
 ///
 /// In `cpuset` every node always has a frame to spare for every set, so each refusal and each kill is one too many.
 ///
@@ -154,7 +163,7 @@ trait Threads: Storm {
 /// them. For a single frame it may be no more than 60,000, and 2,000 more for each call that others completed meanwhile.
 /// (x86-64 only, else 0.) In `floors` these are refusals on a quiet machine; in `pressure` and `cpuset` a step is a walk, a round of
 /// reclaim, a pause or a kill, of which there may be 150, and 60 more for each call of others and each round of reclaim that
-/// brought frames. `longest_wait_us` is the longest call of all that were not so slowed down, the time without a CPU
+/// brought frames; in the three storms on zonelists requests are counted now and then, and 100,000 are allowed. `longest_wait_us` is the longest call of all that were not so slowed down, the time without a CPU
 /// included.
 #[derive(clap::Args, Debug)]
 pub(crate) struct StormArgs {

@@ -7,6 +7,25 @@
 /// Instructions after which a call runs on at full speed: some seconds, less than a call is given before it hangs.
 pub(super) const MOST: u64 = 200_000;
 
+/// Instructions after which a call that is counted gives way to others, where it should.
+#[cfg(target_arch = "x86_64")]
+const GIVES_WAY: u64 = 64;
+
+/// As [`counted`], with other threads' turns in between, however few CPUs there are.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn counted_among_others<R>(body: impl FnOnce() -> R) -> (R, u64) {
+    trap::GIVES_WAY.set(true);
+    let result = counted(body);
+    trap::GIVES_WAY.set(false);
+    result
+}
+
+/// Runs `body`; nothing is counted.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn counted_among_others<R>(body: impl FnOnce() -> R) -> (R, u64) {
+    counted(body)
+}
+
 /// Runs `body` in single steps; how many they were, at most [`MOST`].
 #[cfg(target_arch = "x86_64")]
 pub(super) fn counted<R>(body: impl FnOnce() -> R) -> (R, u64) {
@@ -36,6 +55,7 @@ mod trap {
     thread_local! {
         /// Constant at first and without a destructor, so that a handler may use it.
         pub(super) static STEPS: Cell<u64> = const { Cell::new(0) };
+        pub(super) static GIVES_WAY: Cell<bool> = const { Cell::new(false) };
     }
 
     /// Directs the process's SIGTRAP here.
@@ -56,6 +76,10 @@ mod trap {
     extern "C" fn on_trap(_signal: libc::c_int, _info: *mut libc::siginfo_t, context: *mut libc::c_void) {
         let steps = STEPS.get() + 1;
         STEPS.set(steps);
+        if GIVES_WAY.get() && steps % super::GIVES_WAY == 0 {
+            // SAFETY: a system call without arguments that may be made in a handler.
+            unsafe { libc::sched_yield() };
+        }
         if steps >= super::MOST {
             // SAFETY: with SA_SIGINFO the kernel passes the interrupted thread's context, which is the handler's to change
             // until it returns.

@@ -48,7 +48,9 @@ impl Tally {
                 *self.refusals(wish.waits()) += 1;
                 self.premature += 1;
             }
-            Violation::KilledSoon { .. } | Violation::KilledInSet { .. } => self.false_oom += 1,
+            Violation::KilledSoon { .. }
+            | Violation::KilledInSet { .. }
+            | Violation::KilledNeedlessly { .. } => self.false_oom += 1,
             Violation::Lost { allocated, held } => self.lost = allocated - held,
             Violation::FreeAndHeld { .. }
             | Violation::Twice { .. }

@@ -41,6 +41,10 @@ pub(super) enum Violation {
         "somebody was to be killed for {gfp} of order {order} after reclaim was in vain {in_vain} times, with {cached} frames in caches"
     )]
     KilledSoon { gfp: Gfp, order: Order, in_vain: u32, cached: u64 },
+    #[error("somebody was to be killed for {gfp} of order {order} while an allowed node was nearly empty")]
+    KilledNeedlessly { gfp: Gfp, order: Order },
+    #[error("the list of node {} names {zones} zones, {of} are there, or another order, in the midst of a rebuild", node.0)]
+    NotWhole { node: NodeId, zones: usize, of: usize },
     #[error(
         "{wish}: {steps} walks, rounds of reclaim, pauses and kills beside {others} steps of others; {bound} are allowed"
     )]
@@ -81,12 +85,12 @@ pub(super) enum Violation {
 
 impl Violation {
     /// The promise: P1 bounded steps; P2 no premature failure of who may wait, nor frames that a set does not allow; P3 nor of who may not; P4 caches closed
-    /// and emptied; P5 nothing lost or handed out twice; P8 no panic.
+    /// and emptied; P5 nothing lost or handed out twice; P6 whole lists; P8 no panic.
     pub(super) fn promise(&self) -> &'static str {
         match self {
             Self::Steps { .. } | Self::Climbed { .. } | Self::Hung { .. } => "P1",
             Self::KilledSoon { .. } | Self::Asleep { .. } | Self::KilledInSet { .. } => "P2",
-            Self::OutsideSet { .. } => "P2",
+            Self::OutsideSet { .. } | Self::KilledNeedlessly { .. } => "P2",
             Self::Refused { class, .. } | Self::RefusedStill { class, .. } if class.may_block() => "P2",
             Self::RefusedAdmitted { wish, .. }
             | Self::RefusedInSet { wish, .. }
@@ -108,6 +112,7 @@ impl Violation {
             | Self::BelowFloor { .. }
             | Self::TooDeep { .. } => "P3",
             Self::CachedClosed { .. } => "P4",
+            Self::NotWhole { .. } => "P6",
             Self::Panicked { .. } => "P8",
             Self::Twice { .. }
             | Self::Changed { .. }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::support::{refused, zonal};
 
-const STORMS: [&str; 13] = [
+const STORMS: [&str; 16] = [
     "churn",
     "mixed-orders",
     "drain",
@@ -16,6 +16,9 @@ const STORMS: [&str; 13] = [
     "last-block",
     "hotplug",
     "everything",
+    "paused-rebuild",
+    "console",
+    "nodemask",
     "kill",
     "step",
 ];
