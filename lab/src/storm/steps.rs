@@ -76,7 +76,7 @@ mod trap {
     extern "C" fn on_trap(_signal: libc::c_int, _info: *mut libc::siginfo_t, context: *mut libc::c_void) {
         let steps = STEPS.get() + 1;
         STEPS.set(steps);
-        if GIVES_WAY.get() && steps % super::GIVES_WAY == 0 {
+        if GIVES_WAY.get() && steps.is_multiple_of(super::GIVES_WAY) {
             // SAFETY: a system call without arguments that may be made in a handler.
             unsafe { libc::sched_yield() };
         }
