@@ -62,7 +62,7 @@ mutants! {
     UnplugVacating: "A block goes offline while a compaction is at work in it.",
     ClaimIgnoresZone: "Claims, and what ends isolation, do not look whose the block is now.",
     WordsRememberOffline: "Slot words keep the groups of a range that is going offline.",
-    EmptyZoneBalanced: "kswapd takes a zone without memory for one at its high mark.",
+    EmptyZoneBalanced: "kswapd looks after zones without memory too.",
     UnplugUsed: "A block goes offline although frames of it are in use.",
     CompactionNotRetried: "Compaction in vain is not tried harder before somebody is killed.",
     WakeLost: "A request that finds the zones short does not wake kswapd.",

@@ -208,11 +208,11 @@ fn loom_scene_both_zones_claim_of_a_section_that_changes_zones() {
 }
 
 /// A section's free blocks are isolated together, for one claim, while a frame or a block of them is taken; then isolation
-/// ends. At most 2 preemptions.
+/// ends. At most 1 preemption.
 #[test]
 fn loom_scene_blocks_are_isolated_together_while_one_is_taken() {
     for order in [Order::ZERO, Order::BLOCK] {
-        bounded(2, move || {
+        bounded(1, move || {
             let scene: Scene = Stage::new(&Plan::blocks(2), Content::new);
             let isolate = |scene: &Scene| scene.allocator.isolate(scene.range());
             let (scene, taken, isolated) = race(scene, move |scene: &Scene| scene.take(order).ok(), isolate);
