@@ -74,7 +74,7 @@ impl Plugging for Everything {
             3 if allocator.isolate(block).is_ok() => drop(allocator.unisolate(block)),
             4 => drop(allocator.compact(NodeId((cpu % 2) as u16))),
             5 => drop(allocator.set_tuning(Tuning { min_free_kbytes: Some(kbytes), ..Tuning::default() })),
-            6 => drop(allocator.rebuild_zonelists()),
+            6 => allocator.rebuild_zonelists(),
             _ => {}
         });
     }

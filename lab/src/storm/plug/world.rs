@@ -159,13 +159,8 @@ impl World {
     }
 
     /// The allocator; it was set when the world was built, before anybody could see it.
-    pub(super) fn allocator(&self) -> Option<&'static Allocator>
-    where
-        Self: 'static,
-    {
-        let allocator: *const Allocator = self.allocator.get()?;
-        // SAFETY: worlds are leaked (`build` is the only way to one), and the cell is set once.
-        Some(unsafe { &*allocator })
+    pub(super) fn allocator(&'static self) -> Option<&'static Allocator> {
+        self.allocator.get()
     }
 
     fn tally(&self) -> MutexGuard<'_, Tally> {
@@ -182,7 +177,7 @@ impl World {
         let Some(allocator) = self.allocator.get() else { return Ok(Err(AllocError::NoZone)) };
         self.gate.inside(|| {
             SINCE.set(self.gate.others());
-            let before: Option<u64> = self.epoch_sum();
+            let before = self.epoch_sum();
             match wish.ask(allocator) {
                 Ok(pfn) => {
                     let serial = self.houses.serial(house, self.turns.fetch_add(1, Relaxed));
@@ -250,8 +245,8 @@ impl World {
     }
 
     /// All epochs added up. Each only grows, so equal sums mean equal terms.
-    fn epoch_sum(&self) -> Option<u64> {
-        Some(self.epochs.iter().map(|epoch| epoch.load(SeqCst)).sum())
+    fn epoch_sum(&self) -> u64 {
+        self.epochs.iter().map(|epoch| epoch.load(SeqCst)).sum()
     }
 
     /// The section has gone offline, or is about to come online.
