@@ -126,6 +126,9 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     fn isolate_section(&self, range: FrameRange) -> Result<u64, IsolateError> {
         let together = self.isolate_free(range);
         let mut frames = u64::from(together.count_ones()) * BLOCK_FRAMES;
+        if frames == range.frames() {
+            return Ok(frames);
+        }
         for (at, start) in (0u32..).zip(block_starts(range)?) {
             if together >> at & 1 == 1 {
                 continue;
