@@ -93,9 +93,9 @@ impl<'s, 'c> Mover<'s, 'c> {
 
     /// Moves every set once and changes every policy.
     pub(super) fn step(&mut self) -> Result<()> {
-        for set in 0..SETS {
+        for (set, above) in ABOVE.into_iter().enumerate() {
             // Each where the one above is now; sometimes to nowhere of its own.
-            let above = self.effective(ABOVE[set], &self.own);
+            let above = self.effective(above, &self.own);
             let above = if set == 0 { (0..usize::from(NODES)).collect() } else { above };
             let may_be_empty = set != 0 && self.dice.u8(..8) == 0;
             let to = if may_be_empty { Nodes::new() } else { self.some_of(&above) };
