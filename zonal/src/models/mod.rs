@@ -5,6 +5,8 @@
 //! geometry to 2 rows a block and 2 blocks a section. Every frame of a [`stage`] has a cell that only its owner
 //! touches: a frame in two hands, or data that an owner wrote and the next one does not see, fails the model.
 //! loom takes SeqCst accesses for acquire and release only, and does not explore load buffering.
+//! It remembers one access of a word, the last: a load right before a compare-exchange of the same thread hides from it that
+//! loads of others race with the exchange, if those others ran first. So who only reads is the second thread of a race.
 
 #[cfg(zonal_loom)]
 mod count;
