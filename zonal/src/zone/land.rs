@@ -32,7 +32,10 @@ impl<'m> Zone<'m> {
         row: usize,
         mask: u64,
     ) -> Result<(), NotLanded> {
-        let (counted, landed) = self.land_uncounted(block, row, mask);
+        if !block.entry.load().takes_bits() {
+            return self.land_apart(cache, block.index, row, mask);
+        }
+        let (counted, landed) = self.land_bits(block, row, mask);
         if counted > 0 {
             if let Some(cache) = cache {
                 cache.prefer_block(block.entry.load().kind(), block.index.0);
@@ -53,10 +56,24 @@ impl<'m> Zone<'m> {
         if !block.entry.load().takes_bits() {
             return self.land_sifted(block.index, row, mask);
         }
-        if planted(Mutant::BitsAfterCount) {
-            return self.land_count_first(block, row, mask);
-        }
         self.land_bits(block, row, mask)
+    }
+
+    /// As `land` in a block with poisoned frames, or one that takes none.
+    #[cold]
+    #[inline(never)]
+    fn land_apart(
+        &self,
+        cache: Option<&CpuCache>,
+        index: BlockIndex,
+        row: usize,
+        mask: u64,
+    ) -> Result<(), NotLanded> {
+        let (counted, landed) = self.land_sifted(index, row, mask);
+        if counted > 0 {
+            self.raise(cache, counted);
+        }
+        landed
     }
 
     /// As `land_uncounted` in a block with poisoned frames, or one that takes none.
@@ -73,6 +90,9 @@ impl<'m> Zone<'m> {
     /// The steps of a landing.
     #[inline(always)]
     fn land_bits(&self, block: Block<'m>, row: usize, mask: u64) -> (u64, Result<(), NotLanded>) {
+        if planted(Mutant::BitsAfterCount) {
+            return self.land_count_first(block, row, mask);
+        }
         let mut counted = 0;
         let before = block.bitmap.row(row).put(mask);
         let fresh = mask & !before;
