@@ -127,7 +127,8 @@ impl HotRange {
 pub struct Topology<'t> {
     /// Usable memory; frames in no range are holes.
     pub memory: &'t [MemoryRange],
-    /// Frames never handed out (firmware, the kernel image, the metadata itself); may overlap anything.
+    /// Frames never handed out (firmware, the kernel image, the metadata itself); may overlap anything. Where memory may be
+    /// plugged in they mean nothing: all of a section that goes online is handed out.
     pub reserved: &'t [FrameRange],
     /// Number of nodes, 1 to 1024.
     pub nodes: usize,

@@ -10,7 +10,7 @@
 
 use crate::allocator::PageAllocator;
 use crate::error::IsolateError;
-use crate::frame::{BLOCK_FRAMES, FrameRange};
+use crate::frame::{BLOCK_FRAMES, FrameRange, Pfn};
 use crate::hotplug::error::HotplugError;
 use crate::hotplug::evacuate::{Evacuation, Offlined};
 use crate::hotplug::obstacle::Obstacle;
@@ -129,16 +129,27 @@ impl Zone<'_> {
         }
     }
 
-    /// The span as it is when these frames have gone.
+    /// The span as it is when these frames have gone. Looks as far as the next block that stays.
     fn span_without(&self, range: FrameRange) -> FrameRange {
         let span = self.span.get();
-        if span.start < range.start && range.end < span.end {
-            return span;
+        if self.managed() == range.frames() {
+            return FrameRange::new(span.start, span.start);
         }
-        let blocks = || self.blocks().map(|block| block.start);
-        match (blocks().min(), blocks().max()) {
-            (Some(first), Some(last)) => FrameRange::new(first, last.add(BLOCK_FRAMES)),
-            _ => FrameRange::new(span.start, span.start),
+        let stays =
+            |start: Pfn| self.block_of(start).is_some_and(|block| block.entry.load().zone() == self.id);
+        let (mut start, mut end) = (span.start, span.end);
+        if range.start <= start {
+            start = range.end;
+            while start < end && !stays(start) {
+                start = start.add(BLOCK_FRAMES);
+            }
         }
+        if range.end >= end {
+            end = range.start;
+            while start < end && !stays(Pfn::new(end.get() - BLOCK_FRAMES)) {
+                end = Pfn::new(end.get() - BLOCK_FRAMES);
+            }
+        }
+        FrameRange::new(start, end)
     }
 }
