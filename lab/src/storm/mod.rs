@@ -59,7 +59,7 @@ use report::Report;
 /// How long a storm rages if nothing else is asked for.
 const SECONDS: u64 = 10;
 /// The same where it is to find something: a fault that takes a race comes when it comes.
-const SECONDS_WITH_FAULT: u64 = 25;
+const SECONDS_WITH_FAULT: u64 = 60;
 
 /// The storms.
 const STORMS: &[&dyn Storm] = &[
@@ -174,7 +174,7 @@ pub(crate) struct StormArgs {
         required_unless_present = "list"
     )]
     name: Option<String>,
-    /// How long; 10 if not given, up to 25 with a fault. A broken promise ends it.
+    /// How long; 10 if not given, up to 60 with a fault. A broken promise ends it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: Option<u64>,
     /// The random choices of a run before (threads meet as they please); chosen at random if not given.

@@ -1,12 +1,14 @@
-//! What the system sees of a pool that grows and shrinks: pages in memory, and refusals of its own. One test at a time, since
-//! both are the whole process's.
+//! What the system sees of a pool that grows and shrinks: pages in memory, and refusals of its own. Each test in a process of
+//! its own, since both are the whole process's.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 #[path = "../plug/tenants.rs"]
 mod tenants;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::env::{current_exe, var_os};
+use std::process::Command;
+use std::sync::Arc;
 
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -20,7 +22,24 @@ const SECTION: u64 = 128 * MIB;
 /// What tests, threads and the kernel's counters may add to a figure.
 const SLACK: u64 = 8 * MIB;
 
-static ALONE: Mutex<()> = Mutex::new(());
+/// Set in a process that runs one test.
+const ALONE: &str = "ZONAL_TEST_ALONE";
+
+/// Runs the test of this name in a process that does nothing else.
+fn alone(name: &str, test: impl FnOnce()) {
+    if var_os(ALONE).is_some() {
+        return test();
+    }
+    let mut command = Command::new(current_exe().unwrap());
+    command.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(ALONE, "1");
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && String::from_utf8_lossy(&output.stdout).contains("1 passed"),
+        "{text}"
+    );
+    eprint!("{text}");
+}
 
 /// 64 MiB, and two sections that may come.
 fn pool() -> Arc<Pool> {
@@ -48,7 +67,10 @@ fn is_about(found: u64, expected: u64) {
 
 #[test]
 fn what_a_pool_gives_back_the_system_has() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    alone("what_a_pool_gives_back_the_system_has", what_a_pool_gives_back_the_system_has_alone);
+}
+
+fn what_a_pool_gives_back_the_system_has_alone() {
     let pool = pool();
     let (tenants, _registered) = Tenants::of(&pool);
     let before = resident();
@@ -93,7 +115,13 @@ fn limited<R>(resource: Resource, bytes: u64, work: impl FnOnce() -> R) -> R {
 
 #[test]
 fn what_the_system_does_not_take_back_is_online_again() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    alone(
+        "what_the_system_does_not_take_back_is_online_again",
+        what_the_system_does_not_take_back_is_online_again_alone,
+    );
+}
+
+fn what_the_system_does_not_take_back_is_online_again_alone() {
     let pool = pool();
     let (tenants, _registered) = Tenants::of(&pool);
     let section = pool.pluggable().next().unwrap().range;
@@ -116,7 +144,13 @@ fn what_the_system_does_not_take_back_is_online_again() {
 
 #[test]
 fn what_the_system_refuses_is_named_and_nothing_changed() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    alone(
+        "what_the_system_refuses_is_named_and_nothing_changed",
+        what_the_system_refuses_is_named_and_nothing_changed_alone,
+    );
+}
+
+fn what_the_system_refuses_is_named_and_nothing_changed_alone() {
     let pool = pool();
     let whole = || {
         let (first, last) = (pool.pluggable().next().unwrap(), pool.pluggable().last().unwrap());

@@ -173,6 +173,7 @@ impl<'g, 'm> Descents<'g, 'm> {
                 Some(Seen { zone, now }) => {
                     Err(Violation::RefusedAdmitted { wish, zone: zone.id, now, error })
                 }
+                None if before.is_empty() => Ok(false), // no zone at all: there is nothing to try
                 None => match wish.untried(asker::climb()) {
                     Some(untried) => Err(Violation::GaveUp { wish, untried }),
                     None => Ok(false),

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use fastrand::Rng;
-use zonal::{FrameRange, Gfp, HotplugError, Order};
+use zonal::{Climb, FrameRange, Gfp, HotplugError, Order};
 
 use super::asker::{self, ORDINARY};
 use super::call::Call;
@@ -298,6 +298,9 @@ impl Hand {
         let asked = self.world.ask(wish, house)?;
         self.tally.longest = self.tally.longest.max(start.elapsed());
         self.tally.requests += 1;
+        let Climb { walks, reclaims, pauses, kills, .. } = asker::climb();
+        let steps = [walks, reclaims, pauses, kills].into_iter().map(u64::from).sum();
+        self.tally.max_steps = self.tally.max_steps.max(steps);
         match asked {
             Ok(()) => self.used[half].push_back(house),
             Err(error) => {
