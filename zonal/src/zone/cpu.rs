@@ -117,7 +117,20 @@ impl<'m> Cpu<'m> {
     /// Takes a run of `order` (at most a group) from the word that last gave one of its kind: one locked step.
     #[inline]
     pub(crate) fn take(&self, highest: ZoneKind, kind: Kind, order: Order) -> Option<Pfn> {
-        let home = self.home(highest)?;
+        // Mostly it is the home at that place: told apart so that the processor need not wait for the hint to find the word.
+        if self.first[highest as usize].load(Ordering::Relaxed) != ZoneKind::Normal as u8 {
+            return self.take_elsewhere(highest, kind, order);
+        }
+        Self::take_at(self.stretch_home()?, kind, order)
+    }
+
+    #[inline(never)]
+    fn take_elsewhere(&self, highest: ZoneKind, kind: Kind, order: Order) -> Option<Pfn> {
+        Self::take_at(self.home(highest)?, kind, order)
+    }
+
+    #[inline(always)]
+    fn take_at(home: &Home<'m>, kind: Kind, order: Order) -> Option<Pfn> {
         let at = usize::from(home.giving[kind as usize].load(Ordering::Relaxed)); // Relaxed: a hint
         let word = home.cache.word(at)?;
         // Told apart here so that the count of single frames is found without an index.
