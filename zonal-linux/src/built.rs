@@ -8,7 +8,9 @@ use std::io;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
-use zonal::{ConfigError, FrameRange, NodeId, PageAllocator, Platform, Recovery, RecoveryError};
+use zonal::{
+    Config, ConfigError, FrameRange, NodeId, OwnWords, PageAllocator, Platform, Recovery, RecoveryError,
+};
 
 use crate::machine::Machine;
 use crate::mapping::Mapping;
@@ -70,8 +72,12 @@ pub(crate) struct Built<P: Platform> {
 }
 
 impl<P: Platform> Built<P> {
-    pub(crate) fn new(machine: &Machine, platform: P) -> Result<Self, PoolError> {
-        let config = machine.config();
+    pub(crate) fn new(
+        machine: &Machine,
+        own_words: Option<OwnWords>,
+        platform: P,
+    ) -> Result<Self, PoolError> {
+        let config = Config { own_words, ..machine.config() };
         let metadata = Mapping::zeroed(zonal::metadata_size(&config)?)?;
         // SAFETY: the loan outlives the allocator: both live in `Self`, the allocator is dropped first, a mapping stays
         // where it is when its owner moves, and the `'static` allocator is only ever shown as one of a shorter life

@@ -29,6 +29,11 @@ impl CpuReader {
         Self { area: offset.filter(|_| registered && thread_area::READABLE).and_then(NonZeroIsize::new) }
     }
 
+    /// Where a thread's rseq area is, from its thread pointer.
+    pub(crate) fn area(self) -> Option<NonZeroIsize> {
+        self.area
+    }
+
     /// The CPU this thread runs on, or 0 where nobody knows.
     #[inline]
     pub(crate) fn now(self) -> usize {

@@ -13,6 +13,7 @@ use zonal::{HotRange, MemoryEvent, Oom, PageAllocator, Pfn, Verdict, Veto};
 
 use crate::binding::Binding;
 use crate::built::{Built, PoolError};
+use crate::cpu::CpuReader;
 use crate::daemon::Threads;
 use crate::machine::Machine;
 use crate::memory::{FrameMemory, Pages};
@@ -164,7 +165,8 @@ impl PoolPlan<'_> {
         zonal::metadata_size(&machine.config())?;
         let frames = FrameMemory::map(machine.memory(), machine.hotplug(), pages)?;
         let host = Arc::new(Host::new(frames, machine.nodes(), callbacks));
-        let built = Arc::new(Built::new(machine, LinuxPlatform::new(Arc::clone(&host)))?);
+        let own_words = machine.words().resolve(machine.cpus().len(), CpuReader::find());
+        let built = Arc::new(Built::new(machine, own_words, LinuxPlatform::new(Arc::clone(&host)))?);
         host.know_zones(built.allocator().zones().map(|zone| zone.node));
         let threads = match daemons {
             Daemons::None => None,

@@ -11,6 +11,7 @@ use zonal::{FrameRange, PageAllocator, Platform, Recovery};
 use crate::built::{Built, PoolError};
 use crate::cpu::CpuReader;
 use crate::machine::Machine;
+use crate::own_words::WordKind;
 
 /// Which CPU a thread is taken to run on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,7 +61,9 @@ impl Simulation {
     /// [`PoolError::Config`] for a machine the allocator refuses, [`PoolError::Memory`] where its metadata does not fit.
     pub fn build(machine: &Machine, source: CpuSource) -> Result<Self, PoolError> {
         let platform = SimulatedPlatform { source, reader: CpuReader::find() };
-        Ok(Self { built: Built::new(machine, platform)? })
+        let words = if source == CpuSource::Thread { machine.words() } else { WordKind::Locked };
+        let own_words = words.resolve(machine.cpus().len(), platform.reader);
+        Ok(Self { built: Built::new(machine, own_words, platform)? })
     }
 
     /// Builds the allocator with its metadata in a file, over what an earlier one left there, if one did: of a process

@@ -13,6 +13,8 @@ use crate::build::build;
 #[cfg(not(any(zonal_loom, zonal_shuttle)))]
 use crate::build::rebuild;
 use crate::cache::CpuCache;
+use crate::cache::hand::Locked;
+use crate::cache::hold::Barriers;
 use crate::cache::word::Put;
 use crate::config::Config;
 use crate::error::{AllocError, ConfigError, FreeError};
@@ -26,7 +28,7 @@ use crate::recovery::{Recovery, RecoveryError};
 use crate::request::Request;
 use crate::slow;
 use crate::slow::walk::{Walk, take};
-use crate::state::State;
+use crate::state::{Hits, State};
 use crate::zone::cpu::group_mask;
 use crate::zone::land::NotLanded;
 use crate::zone::runs::blocks_in;
@@ -91,13 +93,21 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     #[inline(always)] // what is inline is a hit, and two calls
     pub fn alloc_raw(&self, request: &Request) -> Result<Pfn, AllocError> {
         let cpu = self.cpu();
-        let bare = self.state.is_bare();
-        let hit =
-            if bare && request.plain { cpu.take(request.highest, request.kind, request.order) } else { None };
+        let Request { highest, kind, order, plain, .. } = *request;
+        let locked = self.state.hits == Hits::Locked;
+        let hit = match locked {
+            true if plain => cpu.take(|_| Locked, highest, kind, order),
+            true => None,
+            false => self.state.take_as_owner(request, cpu),
+        };
         if let Some(pfn) = hit {
             return Ok(pfn);
         }
-        match if bare && !request.gfp.contains(Gfp::ZERO) { self.alloc_missed(request, cpu) } else { None } {
+        match if (locked || self.state.is_bare()) && !request.gfp.contains(Gfp::ZERO) {
+            self.alloc_missed(request, cpu)
+        } else {
+            None
+        } {
             Some(pfn) => Ok(pfn),
             None => self.alloc_slowly(request, cpu),
         }
@@ -118,8 +128,12 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     #[inline]
     pub unsafe fn free_raw(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let cpu = self.cpu();
-        let cacheable = order <= Order::GROUP && pfn.is_aligned(order) && self.state.is_bare();
-        match if cacheable { cpu.put(pfn, order) } else { Put::OtherGroup } {
+        let put = match self.state.hits == Hits::Locked {
+            _ if order > Order::GROUP || !pfn.is_aligned(order) => Put::OtherGroup,
+            true => cpu.put(|_| Locked, pfn, order),
+            false => self.state.put_as_owner(pfn, order, cpu),
+        };
+        match put {
             Put::Kept => Ok(()),
             Put::OtherGroup => self.free_missed(pfn, order, cpu),
             Put::AlreadyHere => Err(FreeError::DoubleFree { pfn, order }),
@@ -154,7 +168,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             // A first walk goes to other nodes while this one's kswapd is at work: by the ladder.
             let busy = self.state.nodes.len() > 1 && zone.is_busy();
             let found = if busy { None } else { take(zone, cache, request, want, cpu) };
-            self.walk(request, cpu).tell_boost(&self.platform, zone);
+            self.walk(request, cpu).tell_kswapd(&self.platform, zone);
             found
         });
         taken.inspect(|_| cpu.count_taken(zone, request.order))
@@ -196,7 +210,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 
     /// The request's way through the zones.
     pub(crate) fn walk<'s>(&'s self, request: &'s Request, cpu: &'s Cpu<'m>) -> Walk<'s, 'm> {
-        Walk { state: &self.state, request, cpu, reach: Reach::OPEN }
+        Walk { state: &self.state, request, cpu, reach: Reach::OPEN, barriers: Barriers::Forbidden }
     }
 
     /// The zone that the request tries first, and the CPU's words for it.

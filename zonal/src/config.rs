@@ -1,10 +1,11 @@
 //! How an allocator is set up. Plain data; `topology` describes the machine, the rest chooses policy.
 
 use crate::frame::{NodeId, Pfn};
+use crate::own_words::OwnWords;
 use crate::topology::{HotRange, Topology, ZoneKind};
 use crate::watermark::Tuning;
 
-/// Which (CPU, zone) pairs get slot words (192 bytes each).
+/// Which (CPU, zone) pairs get slot words (256 bytes each).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Caching {
     /// A CPU caches frames of its own node's zones.
@@ -66,6 +67,8 @@ pub struct Config<'c> {
     pub tuning: Option<Tuning>,
     /// Who caches what.
     pub caching: Caching,
+    /// How CPUs change their slot words without a locked instruction, if they do.
+    pub own_words: Option<OwnWords>,
     /// Checked mode.
     pub checking: Checking,
     /// Whether owners of frames are noted.
@@ -87,6 +90,7 @@ impl<'c> Config<'c> {
             marks: &[],
             tuning: None,
             caching: Caching::Local,
+            own_words: None,
             checking: Checking::Off,
             naming: Naming::Off,
             poisoned_frames: 256,

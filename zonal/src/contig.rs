@@ -2,6 +2,7 @@
 
 use crate::access::{Access, Level};
 use crate::allocator::PageAllocator;
+use crate::cache::hold::Barriers;
 use crate::compact::{CompactSummary, Compactor, Outcome, Priority, compact};
 use crate::error::AllocError;
 use crate::frame::{NodeId, Order, Pfn};
@@ -46,7 +47,13 @@ impl<P: Platform> PageAllocator<'_, P> {
         let mut summary = CompactSummary::default();
         for zone in self.state.zones.iter().filter(|zone| zone.node == node) {
             let floor = zone.marks.floor(Access::at(Level::Low), zone.kind, Order::BLOCK);
-            let want = Want { order: Order::BLOCK, kind: Kind::Movable, floor, mixing: Mixing::Allowed };
+            let want = Want {
+                order: Order::BLOCK,
+                kind: Kind::Movable,
+                floor,
+                mixing: Mixing::Allowed,
+                barriers: Barriers::Allowed,
+            };
             let mut compactor = Compactor::new(&self.state, &self.platform, (zone, want), Priority::Full);
             while let Outcome::Captured(pfn) = compactor.next_run(&mut summary) {
                 self.free_own(pfn, Order::BLOCK);

@@ -62,8 +62,10 @@ mod mutant;
 mod naming;
 mod node;
 mod once;
+mod own_words;
 mod owned;
 mod owner;
+mod owner_hits;
 mod placed;
 mod platform;
 mod poison;
@@ -112,6 +114,7 @@ pub use movable::{Amount, MovableError, MovableSizing, movable_split};
 #[doc(hidden)]
 pub use mutant::plant_fault;
 pub use once::{InitError, OnceAllocator};
+pub use own_words::OwnWords;
 pub use owned::Frames;
 pub use owner::{Owner, OwnerError};
 pub use platform::{

@@ -3,6 +3,7 @@
 //! These searches are linear in the zone: they ask for places, and hints only know sizes.
 
 use crate::access::Access;
+use crate::cache::hold::Barriers;
 use crate::frame::{BLOCK_FRAMES, FrameRange, MAX_FRAMES, Order, Pfn, ROW_FRAMES};
 use crate::request::Request;
 use crate::state::State;
@@ -66,7 +67,7 @@ fn is_free(block: Block<'_>, offset: u64, order: Order) -> bool {
 
 /// With every word of the zone empty: the run may be in several words and the zone at its mark, both.
 fn try_all(zone: &Zone<'_>, take: impl Fn() -> Result<(), Miss>) -> Result<(), Miss> {
-    zone.drain();
+    zone.drain(Barriers::Allowed);
     take()
 }
 
@@ -88,7 +89,7 @@ pub(crate) fn take_at(
     take().or_else(|miss| {
         let drained = match miss {
             Miss::NoRun => zone.drain_range(FrameRange::new(pfn, pfn.add(order.frames()))),
-            Miss::AtMark => zone.collect_credits() + zone.drain(),
+            Miss::AtMark => zone.collect_credits() + zone.drain(Barriers::Allowed),
         };
         match take() {
             // Nothing was cached, and what others landed between the first look and the drain the second look found.

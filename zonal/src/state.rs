@@ -24,7 +24,8 @@ pub(crate) struct State<'m> {
     pub(crate) zones: &'m [Zone<'m>],
     pub(crate) map: SectionMap<'m>,
     pub(crate) lists: Zonelists<'m>,
-    /// `None` where nothing is noted: what hits look at.
+    /// How a hit is made: what hits look at.
+    pub(crate) hits: Hits,
     pub(crate) notes: Option<Notes<'m>>,
     pub(crate) nodes: &'m [Node],
     pub(crate) poison: PoisonTable<'m>,
@@ -43,6 +44,19 @@ pub(crate) struct State<'m> {
     pub(crate) kills: Rate,
 }
 
+/// How requests and frees hit slot words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Hits {
+    /// By a locked instruction.
+    Locked,
+    /// By a restartable sequence, where a CPU owns its words: from the thread pointer to the thread's area.
+    Sequence(isize),
+    /// By an unlocked instruction, where a CPU owns its words.
+    Pinned,
+    /// Not at once: something is noted of each frame.
+    Noted,
+}
+
 /// What is noted of frames besides whether they are free: at least one of the two.
 pub(crate) struct Notes<'m> {
     /// In checked mode, how they were allocated.
@@ -55,7 +69,7 @@ impl<'m> State<'m> {
     /// Whether nothing is noted of frames: they may go through slot words without a look.
     #[inline(always)]
     pub(crate) fn is_bare(&self) -> bool {
-        self.notes.is_none()
+        self.hits != Hits::Noted
     }
 
     /// How frames were allocated, in checked mode.

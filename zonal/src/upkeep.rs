@@ -2,6 +2,7 @@
 
 use crate::allocator::PageAllocator;
 use crate::block::entry::Raise;
+use crate::cache::hold::Barriers;
 use crate::error::{ConfigError, IsolateError};
 use crate::frame::{BLOCK_FRAMES, FrameRange, MAX_FRAMES, Pfn, ZoneId};
 use crate::mutant::{Mutant, planted};
@@ -17,12 +18,12 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     pub fn drain_cpu(&self, cpu: usize) -> u64 {
         let Some(cpu) = self.state.cpus.get(cpu) else { return 0 };
         let caches = self.state.zones.iter().filter_map(|zone| Some((zone, zone.cache_of(cpu)?)));
-        caches.map(|(zone, cache)| zone.drain_cache(cache)).sum()
+        caches.map(|(zone, cache)| zone.drain_cache(cache, Barriers::Allowed)).sum()
     }
 
     /// Lands what all CPUs cache of a zone; the number of frames.
     pub fn drain_zone(&self, zone: ZoneId) -> u64 {
-        self.zone(zone).map_or(0, Zone::drain)
+        self.zone(zone).map_or(0, |zone| zone.drain(Barriers::Allowed))
     }
 
     /// Lands the groups that all CPUs cache of these frames, and makes the words forget them; the number of frames.
@@ -33,7 +34,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 
     /// Lands what all CPUs cache; the number of frames.
     pub fn drain_all(&self) -> u64 {
-        self.state.zones.iter().map(Zone::drain).sum()
+        self.state.zones.iter().map(|zone| zone.drain(Barriers::Allowed)).sum()
     }
 
     /// Lands what all CPUs cache of a zone and lets nothing be cached until [`PageAllocator::reopen_caches`] has been

@@ -23,6 +23,13 @@ impl Case {
     /// The most that the row should cost, in compare-exchanges, where a target is set for it alone. Rows with 128 CPUs
     /// and two threads are compared with their sister of 2 CPUs and one thread instead.
     pub(super) fn target(&self) -> Option<f64> {
+        if (self.engine, self.threads, self.cpus, self.order) == (EngineName::ZonalOwner, 1, 2, Order::ZERO) {
+            return match self.bench {
+                BenchName::Pair => Some(0.8),
+                BenchName::HoldAlloc | BenchName::HoldFree => Some(0.5),
+                _ => None,
+            };
+        }
         if self.engine != EngineName::Zonal || self.threads != 1 {
             return None;
         }
@@ -51,7 +58,7 @@ impl Case {
     /// The case this one is compared with, and how many times its time this one should take at most: more CPUs or more
     /// threads should cost next to nothing.
     pub(super) fn sister(&self) -> Option<(Self, f64)> {
-        if self.engine != EngineName::Zonal {
+        if !matches!(self.engine, EngineName::Zonal | EngineName::ZonalOwner) {
             return None;
         }
         match (self.bench, self.threads, self.cpus) {

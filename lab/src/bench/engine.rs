@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use anyhow::Result;
 use zonal::{FRAME_SIZE, Gfp, Group, Order, Pfn, Tuning};
+use zonal_linux::WordKind;
 
 use super::wrong::{Wrong, check_distinct};
 
@@ -22,6 +23,8 @@ pub(super) struct Setup {
     pub(super) gfp: Gfp,
     /// What its zones' marks follow from, where it has marks.
     pub(super) tuning: Option<Tuning>,
+    /// Whose its slot words are, where it has any.
+    pub(super) words: WordKind,
 }
 
 impl Setup {

@@ -208,6 +208,8 @@ pub(super) enum EngineKind {
 pub(super) enum EngineName {
     /// The page allocator, with locked slot words.
     Zonal,
+    /// The same with words that their CPUs own.
+    ZonalOwner,
     /// The crate frame-alloc: a buddy of bitmaps, by compare-exchange.
     FrameAlloc,
     /// The same under its cache of each CPU and the depot they share.
@@ -232,6 +234,7 @@ impl EngineName {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Zonal => "zonal",
+            Self::ZonalOwner => "zonal-owner",
             Self::FrameAlloc => "frame-alloc",
             Self::FrameAllocDepot => "frame-alloc-depot",
             Self::BuddySpin => "buddy-spin",
@@ -248,7 +251,9 @@ impl EngineName {
     /// What it hands out.
     pub(super) const fn kind(self) -> EngineKind {
         match self {
-            Self::Zonal | Self::FrameAlloc | Self::FrameAllocDepot | Self::BuddySpin => EngineKind::Frame,
+            Self::Zonal | Self::ZonalOwner | Self::FrameAlloc | Self::FrameAllocDepot | Self::BuddySpin => {
+                EngineKind::Frame
+            }
             #[cfg(target_env = "gnu")]
             Self::Glibc => EngineKind::Malloc,
             #[cfg(feature = "c-peers")]
@@ -259,8 +264,12 @@ impl EngineName {
 
     /// Whether the engine can do the bench. A malloc has no zone that could be full.
     pub(super) const fn does(self, bench: BenchName) -> bool {
-        use BenchName::{HoldAlloc, HoldFree, HoldFreeRandom, Pair};
+        use BenchName::{Churn50, Churn90, HoldAlloc, HoldFree, HoldFreeRandom, Pair};
         match self.kind() {
+            // Where words come in.
+            _ if matches!(self, Self::ZonalOwner) => {
+                matches!(bench, Pair | HoldAlloc | HoldFree | HoldFreeRandom | Churn50 | Churn90)
+            }
             EngineKind::Limit => bench.is_limit(),
             EngineKind::Malloc => matches!(bench, Pair | HoldAlloc | HoldFree | HoldFreeRandom),
             EngineKind::Frame if bench.is_our_own() || bench.is_about_lists() => matches!(self, Self::Zonal),

@@ -5,7 +5,7 @@ use std::slice::from_ref;
 
 use anyhow::Result;
 use zonal::{Gfp, Tuning, Watermarks, ZoneKind};
-use zonal_linux::{Pool, Simulation};
+use zonal_linux::{Pool, Simulation, WordKind};
 
 use super::boot::{Boot, Memset};
 use super::case::Case;
@@ -48,6 +48,8 @@ pub(super) fn workload(case: &Case) -> Result<Boxed> {
         EngineName::Zonal if case.bench.blocks().is_some() => Ok(Box::new(Plug::build(case)?)),
         EngineName::Zonal if is_simulated(case.bench) => zonal::<Simulation>(case),
         EngineName::Zonal => zonal::<Pool>(case),
+        EngineName::ZonalOwner if is_simulated(case.bench) => zonal::<Simulation>(case),
+        EngineName::ZonalOwner => zonal::<Pool>(case),
         EngineName::FrameAlloc => single::<peers::FrameAlloc>(case),
         EngineName::FrameAllocDepot if usize::from(case.cpus) <= FEW_CPUS => {
             single::<peers::FrameAllocDepot<FEW_CPUS>>(case)
@@ -102,7 +104,8 @@ fn setup(case: &Case) -> Setup {
         _ => Gfp::KERNEL,
     };
     let has_marks = matches!(case.bench, BenchName::KernelLow | BenchName::FailAtomic);
-    Setup { cpus, order, nodes, bytes, gfp, tuning: has_marks.then(Tuning::default) }
+    let words = if case.engine == EngineName::ZonalOwner { WordKind::Owned } else { WordKind::Locked };
+    Setup { cpus, order, nodes, bytes, gfp, tuning: has_marks.then(Tuning::default), words }
 }
 
 fn limit(case: &Case) -> Result<Boxed> {

@@ -78,6 +78,7 @@ impl<H: Home> Zonal<H> {
 fn machine(setup: &Setup) -> Result<Machine> {
     let bytes_per_node = setup.bytes / setup.nodes.max(1) as u64;
     let machine = Machine::uniform(setup.nodes, bytes_per_node, usize::from(setup.cpus))?;
+    let machine = machine.with_words(setup.words);
     Ok(match setup.tuning {
         Some(tuning) => machine.with_tuning(tuning)?,
         None => machine,

@@ -10,6 +10,8 @@ use zonal::{
     Naming, NodeId, Pfn, Topology,
 };
 
+use crate::own_words::WordKind;
+
 use super::names::{CachingName, CheckingName, NamingName};
 use super::sizing::AmountText;
 use super::tables::{HotEntry, MarkEntry, Range, WatermarksTable, frames};
@@ -24,6 +26,8 @@ struct Description {
     dma32_end: Option<ByteSize>,
     #[serde(default, with = "CachingName")]
     caching: Caching,
+    #[serde(default)]
+    words: WordKind,
     #[serde(default, with = "CheckingName")]
     checking: Checking,
     #[serde(default, with = "NamingName")]
@@ -134,6 +138,7 @@ pub(crate) fn describe(text: &str) -> Result<Described, Vec<MachineError>> {
         marks,
         tuning: file.watermarks.map(|table| table.read()),
         caching: file.caching,
+        words: file.words,
         checking: file.checking,
         naming: file.naming,
         dma_end,

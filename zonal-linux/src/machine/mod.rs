@@ -19,6 +19,8 @@ use zonal::{
     MemoryRange, MovableSizing, Naming, NodeId, Pfn, SECTION_FRAMES, Topology, Tuning, movable_split,
 };
 
+use crate::own_words::WordKind;
+
 pub use error::MachineError;
 
 /// Distance of a node from itself.
@@ -44,6 +46,7 @@ pub struct Machine {
     marks: Vec<Mark>,
     tuning: Option<Tuning>,
     caching: Caching,
+    words: WordKind,
     checking: Checking,
     naming: Naming,
     dma_end: Pfn,
@@ -73,6 +76,7 @@ impl Machine {
             marks: Vec::new(),
             tuning: None,
             caching: policy.caching,
+            words: WordKind::Locked,
             checking: policy.checking,
             naming: policy.naming,
             dma_end: policy.dma_end,
@@ -211,6 +215,17 @@ impl Machine {
     #[must_use]
     pub fn with_caching(self, caching: Caching) -> Self {
         Self { caching, ..self }
+    }
+
+    /// The same machine with slot words that are their CPUs' own, or everybody's (as at first).
+    #[must_use]
+    pub fn with_words(self, words: WordKind) -> Self {
+        Self { words, ..self }
+    }
+
+    /// Whose the slot words are to be.
+    pub fn words(&self) -> WordKind {
+        self.words
     }
 
     /// The same machine, its frees checked or not.

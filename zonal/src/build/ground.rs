@@ -8,7 +8,7 @@ use crate::build::lists::build_lists;
 use crate::build::rules::round_up;
 use crate::build::sections::{build_map, list_zones, name_owners, plan_hot, plan_zones};
 use crate::build::sizes::Sizes;
-use crate::build::zones::{ZoneParts, ZonePlan, build_cpus, build_zones, count_hint_words, places_of_caches};
+use crate::build::zones::{ZoneParts, ZonePlan, build_cpus, build_zones, count_hint_words, new_caches};
 use crate::cache::CpuCache;
 use crate::config::{Checking, Config, Naming};
 use crate::error::ConfigError;
@@ -16,11 +16,12 @@ use crate::frame::{BLOCK_FRAMES, FrameRange, NO_ZONE, Pfn, ROWS, SECTION_BLOCKS,
 use crate::metadata::Carver;
 use crate::mutant::{Mutant, planted};
 use crate::node::{Node, Turn};
+use crate::own_words::How;
 use crate::owner::Names;
 use crate::poison::PoisonTable;
 use crate::rate::Rate;
 use crate::section::{Owner, PlugWord, Plugged, SectionMap, section_number, table_place};
-use crate::state::{Notes, State};
+use crate::state::{Hits, Notes, State};
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64};
 use crate::tag::Tags;
 use crate::topology::{HotRange, Kind, MemoryRange};
@@ -164,12 +165,9 @@ impl<'m> Ground<'m> {
         let tags = carver.array(self.noted(config), |_| AtomicU8::new(0))?;
         let names = carver.array(self.named(config), |_| AtomicU32::new(0))?;
         let poison = carver.array(config.poisoned_frames, |_| AtomicU64::new(0))?;
-        let mut places = places_of_caches(config, self.plans, self.listed);
-        let count = places_of_caches(config, self.plans, self.listed).count();
-        let caches = carver.array(count, |_| {
-            let (rank, start) = places.next().unwrap_or_default();
-            CpuCache::new(rank, start)
-        })?;
+        let mut caches = new_caches(config, self.plans, self.listed);
+        let count = new_caches(config, self.plans, self.listed).count();
+        let caches = carver.array(count, |_| caches.next().unwrap_or_else(|| CpuCache::new(0, 0, None)))?;
         let hints = carver.array(count_hint_words(config, self.plans, self.listed), |_| AtomicU64::new(0))?;
         Ok(Arrays { bitmaps, entries, plugged, tags, names, poison, caches, hints })
     }
@@ -187,6 +185,12 @@ impl<'m> Ground<'m> {
         let tags = (config.checking == Checking::On).then(|| Tags::new(tags));
         let names = (config.naming == Naming::On).then(|| Names::new(names));
         let notes = (tags.is_some() || names.is_some()).then_some(Notes { tags, names });
+        let hits = match (&notes, config.own_words.map(|words| words.how)) {
+            (Some(_), _) => Hits::Noted,
+            (None, None) => Hits::Locked,
+            (None, Some(How::Sequence { area })) => Hits::Sequence(area),
+            (None, Some(How::Pinned)) => Hits::Pinned,
+        };
         let poison = PoisonTable::new(poison);
         let parts = ZoneParts { sections: map.sections, entries, bitmaps, hints, caches, poison };
         // Right behind the hints, where a recovery looks for what was in flight.
@@ -206,6 +210,7 @@ impl<'m> Ground<'m> {
             zones,
             map,
             lists,
+            hits,
             notes,
             nodes: daemons,
             limits: [config.dma_end, config.dma32_end].map(|limit| Pfn::new(round_up(limit))),

@@ -58,6 +58,17 @@ pub(in crate::build) fn cached_cpus(config: &Config<'_>, node: NodeId) -> usize 
     }
 }
 
+/// The CPUs that have lines for the node's zones, by rank.
+pub(in crate::build) fn cpus_that_cache(config: &Config<'_>, node: NodeId) -> impl Iterator<Item = usize> {
+    let cpus = config.topology.cpus.iter().enumerate();
+    let has_lines = move |home: NodeId| match config.caching {
+        Caching::Off => false,
+        Caching::All => true,
+        Caching::Local => home == node,
+    };
+    cpus.filter(move |(_, home)| has_lines(**home)).map(|(cpu, _)| cpu)
+}
+
 /// The rank of the first CPU that has lines for the node's zones.
 pub(in crate::build) fn first_rank(config: &Config<'_>, node: NodeId) -> u32 {
     match config.caching {

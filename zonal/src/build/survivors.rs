@@ -14,7 +14,7 @@ use crate::build::frames::{BlockPlan, Frames};
 use crate::build::ground::{Arrays, Ground};
 use crate::build::rules::cached_cpus;
 use crate::build::sections::place_of;
-use crate::build::zones::{count_hint_words, places_of_caches};
+use crate::build::zones::{count_hint_words, new_caches};
 use crate::cache::CpuCache;
 use crate::config::{Checking, Config, Naming};
 use crate::error::ConfigError;
@@ -42,7 +42,7 @@ impl<'m> Ground<'m> {
         config: &Config<'_>,
         carver: &mut Carver<'m>,
     ) -> Result<(Arrays<'m>, u64), ConfigError> {
-        let caches = places_of_caches(config, self.plans, self.listed).count();
+        let caches = new_caches(config, self.plans, self.listed).count();
         // SAFETY: the caller vouches for the bytes; all of these are atomic integers in an order of the language.
         let (bitmaps, entries, plugged, tags, names, poison, caches) = unsafe {
             (
@@ -92,10 +92,8 @@ impl<'m> Ground<'m> {
         }
         survivors.settle(self.frames(), owned);
         let found = survivors.found;
-        let places = places_of_caches(config, self.plans, self.listed);
-        for (cache, (rank, start)) in arrays.caches.iter_mut().zip(places) {
-            *cache = CpuCache::new(rank, start);
-        }
+        let caches = new_caches(config, self.plans, self.listed);
+        arrays.caches.iter_mut().zip(caches).for_each(|(cache, new)| *cache = new);
         self.plans.iter_mut().for_each(|plan| plan.free = 0);
         for entry in arrays.entries.iter().map(Entry::load).filter(|entry| entry.managed() > 0) {
             let zone = self.listed.get(usize::from(entry.zone().0));

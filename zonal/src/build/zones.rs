@@ -5,9 +5,9 @@ use core::ops::Range;
 use crate::block::bitmap::Bitmap;
 use crate::block::entry::Entry;
 use crate::build::marks::marks_of;
-use crate::build::rules::{cached_cpus, first_rank};
+use crate::build::rules::{cached_cpus, cpus_that_cache, first_rank};
 use crate::build::sections::place_of;
-use crate::cache::CpuCache;
+use crate::cache::{CpuCache, WordOwner};
 use crate::config::{Caching, Checking, Config};
 use crate::error::ConfigError;
 use crate::events::{Counting, EventRow, Traffic};
@@ -21,6 +21,7 @@ use crate::sync::AtomicU64;
 use crate::topology::ZoneKind;
 use crate::watermark::Levels;
 use crate::zone::count::ZoneCount;
+use crate::zone::giving_up::Words;
 use crate::zone::highatomic::Highatomic;
 use crate::zone::marks::ZoneMarks;
 use crate::zone::span::Span;
@@ -119,7 +120,7 @@ pub(in crate::build) fn build_cpus<'m>(
         let rank = ranks.get_mut(usize::from(node.0)).map_or(0, |rank| core::mem::replace(rank, *rank + 1));
         let rank = if config.caching == Caching::All { cpu as u32 } else { rank };
         let traffic = traffic.get(cpu * zones.len()..(cpu + 1) * zones.len()).unwrap_or(&[]);
-        let cpu = Cpu::new((node, rank), (&events[cpu], traffic), counting);
+        let cpu = Cpu::new((cpu as u32, node, rank), (&events[cpu], traffic), counting);
         // Zones are numbered by node.
         let own =
             zones.partition_point(|zone| zone.node < node)..zones.partition_point(|zone| zone.node <= node);
@@ -160,15 +161,18 @@ pub(in crate::build) fn count_hint_words(
     planned(plans, listed).map(words).sum()
 }
 
-/// Each cache's rank in its zone, and the block it starts to search at: each its own stretch of the zone.
-pub(in crate::build) fn places_of_caches<'p>(
-    config: &'p Config<'_>,
+/// The caches as they are at first: each starts to search in its own stretch of its zone.
+pub(in crate::build) fn new_caches<'p>(
+    config: &'p Config<'p>,
     plans: &'p [ZonePlan],
     listed: &'p [ListedZone],
-) -> impl Iterator<Item = (u32, u32)> + 'p {
-    planned(plans, listed).flat_map(|(zone, plan)| {
-        let cpus = cached_cpus(config, zone.node);
-        (0..cpus).map(move |rank| (rank as u32, (plan.blocks() as u64 * rank as u64 / cpus as u64) as u32))
+) -> impl Iterator<Item = CpuCache> + 'p {
+    planned(plans, listed).flat_map(move |(zone, plan)| {
+        let (blocks, count) = (plan.blocks() as u64, cached_cpus(config, zone.node) as u64);
+        (0u32..).zip(cpus_that_cache(config, zone.node)).map(move |(rank, cpu)| {
+            let start = (blocks * u64::from(rank) / count) as u32;
+            CpuCache::new(rank, start, WordOwner::of(config.own_words, cpu))
+        })
     })
 }
 
@@ -267,6 +271,7 @@ fn build_zone<'m>(
         poison: parts.poison,
         trees: core::array::from_fn(|_| parts.tree(plan.blocks())),
         caches,
+        words: Words::new(),
         first_rank: first_rank(config, node),
         cpu_hints: parts.tree(caches.len()),
         credit_hints: parts.tree(caches.len()),

@@ -1,16 +1,22 @@
 //! What one CPU caches of one zone: six slot words a kind, and a credit.
 //!
-//! A hit is one locked step on one word of this CPU's and touches no shared line. The cursors beside the words are
-//! plain hints: any value is correct. Nothing here knows blocks: what must leave a word is handed back to the caller.
+//! A hit is one locked step on one word of this CPU's, or one of the owner's, and touches no shared line. The cursors beside
+//! the words are plain hints: any value is correct. Nothing here knows blocks: what must leave a word is handed back to the
+//! caller.
 //!
 //! Invariant: a frame is in at most one slot word, and then its bit in the block's row is clear.
 
 pub(crate) mod credit;
+pub(crate) mod hand;
+pub(crate) mod hold;
 pub(crate) mod word;
 
 use crate::cache::credit::Credit;
+use crate::cache::hand::{AnyHand, Hand, Once, Own};
+use crate::cache::hold::{Barriers, Held, Hold};
 use crate::cache::word::{Put, Slot, SlotWord};
 use crate::frame::{GroupIndex, Order};
+use crate::own_words::{Barrier, How, OwnWords};
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::topology::Kind;
 
@@ -21,7 +27,23 @@ const KINDS: usize = 3;
 /// Slot words in all.
 pub(crate) const WORDS: usize = SLOTS * KINDS;
 
-/// One CPU's words for one zone and the hints beside them, three cache lines.
+/// Whose the words are, where a CPU owns them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WordOwner {
+    how: How,
+    cpu: u32,
+    barrier: Barrier,
+}
+
+impl WordOwner {
+    /// The owner of CPU `cpu`'s words, if that is one of those that own theirs.
+    pub(crate) fn of(words: Option<OwnWords>, cpu: usize) -> Option<Self> {
+        let words = words.filter(|words| cpu < words.cpus)?;
+        Some(Self { how: words.how, cpu: u32::try_from(cpu).ok()?, barrier: words.barrier })
+    }
+}
+
+/// One CPU's words for one zone and the hints beside them: three cache lines, and one of whose they are.
 #[repr(C, align(64))]
 pub(crate) struct CpuCache {
     /// Unmovable's, then Movable's, then Reclaimable's.
@@ -42,6 +64,10 @@ pub(crate) struct CpuCache {
     base: u32,
     /// What it may claim of the zone without the zone's count.
     pub(crate) credit: Credit,
+    /// Whose the words are, if they are not everybody's.
+    owner: Option<WordOwner>,
+    /// Others that are at work on the words, if they have an owner.
+    hold: Hold,
 }
 
 /// What to do with frames that no word has yet.
@@ -69,7 +95,7 @@ impl Room {
 
 impl CpuCache {
     /// Empty words of the CPU at place `rank`, whose first search starts at `block`.
-    pub(crate) fn new(rank: u32, block: u32) -> Self {
+    pub(crate) fn new(rank: u32, block: u32, owner: Option<WordOwner>) -> Self {
         Self {
             words: core::array::from_fn(|_| SlotWord::new()),
             groups: AtomicU64::new(0),
@@ -80,6 +106,43 @@ impl CpuCache {
             rank,
             base: block,
             credit: Credit::new(),
+            owner,
+            hold: Hold::new(owner.is_some()),
+        }
+    }
+
+    /// How the CPU itself makes a hit, if CPUs own their words by `how` and it is number `cpu`.
+    #[inline(always)]
+    pub(crate) fn once(&self, how: How, cpu: u32) -> Once<'_> {
+        Once(Own { how, cpu, hold: &self.hold })
+    }
+
+    /// How the CPU itself changes its words.
+    pub(crate) fn hand(&self) -> AnyHand<'_> {
+        match self.owner {
+            None => AnyHand::Locked,
+            Some(WordOwner { how, cpu, .. }) => AnyHand::Own(Own { how, cpu, hold: &self.hold }),
+        }
+    }
+
+    /// Whether a CPU owns the words.
+    pub(crate) fn is_owned(&self) -> bool {
+        self.owner.is_some()
+    }
+
+    /// Makes the words everybody's for as long as the answer lives. `None`: nobody holds them, and the owner cannot be made to
+    /// pass a barrier now.
+    pub(crate) fn held(&self, barriers: Barriers) -> Option<Held<'_>> {
+        match &self.owner {
+            None => Some(Held::EVERYBODYS),
+            Some(owner) => self.hold.hold(barriers, || (owner.barrier)(owner.cpu as usize)),
+        }
+    }
+
+    /// Ends what was kept by [`Held::keep`].
+    pub(crate) fn let_go(&self) {
+        if self.is_owned() {
+            self.hold.release();
         }
     }
 
@@ -120,12 +183,13 @@ impl CpuCache {
 
     /// Takes an aligned run of `order` of this kind from any word: the word's number, the run's group and first frame.
     pub(crate) fn take_of(&self, kind: Kind, order: Order) -> Option<(usize, (GroupIndex, u32))> {
-        self.words_of(kind).find_map(|(at, word)| Some((at, word.take(order)?)))
+        let hand = self.hand();
+        self.words_of(kind).find_map(|(at, word)| Some((at, word.take(hand, order)?)))
     }
 
-    /// Takes an aligned run of `order` of any kind.
-    pub(crate) fn take_any(&self, order: Order) -> Option<(GroupIndex, u32)> {
-        self.words().find_map(|word| word.take(order))
+    /// Takes an aligned run of `order` of any kind, by whatever hand.
+    pub(crate) fn take_any(&self, hand: impl Hand, order: Order) -> Option<(GroupIndex, u32)> {
+        self.words().find_map(|word| word.take(hand, order))
     }
 
     /// Puts frames where their group is cached already, in a word of any kind: what that came to, and where.
@@ -137,7 +201,7 @@ impl CpuCache {
     #[inline(never)]
     fn put_held(&self, group: GroupIndex, mask: u32) -> (Put, usize) {
         for (at, word) in self.words.iter().enumerate().filter(|(_, word)| word.is_of_now(group)) {
-            match word.put(group, mask) {
+            match word.put(self.hand(), group, mask) {
                 Put::OtherGroup => {}
                 done => return (done, at),
             }
@@ -215,7 +279,7 @@ impl CpuCache {
         self.words().any(|word| word.load().is_owned())
     }
 
-    /// Gives up the groups of which no frame is here: their CPU's hint may be cleared.
+    /// Gives up the groups of which no frame is here: their CPU's hint may be cleared. By whoever holds the words.
     pub(crate) fn disown(&self) {
         self.words().for_each(SlotWord::disown);
     }

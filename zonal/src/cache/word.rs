@@ -11,9 +11,11 @@
 //!
 //! A word of a group says more: its CPU's hint is set (see [`crate::zone::cached`]). Who fills an EMPTY word sets the hint,
 //! who clears the hint makes the words EMPTY first; between the two, takes, puts and installs leave the hint alone.
-//! Any CPU may do any of this to any CPU's words.
+//! Any CPU may do any of this to any CPU's words by a locked instruction. Where words are their CPU's own, that one takes,
+//! puts and exchanges by a step of its own ([`crate::cache::hand`]), and others hold the words first ([`crate::cache::hold`]).
 
 use crate::block::row::{run_mask, run_starts};
+use crate::cache::hand::{Hand, Unchanged};
 use crate::frame::{GroupIndex, Order};
 use crate::mutant::{Mutant, ordering_unless, planted};
 use crate::sync::{AtomicU64, Ordering};
@@ -152,52 +154,60 @@ impl SlotWord {
         Slot(self.0.load(Ordering::Relaxed)).is_of(group) // Relaxed: `put` decides
     }
 
-    /// Takes an aligned run of `order`: the group and the run's first frame in it. One locked step on a hit.
-    #[inline]
+    /// Takes an aligned run of `order`: the group and the run's first frame in it. One locked step on a hit, or one of the
+    /// owner's.
+    #[inline(always)]
     #[must_use]
-    pub(crate) fn take(&self, order: Order) -> Option<(GroupIndex, u32)> {
+    pub(crate) fn take(&self, hand: impl Hand, order: Order) -> Option<(GroupIndex, u32)> {
         if order == Order::ZERO {
-            return self.take_with(Slot::without_frame);
+            return self.take_with(hand, Slot::without_frame);
         }
-        let taken = self.take_run(order)?;
+        let taken = self.take_run(hand, order)?;
         Some((taken.group(), taken.mask()))
     }
 
     /// A copy for each order, so that the search for its runs is a handful of instructions. The group and the run's first
     /// frame in place of the mask, in one word: that comes back in registers.
     #[inline(never)]
-    fn take_run(&self, order: Order) -> Option<Slot> {
+    fn take_run(&self, hand: impl Hand, order: Order) -> Option<Slot> {
         let (group, first) = match order.get() {
-            1 => self.take_with(|slot| slot.without_run(Order::from_raw(1))),
-            2 => self.take_with(|slot| slot.without_run(Order::from_raw(2))),
-            3 => self.take_with(|slot| slot.without_run(Order::from_raw(3))),
-            4 => self.take_with(|slot| slot.without_run(Order::from_raw(4))),
-            _ => self.take_with(|slot| slot.without_run(Order::GROUP)),
+            1 => self.take_with(hand, |slot| slot.without_run(Order::from_raw(1))),
+            2 => self.take_with(hand, |slot| slot.without_run(Order::from_raw(2))),
+            3 => self.take_with(hand, |slot| slot.without_run(Order::from_raw(3))),
+            4 => self.take_with(hand, |slot| slot.without_run(Order::from_raw(4))),
+            _ => self.take_with(hand, |slot| slot.without_run(Order::GROUP)),
         }?;
         Some(Slot::new(group, first))
     }
 
-    /// Takes what `without` leaves out: the first frame of it, and the slot that is left.
+    /// Takes what `without` leaves out: the first frame of it, and the slot that is left. `None` also where the hand may not
+    /// change the word.
     #[inline]
-    fn take_with(&self, without: impl Fn(Slot) -> Option<(u32, Slot)>) -> Option<(GroupIndex, u32)> {
+    fn take_with(
+        &self,
+        hand: impl Hand,
+        without: impl Fn(Slot) -> Option<(u32, Slot)>,
+    ) -> Option<(GroupIndex, u32)> {
         // Acquire: what the frames' last owner wrote; partner: the Release half of `put`.
         let acquire = ordering_unless(Mutant::TakeRelaxed, Ordering::Acquire);
-        let mut slot = Slot(self.0.load(Ordering::Relaxed)); // Relaxed: the exchange decides
+        let mut slot = Slot(self.0.load(Ordering::Relaxed)); // Relaxed: the change decides
         loop {
             let (first, left) = without(slot)?;
-            match self.0.compare_exchange_weak(slot.0, left.0, acquire, Ordering::Relaxed) {
-                Ok(_) => return Some((slot.group(), first)),
-                Err(now) => slot = Slot(now),
+            match hand.change(&self.0, slot.0, left.0, acquire) {
+                Ok(()) => return Some((slot.group(), first)),
+                Err(Unchanged::Is(now)) => slot = Slot(now),
+                Err(Unchanged::NotNow) => return None,
             }
         }
     }
 
-    /// Puts `mask` back if the word is of `group`. One locked step on a hit.
+    /// Puts `mask` back if the word is of `group`. One locked step on a hit, or one of the owner's. A word that the hand may
+    /// not change counts as another group's.
     #[inline]
-    pub(crate) fn put(&self, group: GroupIndex, mask: u32) -> Put {
+    pub(crate) fn put(&self, hand: impl Hand, group: GroupIndex, mask: u32) -> Put {
         // Release: what the owner wrote; partner: the Acquire of `take` and `empty`.
         let release = ordering_unless(Mutant::PutRelaxed, Ordering::Release);
-        let mut slot = Slot(self.0.load(Ordering::Relaxed)); // Relaxed: the exchange decides
+        let mut slot = Slot(self.0.load(Ordering::Relaxed)); // Relaxed: the change decides
         loop {
             if !slot.is_of(group) {
                 return Put::OtherGroup;
@@ -205,9 +215,10 @@ impl SlotWord {
             if slot.mask() & mask != 0 {
                 return Put::AlreadyHere;
             }
-            match self.0.compare_exchange_weak(slot.0, slot.0 | u64::from(mask), release, Ordering::Relaxed) {
-                Ok(_) => return Put::Kept,
-                Err(now) => slot = Slot(now),
+            match hand.change(&self.0, slot.0, slot.0 | u64::from(mask), release) {
+                Ok(()) => return Put::Kept,
+                Err(Unchanged::Is(now)) => slot = Slot(now),
+                Err(Unchanged::NotNow) => return Put::OtherGroup,
             }
         }
     }
@@ -215,13 +226,13 @@ impl SlotWord {
     /// Replaces exactly `from` by `to`: an install into a fillable word, an eviction out of a full one.
     #[inline]
     #[must_use]
-    pub(crate) fn exchange(&self, from: Slot, to: Slot) -> bool {
+    pub(crate) fn exchange(&self, hand: impl Hand, from: Slot, to: Slot) -> bool {
         if planted(Mutant::InstallIgnoresClose) {
             self.0.store(to.0, Ordering::SeqCst);
             return true;
         }
         // AcqRel: takes what `put` released, hands on what the installer acquired from the rows. SeqCst: see `load`.
-        self.0.compare_exchange(from.0, to.0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        hand.exchange(&self.0, from.0, to.0)
     }
 
     /// Takes everything in one step, whoever else is at work; the group stays, a closed word stays closed.
@@ -235,18 +246,19 @@ impl SlotWord {
         Slot(self.0.fetch_and(!u64::from(u32::MAX), Ordering::AcqRel))
     }
 
-    /// Takes everything if the word is of `group`, and the group too: no free finds it here any more.
-    /// Retries only after another's step on this word.
-    pub(crate) fn forget(&self, group: GroupIndex) -> Slot {
+    /// Takes everything if the word is of `group`, and the group too: no free finds it here any more. `None`: the hand may not
+    /// change the word. Retries only after another's step on this word.
+    pub(crate) fn forget(&self, hand: impl Hand, group: GroupIndex) -> Option<Slot> {
         let mut slot = self.load();
         while slot.is_of(group) {
             // AcqRel: as `empty`.
-            match self.0.compare_exchange(slot.0, Slot::EMPTY.0, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return slot,
-                Err(now) => slot = Slot(now),
+            match hand.change(&self.0, slot.0, Slot::EMPTY.0, Ordering::AcqRel) {
+                Ok(()) => return Some(slot),
+                Err(Unchanged::Is(now)) => slot = Slot(now),
+                Err(Unchanged::NotNow) => return None,
             }
         }
-        Slot::EMPTY
+        Some(Slot::EMPTY)
     }
 
     /// Gives up a group of which no frame is here: who fills the word next sets its CPU's hint.

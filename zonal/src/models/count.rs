@@ -2,6 +2,7 @@
 
 use crate::block::entry::{Claim, Entry, Raise};
 use crate::block::row::Row;
+use crate::cache::hand::Locked;
 use crate::cache::word::{Slot, SlotWord};
 use crate::frame::{GroupIndex, Order, ZoneId};
 use crate::models::explore::{exhaustively, race};
@@ -67,7 +68,7 @@ impl Moving {
     }
 
     fn look_in_row_and_word(&self) -> bool {
-        self.row.take_exact(1) || self.word.take(Order::ZERO).is_some()
+        self.row.take_exact(1) || self.word.take(Locked, Order::ZERO).is_some()
     }
 }
 
@@ -76,7 +77,7 @@ impl Moving {
 fn loom_count_a_drained_frame_is_never_invisible() {
     exhaustively(|| {
         let moving = Moving::new(0, 0);
-        assert!(moving.word.exchange(Slot::EMPTY, Slot::new(GROUP, 1)));
+        assert!(moving.word.exchange(Locked, Slot::EMPTY, Slot::new(GROUP, 1)));
         race(
             moving,
             |moving| moving.walk(Moving::look_in_row_and_word),
@@ -100,7 +101,7 @@ fn loom_count_a_refilled_frame_is_never_invisible() {
                 moving.count.enter(1);
                 let taken = moving.row.take_from(|free| free) as u32;
                 if taken != 0 {
-                    assert!(moving.word.exchange(Slot::EMPTY, Slot::new(GROUP, taken)));
+                    assert!(moving.word.exchange(Locked, Slot::EMPTY, Slot::new(GROUP, taken)));
                 }
                 moving.count.leave(1);
             },

@@ -5,6 +5,7 @@ use std::vec::Vec;
 
 use crate::block::entry::{Claim, Entry, Raise};
 use crate::cache::credit::{Added, Credit};
+use crate::cache::hand::Locked;
 use crate::cache::word::{Slot, SlotWord};
 use crate::frame::{GroupIndex, ZoneId};
 use crate::hint::{HintTree, words_for};
@@ -234,7 +235,7 @@ fn loom_credit_a_claim_is_never_invisible() {
             |(funded, word)| {
                 funded.count.enter(1);
                 if funded.credit.spend(1) {
-                    assert!(word.exchange(Slot::EMPTY, Slot::new(GroupIndex(0), 1)));
+                    assert!(word.exchange(Locked, Slot::EMPTY, Slot::new(GroupIndex(0), 1)));
                 }
                 funded.count.leave(1);
             },

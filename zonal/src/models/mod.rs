@@ -19,6 +19,8 @@ mod explore;
 #[cfg(zonal_loom)]
 mod hint;
 #[cfg(zonal_loom)]
+mod hold;
+#[cfg(zonal_loom)]
 mod node;
 #[cfg(zonal_loom)]
 mod policy;

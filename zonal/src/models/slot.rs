@@ -1,6 +1,7 @@
 //! A slot word, alone and with the row behind it.
 
 use crate::block::row::Row;
+use crate::cache::hand::Locked;
 use crate::cache::word::{Epoch, Put, Slot, SlotWord};
 use crate::frame::{GroupIndex, Order};
 use crate::models::explore::{Content, bounded, exhaustively, race};
@@ -10,7 +11,7 @@ const GROUP: GroupIndex = GroupIndex(7);
 /// A word that holds `mask` of the group.
 fn holding(mask: u32) -> SlotWord {
     let word = SlotWord::new();
-    assert!(word.exchange(Slot::EMPTY, Slot::new(GROUP, mask)));
+    assert!(word.exchange(Locked, Slot::EMPTY, Slot::new(GROUP, mask)));
     word
 }
 
@@ -29,7 +30,7 @@ impl Cached {
     /// Frees the first frame as the cache does.
     fn free_first(&self) -> Put {
         self.first.touch();
-        self.word.put(GROUP, 1)
+        self.word.put(Locked, GROUP, 1)
     }
 
     /// The first frame is out of the word: its content is seen by who took it.
@@ -44,8 +45,11 @@ impl Cached {
 #[test]
 fn loom_slot_frames_are_taken_once() {
     exhaustively(|| {
-        let (word, one, run) =
-            race(holding(0b111), |word| word.take(Order::ZERO), |word| word.take(Order::from_raw(1)));
+        let (word, one, run) = race(
+            holding(0b111),
+            |word| word.take(Locked, Order::ZERO),
+            |word| word.take(Locked, Order::from_raw(1)),
+        );
         assert!(one.is_some());
         // The single frame may break the only run of two.
         let left = 3 - one.map_or(0, |_| 1) - run.map_or(0, |_| 2);
@@ -57,7 +61,7 @@ fn loom_slot_frames_are_taken_once() {
 fn loom_slot_a_take_sees_what_the_last_owner_wrote() {
     exhaustively(|| {
         let (cached, put, taken) = race(Cached::with(0), Cached::free_first, |cached| {
-            let taken = cached.word.take(Order::ZERO).is_some();
+            let taken = cached.word.take(Locked, Order::ZERO).is_some();
             if taken {
                 cached.first.touch();
             }
@@ -73,7 +77,7 @@ fn loom_slot_a_take_sees_what_the_last_owner_wrote() {
 fn loom_slot_a_take_sees_what_was_put_beside_another_frame() {
     exhaustively(|| {
         let (cached, put, taken) = race(Cached::with(0b10), Cached::free_first, |cached| {
-            let taken = cached.word.take(Order::ZERO).map(|(_, first)| first);
+            let taken = cached.word.take(Locked, Order::ZERO).map(|(_, first)| first);
             if taken == Some(0) {
                 cached.first.touch();
             }
@@ -87,7 +91,7 @@ fn loom_slot_a_take_sees_what_was_put_beside_another_frame() {
 #[test]
 fn loom_slot_a_double_free_is_seen() {
     exhaustively(|| {
-        let put = |word: &SlotWord| word.put(GROUP, 1) == Put::AlreadyHere;
+        let put = |word: &SlotWord| word.put(Locked, GROUP, 1) == Put::AlreadyHere;
         let (_, a, b) = race(holding(0b10), put, put);
         assert!(a != b);
     });
@@ -108,7 +112,7 @@ fn loom_slot_a_drain_loses_nothing_and_doubles_nothing() {
         assert_eq!(u64::from(drained), cached.row.load());
 
         let (cached, taken, drained) =
-            race(Cached::with(0b11), |cached| cached.word.take(Order::ZERO), drain);
+            race(Cached::with(0b11), |cached| cached.word.take(Locked, Order::ZERO), drain);
         let taken = taken.map_or(0, |(_, first)| 1 << first);
         assert_eq!((taken ^ drained, cached.word.load().mask()), (0b11, 0), "each frame in one hand");
     });
@@ -155,7 +159,7 @@ fn loom_slot_an_eviction_takes_what_it_saw_or_nothing() {
     exhaustively(|| {
         let evict = |cached: &Cached| {
             let from = cached.word.load();
-            let evicted = cached.word.exchange(from, Slot::new(GroupIndex(9), 0b100));
+            let evicted = cached.word.exchange(Locked, from, Slot::new(GroupIndex(9), 0b100));
             if evicted {
                 cached.land(from);
             }
@@ -176,7 +180,7 @@ fn loom_slot_an_install_never_opens_a_closed_word() {
     exhaustively(|| {
         let install = |word: &SlotWord| {
             let slot = word.load();
-            slot.is_fillable() && word.exchange(slot, Slot::new(GROUP, 0b1))
+            slot.is_fillable() && word.exchange(Locked, slot, Slot::new(GROUP, 0b1))
         };
         let (word, installed, closed) = race(SlotWord::new(), install, |word| word.close(Epoch(1)));
         assert!(word.load().is_closed() && word.load().mask() == 0);
@@ -224,7 +228,7 @@ fn loom_slot_a_late_closer_keeps_the_later_epoch() {
 #[test]
 fn loom_slot_forgetting_loses_nothing() {
     exhaustively(|| {
-        let forget = |cached: &Cached| cached.land(cached.word.forget(GROUP));
+        let forget = |cached: &Cached| cached.land(cached.word.forget(Locked, GROUP).unwrap());
         let (cached, put, _) = race(Cached::with(0b10), Cached::free_first, forget);
         let kept = put == Put::Kept;
         assert_eq!(cached.row.load(), if kept { 0b11 } else { 0b10 });

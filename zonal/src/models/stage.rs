@@ -8,6 +8,7 @@ use std::vec::Vec;
 
 use crate::allocator::PageAllocator;
 use crate::build::metadata_size;
+use crate::cache::hold::Barriers;
 use crate::config::{Caching, Config};
 use crate::frame::{BLOCK_FRAMES, FrameRange, NodeId, Order, Pfn, SECTION_FRAMES};
 use crate::hotplug::online::OnlineType;
@@ -58,7 +59,7 @@ impl Plan {
 
 /// A run asked of a zone that may be emptied.
 pub(super) const fn want(order: Order, kind: Kind) -> Want {
-    Want { order, kind, floor: 0, mixing: Mixing::Allowed }
+    Want { order, kind, floor: 0, mixing: Mixing::Allowed, barriers: Barriers::Allowed }
 }
 
 /// The memory lent to an allocator, given back last.

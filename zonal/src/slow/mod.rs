@@ -22,6 +22,7 @@ pub(crate) mod retry;
 pub(crate) mod walk;
 
 use crate::access::{Access, AllocFlags};
+use crate::cache::hold::Barriers;
 use crate::error::AllocError;
 use crate::events::Event;
 use crate::frame::{NodeId, Order, Pfn};
@@ -65,6 +66,10 @@ pub(crate) fn alloc<P: Platform>(walk: Walk<'_, '_>, platform: &P) -> Result<Pfn
     let atomic = !urgency.waits && class.flags.contains(AllocFlags::MIN_RESERVE);
     let freely = atomic || reserve != class && !planted(Mutant::ReserveWalled);
     let asked = walk.reach;
+    let walk = if waits { Walk { barriers: Barriers::Allowed, ..walk } } else { walk };
+    if waits {
+        walk.zones().for_each(Zone::give_words_up);
+    }
     let (cookie, climb) = (Cookie::of(walk.state, asked), Climb::default());
     let mut ladder =
         Ladder { walk, asked, platform, class, reserve, freely, waits, recursive, cookie, climb };

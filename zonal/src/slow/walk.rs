@@ -6,6 +6,7 @@
 
 use crate::access::{Access, AllocFlags};
 use crate::cache::CpuCache;
+use crate::cache::hold::Barriers;
 use crate::error::AllocError;
 use crate::frame::{MAX_FRAMES, NodeId, Order, Pfn};
 use crate::gfp::Gfp;
@@ -34,6 +35,8 @@ pub(crate) struct Walk<'s, 'm> {
     pub(crate) cpu: &'s Cpu<'m>,
     /// Where who asks may go.
     pub(crate) reach: Reach<'s>,
+    /// Whether it may have other CPUs pass barriers, for frames that they have in words of their own.
+    pub(crate) barriers: Barriers,
 }
 
 impl<'s, 'm> Walk<'s, 'm> {
@@ -94,7 +97,7 @@ impl<'s, 'm> Walk<'s, 'm> {
 
     /// What it asks of the zone.
     fn want(&self, zone: &Zone<'_>, access: Access) -> Want {
-        Want::of(self.request, self.floor(zone, access))
+        Want { barriers: self.barriers, ..Want::of(self.request, self.floor(zone, access)) }
     }
 
     /// What it asks of kswapd when frames are short, if it may.
@@ -120,11 +123,13 @@ impl<'s, 'm> Walk<'s, 'm> {
         self.zones().filter(move |zone| before.replace(zone.node) != Some(zone.node))
     }
 
-    /// Tells kswapd that the zone's boost has been raised, if the request may; else the next one does.
+    /// Tells kswapd that the zone's boost has been raised, or that its words are to be given up, if the request may; else the
+    /// next one does.
     #[inline]
-    pub(crate) fn tell_boost(self, platform: &impl Platform, zone: &Zone<'_>) {
+    pub(crate) fn tell_kswapd(self, platform: &impl Platform, zone: &Zone<'_>) {
         let may = || self.request.urgency().wakes || planted(Mutant::BoostUntold);
-        if zone.marks.is_boosted() && may() && zone.marks.take_boosted() {
+        let news = || zone.marks.is_boosted() && zone.marks.take_boosted() || zone.take_near();
+        if (zone.marks.is_boosted() || zone.is_near()) && may() && news() {
             self.kswapd_work().into_iter().for_each(|work| self.wake_kswapd(platform, zone, work));
         }
     }
@@ -241,12 +246,12 @@ impl<'s, 'm> Walk<'s, 'm> {
     fn take_cached(self, zone: &'m Zone<'m>, access: Access) -> Option<Pfn> {
         let (request, want) = (self.request, self.want(zone, access));
         if !request.is_placed() && request.order <= Order::GROUP {
-            let stolen = zone.steal(want);
+            let stolen = zone.steal(self.cpu, want);
             if stolen.is_some() || request.order == Order::ZERO {
                 return stolen;
             }
         }
-        if planted(Mutant::CachedForgotten) || zone.drain() == 0 {
+        if planted(Mutant::CachedForgotten) || zone.drain(self.barriers) == 0 {
             return None;
         }
         take(zone, zone.cache_of(self.cpu), request, want, self.cpu)

@@ -14,6 +14,8 @@
 
 use crate::block::bitmap::row_and_mask;
 use crate::block::entry::Entry;
+use crate::cache::hand::Locked;
+use crate::cache::hold::Barriers;
 use crate::cache::word::{Epoch, Slot, SlotWord};
 use crate::cache::{CpuCache, Room};
 use crate::frame::{BLOCK_FRAMES, FrameRange, GROUP_FRAMES, GroupIndex, Order, Pfn};
@@ -80,6 +82,7 @@ impl<'m> Zone<'m> {
         let most = if self.is_ample() { GROUP_FRAMES } else { want.frames() };
         let taken = self.take_group(Some(cache), want, cache.start_block(kind), most)?;
         cache.remember_block(kind, taken.block);
+        self.note_near();
         let run = (((1u64 << want.frames()) - 1) << taken.first) as u32;
         let rest = taken.mask & !run;
         // The take itself may have brought the zone below its high mark, or raised that.
@@ -122,9 +125,17 @@ impl<'m> Zone<'m> {
     #[inline]
     fn expel_group(&self, cache: &CpuCache, at: usize, (group, entry): (GroupIndex, &Entry)) {
         store_load_barrier();
-        if entry.load().is_kept_out() && !planted(Mutant::InstalledWhileIsolated) {
-            cache.word(at).map(|word| self.land_emptied(|| word.forget(group)));
+        if !entry.load().is_kept_out() || planted(Mutant::InstalledWhileIsolated) {
+            return;
         }
+        let Some(word) = cache.word(at) else { return };
+        // As the words' owner; if this is no longer the owner's CPU, as anybody.
+        self.land_emptied(|| {
+            word.forget(cache.hand(), group).unwrap_or_else(|| {
+                let held = cache.held(Barriers::Allowed);
+                held.and_then(|_held| word.forget(Locked, group)).unwrap_or(Slot::EMPTY)
+            })
+        });
     }
 
     /// Keeps a freed group's frames in a slot word if the rule says so; false: they go to the row. `are_free` says that
@@ -144,7 +155,7 @@ impl<'m> Zone<'m> {
         let last = cache.word(at).map(|word| (word, word.load()));
         // Mostly the word that took the last free has given its frames since.
         if let Some((word, slot)) = last.filter(|(_, slot)| slot.is_owned() && slot.mask() == 0) {
-            if are_free() || !word.exchange(slot, freed) {
+            if are_free() || !word.exchange(cache.hand(), slot, freed) {
                 return false;
             }
             cache.note_group(slot.group(), group);
@@ -172,9 +183,9 @@ impl<'m> Zone<'m> {
         };
         let word = cache.word(at)?;
         let filled = if from.mask() != 0 {
-            self.evict(word, from, to)
+            self.evict(cache, word, from, to)
         } else if from.is_owned() {
-            word.exchange(from, to)
+            word.exchange(cache.hand(), from, to)
         } else {
             self.own(cache, word, from, to)
         };
@@ -190,7 +201,7 @@ impl<'m> Zone<'m> {
     fn own(&self, cache: &CpuCache, word: &SlotWord, from: Slot, to: Slot) -> bool {
         let frames = u64::from(to.mask().count_ones());
         self.count.enter(frames);
-        let installed = word.exchange(from, to);
+        let installed = word.exchange(cache.hand(), from, to);
         if installed {
             self.cpu_hints.set(cache.rank());
         }
@@ -200,10 +211,10 @@ impl<'m> Zone<'m> {
 
     /// Exchanges what a word holds for `to` and lands it.
     #[inline(never)]
-    fn evict(&self, word: &SlotWord, from: Slot, to: Slot) -> bool {
+    fn evict(&self, cache: &CpuCache, word: &SlotWord, from: Slot, to: Slot) -> bool {
         let frames = u64::from(from.mask().count_ones());
         self.count.enter(frames);
-        let evicted = word.exchange(from, to);
+        let evicted = word.exchange(cache.hand(), from, to);
         if evicted {
             let lost = if planted(Mutant::EvictionDropsFrame) {
                 from.mask() & from.mask().wrapping_neg()
@@ -224,25 +235,30 @@ impl<'m> Zone<'m> {
         let _ = self.land(None, block, row, u64::from(mask) << (start.get() % 64));
     }
 
-    /// Takes a run (at most a group) out of any CPU's words, if the floor allows.
-    pub(crate) fn steal(&self, want: Want) -> Option<Pfn> {
+    /// Takes a run (at most a group) out of any CPU's words, if the floor allows; `cpu` asks. Words that their CPUs own are
+    /// passed over where nobody holds them and no barrier is allowed.
+    pub(crate) fn steal(&self, cpu: &Cpu<'_>, want: Want) -> Option<Pfn> {
         let order = want.order;
         if planted(Mutant::CachedForgotten) || !self.cached_above_floor(want) {
             return None;
         }
+        let own = self.cache_of(cpu).filter(|cache| cache.is_owned());
+        if let Some(hit) = own.and_then(|cache| cache.take_any(cache.hand(), order)) {
+            return Some(self.frame(hit));
+        }
         let look = Look::at(self);
-        let found = self.steal_hinted(order);
+        let found = self.steal_hinted(order, want.barriers);
         if found.is_some() || look.saw_all(self) {
             return found;
         }
-        self.caches.iter().find_map(|cache| self.steal_from(cache, order))
+        self.caches.iter().find_map(|cache| self.steal_from(cache, order, want.barriers))
     }
 
-    fn steal_hinted(&self, order: Order) -> Option<Pfn> {
+    fn steal_hinted(&self, order: Order, barriers: Barriers) -> Option<Pfn> {
         let mut from = 0;
         while let Some(rank) = self.cpu_hints.next(from) {
             let cache = self.caches.get(rank)?;
-            if let Some(pfn) = self.steal_from(cache, order) {
+            if let Some(pfn) = self.steal_from(cache, order, barriers) {
                 return Some(pfn);
             }
             self.clear_hint(rank, cache);
@@ -251,8 +267,9 @@ impl<'m> Zone<'m> {
         None
     }
 
-    /// Clears the hint of a CPU whose words hold nothing.
+    /// Clears the hint of a CPU whose words hold nothing, if they can be held without a barrier: it is only a hint.
     fn clear_hint(&self, rank: usize, cache: &CpuCache) {
+        let Some(_held) = cache.held(Barriers::Forbidden) else { return };
         if cache.frames() == 0 {
             if planted(Mutant::HintClearKeepsGroups) {
                 return self.cpu_hints.clear(rank, || cache.frames() > 0);
@@ -262,8 +279,12 @@ impl<'m> Zone<'m> {
         }
     }
 
-    fn steal_from(&self, cache: &CpuCache, order: Order) -> Option<Pfn> {
-        cache.take_any(order).map(|hit| self.frame(hit))
+    fn steal_from(&self, cache: &CpuCache, order: Order, barriers: Barriers) -> Option<Pfn> {
+        if cache.is_owned() && cache.frames() < order.frames() {
+            return None; // not worth a barrier
+        }
+        let _held = cache.held(barriers)?;
+        cache.take_any(Locked, order).map(|hit| self.frame(hit))
     }
 
     /// Whether taking a cached run leaves count and cached frames at or above the floor.
@@ -286,8 +307,12 @@ impl<'m> Zone<'m> {
         frames
     }
 
-    /// Lands what one CPU's words hold; the number of frames.
-    pub(crate) fn drain_cache(&self, cache: &CpuCache) -> u64 {
+    /// Lands what one CPU's words hold; the number of frames. A barrier if they are owned and hold any.
+    pub(crate) fn drain_cache(&self, cache: &CpuCache, barriers: Barriers) -> u64 {
+        if cache.is_owned() && cache.frames() == 0 {
+            return 0; // not worth a barrier
+        }
+        let Some(_held) = cache.held(barriers) else { return 0 };
         cache.words().map(|word| self.drain_word(word)).sum()
     }
 
@@ -298,17 +323,23 @@ impl<'m> Zone<'m> {
     /// Lands what all CPUs' words hold of frames in `range`, and makes the words forget the groups, so that a free
     /// of their frames does not come back to them; the number of frames. Reads every word of the zone.
     pub(crate) fn drain_range(&self, range: FrameRange) -> u64 {
-        let words = self.caches.iter().flat_map(CpuCache::words);
-        let inside = words.filter_map(|word| {
+        self.caches.iter().map(|cache| self.drain_range_of(cache, range)).sum()
+    }
+
+    fn drain_range_of(&self, cache: &CpuCache, range: FrameRange) -> u64 {
+        let group_inside = |word: &SlotWord| {
             let slot = word.load();
             let start = self.group_start(slot.group());
             let frames = FrameRange::new(start, start.add(GROUP_FRAMES)).intersect(range).frames();
-            (slot.is_owned() && frames > 0).then_some((word, slot.group()))
-        });
+            (slot.is_owned() && frames > 0).then_some(slot.group())
+        };
+        let Some(first) = cache.words().position(|word| group_inside(word).is_some()) else { return 0 };
+        let Some(_held) = cache.held(Barriers::Allowed) else { return 0 };
         let take = |word: &SlotWord, group| match planted(Mutant::WordsRememberOffline) {
             true => word.empty(),
-            false => word.forget(group),
+            false => word.forget(Locked, group).unwrap_or(Slot::EMPTY),
         };
+        let inside = cache.words().skip(first).filter_map(|word| Some((word, group_inside(word)?)));
         inside.map(|(word, group)| self.land_emptied(|| take(word, group))).sum()
     }
 
@@ -324,13 +355,13 @@ impl<'m> Zone<'m> {
     }
 
     /// Lands what all CPUs' words hold; the number of frames. Reads the words that the hints name.
-    pub(crate) fn drain(&self) -> u64 {
+    pub(crate) fn drain(&self, barriers: Barriers) -> u64 {
         self.collect_credits();
         let (mut frames, mut from) = (0, 0);
         let look = Look::at(self);
         while let Some(rank) = self.cpu_hints.next(from) {
             let Some(cache) = self.caches.get(rank) else { break };
-            let drained = self.drain_cache(cache);
+            let drained = self.drain_cache(cache, barriers);
             if drained == 0 {
                 self.clear_hint(rank, cache);
             }
@@ -338,7 +369,7 @@ impl<'m> Zone<'m> {
             from = rank + 1;
         }
         if !look.saw_all(self) {
-            frames += self.caches.iter().map(|cache| self.drain_cache(cache)).sum::<u64>();
+            frames += self.caches.iter().map(|cache| self.drain_cache(cache, barriers)).sum::<u64>();
         }
         frames
     }
@@ -355,8 +386,11 @@ impl<'m> Zone<'m> {
                 Err(now) => gate = now,
             }
         };
-        let words = self.caches.iter().flat_map(CpuCache::words);
-        words.map(|word| self.land_emptied(|| word.close(epoch))).sum()
+        let close = |cache: &CpuCache| {
+            let _held = cache.held(Barriers::Allowed)?;
+            Some(cache.words().map(|word| self.land_emptied(|| word.close(epoch))).sum::<u64>())
+        };
+        self.caches.iter().filter_map(close).sum()
     }
 
     /// Ends one closing; when none is left, words closed in the last epoch open. False if none was in force.

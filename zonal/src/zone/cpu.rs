@@ -3,12 +3,14 @@
 //! The hints are plain bytes that only this CPU is likely to touch: any value is correct. They lie here and not beside
 //! the words so that a hit reads the hint and the words' address at the same time.
 
+use crate::cache::hand::Hand;
 use crate::cache::word::Put;
 use crate::cache::{CpuCache, SLOTS, WORDS};
 use crate::events::{Counter, Counting, Event, EventRow, Numa, Traffic};
 use crate::frame::{
     BLOCK_FRAMES, BlockIndex, FrameRange, GROUP_FRAMES, GroupIndex, NodeId, Order, Pfn, ZoneId,
 };
+use crate::own_words::How;
 use crate::sync::{AtomicU8, Ordering};
 use crate::topology::{Kind, ZoneKind};
 use crate::zone::{Block, Zone};
@@ -27,6 +29,7 @@ pub(crate) struct Cpu<'m> {
     /// ([`Zone::stretch`]). Else empty.
     stretch: FrameRange,
     pub(crate) node: NodeId,
+    pub(crate) number: u32,
     /// Its place in the order in which zones have lines for CPUs.
     pub(crate) rank: u32,
     /// Frames freed here, in whatever zone.
@@ -63,7 +66,7 @@ impl<'m> Home<'m> {
 impl<'m> Cpu<'m> {
     /// A CPU without homes.
     pub(crate) fn new(
-        (node, rank): (NodeId, u32),
+        (number, node, rank): (u32, NodeId, u32),
         (events, traffic): (&'m EventRow, &'m [Traffic]),
         counting: Counting,
     ) -> Self {
@@ -72,6 +75,7 @@ impl<'m> Cpu<'m> {
             first: ZoneKind::ALL.map(|_| AtomicU8::new(AWAY)),
             stretch: FrameRange::new(Pfn::new(0), Pfn::new(0)),
             node,
+            number,
             rank,
             freed: Counter::default(),
             counting,
@@ -114,47 +118,77 @@ impl<'m> Cpu<'m> {
         }
     }
 
-    /// Takes a run of `order` (at most a group) from the word that last gave one of its kind: one locked step.
+    /// Takes a run of `order` (at most a group) from the word that last gave one of its kind: one step, by the hand that
+    /// `hand` says.
     #[inline]
-    pub(crate) fn take(&self, highest: ZoneKind, kind: Kind, order: Order) -> Option<Pfn> {
+    pub(crate) fn take<H: Hand>(
+        &self,
+        hand: impl FnOnce(&'m CpuCache) -> H,
+        highest: ZoneKind,
+        kind: Kind,
+        order: Order,
+    ) -> Option<Pfn> {
         // Mostly it is the home at that place: told apart so that the processor need not wait for the hint to find the word.
         if self.first[highest as usize].load(Ordering::Relaxed) != ZoneKind::Normal as u8 {
-            return self.take_elsewhere(highest, kind, order);
+            return self.take_elsewhere(hand, highest, kind, order);
         }
-        Self::take_at(self.stretch_home()?, kind, order)
+        Self::take_at(self.stretch_home()?, hand, kind, order)
     }
 
     #[inline(never)]
-    fn take_elsewhere(&self, highest: ZoneKind, kind: Kind, order: Order) -> Option<Pfn> {
-        Self::take_at(self.home(highest)?, kind, order)
+    fn take_elsewhere<H: Hand>(
+        &self,
+        hand: impl FnOnce(&'m CpuCache) -> H,
+        highest: ZoneKind,
+        kind: Kind,
+        order: Order,
+    ) -> Option<Pfn> {
+        Self::take_at(self.home(highest)?, hand, kind, order)
     }
 
     #[inline(always)]
-    fn take_at(home: &Home<'m>, kind: Kind, order: Order) -> Option<Pfn> {
+    fn take_at<H: Hand>(
+        home: &Home<'m>,
+        hand: impl FnOnce(&'m CpuCache) -> H,
+        kind: Kind,
+        order: Order,
+    ) -> Option<Pfn> {
         let at = usize::from(home.giving[kind as usize].load(Ordering::Relaxed)); // Relaxed: a hint
         let word = home.cache.word(at)?;
         // Told apart here so that the count of single frames is found without an index.
         let (group, first) = if order == Order::ZERO {
-            let hit = word.take(Order::ZERO)?;
+            let hit = word.take(hand(home.cache), Order::ZERO)?;
             home.hits[0].add(1);
             hit
         } else {
-            let hit = word.take(order)?;
+            let hit = word.take(hand(home.cache), order)?;
             home.hits[usize::from(order.get()) % home.hits.len()].add(1);
             hit
         };
         Some(home.base.add(u64::from(group.0) * GROUP_FRAMES + u64::from(first)))
     }
 
-    /// Puts a run (at most a group) into the word that last matched a free: one locked step.
+    /// The same of a single frame, by the CPU's own hand: one try, without a locked instruction.
+    #[inline(always)]
+    pub(crate) fn take_frame(&self, how: How, highest: ZoneKind, kind: Kind) -> Option<Pfn> {
+        let home = self.home(highest)?;
+        let at = usize::from(home.giving[kind as usize].load(Ordering::Relaxed)); // Relaxed: a hint
+        let hand = home.cache.once(how, self.number);
+        let (group, first) = home.cache.word(at)?.take(hand, Order::ZERO)?;
+        home.hits[0].add(1);
+        Some(home.base.add(u64::from(group.0) * GROUP_FRAMES + u64::from(first)))
+    }
+
+    /// Puts a run (at most a group) into the word that last matched a free: one step, by the hand that `hand` says.
     #[inline]
-    pub(crate) fn put(&self, pfn: Pfn, order: Order) -> Put {
+    pub(crate) fn put<H: Hand>(&self, hand: impl FnOnce(&'m CpuCache) -> H, pfn: Pfn, order: Order) -> Put {
         let Some(home) = self.stretch_home().filter(|_| self.stretch.contains(pfn)) else {
             return Put::OtherGroup;
         };
         let group = GroupIndex((pfn.get().wrapping_sub(home.base.get()) / GROUP_FRAMES) as u32);
         let at = usize::from(home.taking.load(Ordering::Relaxed)); // Relaxed: a hint
-        let put = home.cache.word(at).map_or(Put::OtherGroup, |word| word.put(group, group_mask(pfn, order)));
+        let Some(word) = home.cache.word(at) else { return Put::OtherGroup };
+        let put = word.put(hand(home.cache), group, group_mask(pfn, order));
         if put == Put::Kept {
             self.freed.add(order.frames());
         }

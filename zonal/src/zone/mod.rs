@@ -13,6 +13,7 @@ pub(crate) mod count;
 pub(crate) mod cpu;
 pub(crate) mod credit;
 pub(crate) mod figures;
+pub(crate) mod giving_up;
 pub(crate) mod highatomic;
 pub(crate) mod land;
 pub(crate) mod marks;
@@ -27,6 +28,7 @@ pub(crate) mod vacate;
 use crate::block::bitmap::Bitmap;
 use crate::block::entry::Entry;
 use crate::cache::CpuCache;
+use crate::cache::hold::Barriers;
 use crate::frame::{
     BLOCK_FRAMES, BlockIndex, FrameRange, GROUP_FRAMES, GroupIndex, NodeId, Order, Pfn, SECTION_BLOCKS,
     SECTION_FRAMES, ZoneId,
@@ -40,6 +42,7 @@ use crate::sync::{AtomicU64, Ordering};
 use crate::topology::{Kind, ZoneKind};
 use crate::zone::count::ZoneCount;
 pub(crate) use crate::zone::cpu::Cpu;
+use crate::zone::giving_up::Words;
 use crate::zone::highatomic::Highatomic;
 use crate::zone::marks::ZoneMarks;
 use crate::zone::search::Class;
@@ -86,6 +89,8 @@ pub(crate) struct Zone<'m> {
     pub(crate) poison: PoisonTable<'m>,
     pub(crate) trees: [HintTree<'m>; TREES],
     pub(crate) caches: &'m [CpuCache],
+    /// Whose their words are now, where CPUs own words.
+    pub(crate) words: Words,
     /// Rank of the first CPU that has lines here; the others follow.
     pub(crate) first_rank: u32,
     /// CPUs (by rank) whose words may hold frames.
@@ -107,6 +112,8 @@ pub(crate) struct Want {
     pub(crate) floor: u64,
     /// Whether other kinds' blocks that are in use may serve it (not with Linux's ALLOC_NOFRAGMENT).
     pub(crate) mixing: Mixing,
+    /// Whether frames that other CPUs have in words of their own are worth a barrier.
+    pub(crate) barriers: Barriers,
 }
 
 /// Whether kinds may come to lie in one block.
@@ -119,7 +126,8 @@ pub(crate) enum Mixing {
 impl Want {
     /// What the request asks of a zone of which it must leave `floor` frames.
     pub(crate) const fn of(request: &Request, floor: u64) -> Self {
-        Self { order: request.order, kind: request.kind, floor, mixing: Mixing::Allowed }
+        let (mixing, barriers) = (Mixing::Allowed, Barriers::Forbidden);
+        Self { order: request.order, kind: request.kind, floor, mixing, barriers }
     }
 
     pub(crate) const fn frames(self) -> u64 {

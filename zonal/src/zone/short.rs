@@ -2,6 +2,7 @@
 //!
 //! The word is in [`crate::zone::marks`]. It is a policy, no protocol: who reads an old one caches a group more or less.
 
+use crate::cache::hold::Barriers;
 use crate::mutant::{Mutant, planted};
 use crate::zone::Zone;
 
@@ -32,8 +33,8 @@ impl Zone<'_> {
     /// words that give nothing any more then give up their groups, so that frees of those go past them too.
     pub(crate) fn note_short(&self) {
         if self.marks.note_short() {
-            self.drain();
-            self.drain();
+            self.drain(Barriers::Forbidden);
+            self.drain(Barriers::Forbidden);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Compaction against what goes on meanwhile: the owner of the frame in the way frees it, others take and isolate.
 
+use crate::cache::hold::Barriers;
 use crate::compact::{CompactSummary, Outcome, Priority, compact};
 use crate::frame::{BLOCK_FRAMES, FrameRange, Order, Pfn};
 use crate::gfp::Gfp;
@@ -50,7 +51,13 @@ fn housed() -> Housed {
 impl Housed {
     /// Makes a run by moving the frame, and writes to it; whether one was made.
     fn compacted(&self, order: Order) -> Option<(Pfn, Order)> {
-        let want = Want { order, kind: Kind::Movable, floor: 0, mixing: Mixing::Allowed };
+        let want = Want {
+            order,
+            kind: Kind::Movable,
+            floor: 0,
+            mixing: Mixing::Allowed,
+            barriers: Barriers::Allowed,
+        };
         let (state, platform) = (&self.allocator.state, &self.allocator.platform);
         let mut summary = CompactSummary::default();
         match compact(state, platform, (self.zone(), want), Priority::Async, &mut summary) {

@@ -1,0 +1,210 @@
+//! Whose hand changes a slot word: anybody's, by a locked instruction, or its owner's, without one.
+//!
+//! Either replaces exactly the value that was read, in one step. The owner's is a step only for its own CPU, so it looks
+//! whether others hold the words ([`crate::cache::hold`]) and takes the locked instruction then, still as their owner.
+//! It never waits: an owner that has been moved to another CPU, or interrupted twice, is told to go past the word.
+
+#[cfg(all(target_arch = "x86_64", not(any(zonal_loom, zonal_shuttle))))]
+mod pinned;
+#[cfg(all(target_arch = "x86_64", target_os = "linux", not(any(zonal_loom, zonal_shuttle))))]
+mod sequence;
+
+use crate::cache::hold::Hold;
+use crate::own_words::How;
+use crate::sync::{AtomicU64, Ordering};
+
+/// Whether restartable sequences are built for this processor.
+pub(crate) const HAS_SEQUENCES: bool =
+    cfg!(all(target_arch = "x86_64", target_os = "linux", not(any(zonal_loom, zonal_shuttle))));
+
+/// Whether there is an unlocked compare-exchange.
+pub(crate) const HAS_UNLOCKED: bool = cfg!(all(target_arch = "x86_64", not(any(zonal_loom, zonal_shuttle))));
+
+/// How often an owner tries again that is interrupted.
+const TRIES: usize = 2;
+
+/// Why a word was not changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Unchanged {
+    /// It has another value: this one.
+    Is(u64),
+    /// This hand may not change it now: past it.
+    NotNow,
+}
+
+/// Who changes a word.
+pub(crate) trait Hand: Copy {
+    /// Replaces `from` by `to`; `success` says what for (no more than acquire and release).
+    fn change(self, word: &AtomicU64, from: u64, to: u64, success: Ordering) -> Result<(), Unchanged>;
+
+    /// Replaces exactly `from` by `to`, SeqCst: before what the caller reads next, whoever's hand it is.
+    fn exchange(self, word: &AtomicU64, from: u64, to: u64) -> bool;
+}
+
+/// Anybody's, by a locked instruction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Locked;
+
+impl Hand for Locked {
+    #[inline(always)]
+    fn change(self, word: &AtomicU64, from: u64, to: u64, success: Ordering) -> Result<(), Unchanged> {
+        // Relaxed: the caller tries again from what it is told.
+        word.compare_exchange(from, to, success, Ordering::Relaxed).map(drop).map_err(Unchanged::Is)
+    }
+
+    #[inline(always)]
+    fn exchange(self, word: &AtomicU64, from: u64, to: u64) -> bool {
+        word.compare_exchange(from, to, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+    }
+}
+
+/// A CPU's, of words that are its own.
+#[derive(Clone, Copy)]
+pub(crate) struct Own<'c> {
+    pub(crate) how: How,
+    pub(crate) cpu: u32,
+    pub(crate) hold: &'c Hold,
+}
+
+/// Whoever's it is.
+#[derive(Clone, Copy)]
+pub(crate) enum AnyHand<'c> {
+    Locked,
+    Own(Own<'c>),
+}
+
+impl Hand for AnyHand<'_> {
+    #[inline(always)]
+    fn change(self, word: &AtomicU64, from: u64, to: u64, success: Ordering) -> Result<(), Unchanged> {
+        match self {
+            Self::Locked => Locked.change(word, from, to, success),
+            Self::Own(own) => own.change(word, from, to, success),
+        }
+    }
+
+    #[inline(always)]
+    fn exchange(self, word: &AtomicU64, from: u64, to: u64) -> bool {
+        match self {
+            Self::Locked => Locked.exchange(word, from, to),
+            Self::Own(own) => own.exchange(word, from, to),
+        }
+    }
+}
+
+/// What an owner's try came to.
+#[cfg(all(target_arch = "x86_64", not(any(zonal_loom, zonal_shuttle))))]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Try {
+    Done,
+    /// The word has another value.
+    Other,
+    /// Others hold the words: by a locked instruction.
+    Held,
+    /// The thread runs on another CPU.
+    Elsewhere,
+    /// Interrupted.
+    Restarted,
+}
+
+#[cfg(all(target_arch = "x86_64", not(any(zonal_loom, zonal_shuttle))))]
+impl Hand for Own<'_> {
+    #[inline(always)]
+    fn change(self, word: &AtomicU64, from: u64, to: u64, _: Ordering) -> Result<(), Unchanged> {
+        // On x86-64 every load acquires and every store releases.
+        match self.plain(word, from, to) {
+            Try::Done => Ok(()),
+            other => self.again(word, (from, to), other),
+        }
+    }
+
+    fn exchange(self, word: &AtomicU64, from: u64, to: u64) -> bool {
+        self.again(word, (from, to), Try::Held).is_ok()
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", not(any(zonal_loom, zonal_shuttle))))]
+impl Own<'_> {
+    /// After a try that came to `last`, once or twice more.
+    #[inline(never)]
+    fn again(self, word: &AtomicU64, (from, to): (u64, u64), mut last: Try) -> Result<(), Unchanged> {
+        for _ in 0..TRIES {
+            last = match last {
+                Try::Done => return Ok(()),
+                Try::Other => break,
+                Try::Elsewhere => return Err(Unchanged::NotNow),
+                Try::Held => self.locked(word, from, to),
+                Try::Restarted => self.plain(word, from, to),
+            };
+        }
+        match last {
+            Try::Done => Ok(()),
+            Try::Other => Err(Unchanged::Is(word.load(Ordering::Acquire))),
+            Try::Held | Try::Restarted | Try::Elsewhere => Err(Unchanged::NotNow),
+        }
+    }
+
+    /// Without a locked instruction.
+    #[inline(always)]
+    fn plain(self, word: &AtomicU64, from: u64, to: u64) -> Try {
+        match self.how {
+            // SAFETY: who built the allocator vouches for the area.
+            #[cfg(target_os = "linux")]
+            How::Sequence { area } => unsafe {
+                sequence::plain((area, self.cpu), self.hold.word(), word, from, to)
+            },
+            #[cfg(not(target_os = "linux"))]
+            How::Sequence { .. } => Try::Elsewhere,
+            How::Pinned => pinned::plain(self.hold.word(), word, from, to),
+        }
+    }
+
+    /// By a locked instruction, while this is the owner.
+    fn locked(self, word: &AtomicU64, from: u64, to: u64) -> Try {
+        match self.how {
+            // SAFETY: as in `plain`.
+            #[cfg(target_os = "linux")]
+            How::Sequence { area } => unsafe { sequence::locked((area, self.cpu), word, from, to) },
+            #[cfg(not(target_os = "linux"))]
+            How::Sequence { .. } => Try::Elsewhere,
+            How::Pinned => match Locked.exchange(word, from, to) {
+                true => Try::Done,
+                false => Try::Other,
+            },
+        }
+    }
+}
+
+/// An owner's that tries once: what a hit is made of. Who is told to go past the word looks again with [`AnyHand`].
+#[derive(Clone, Copy)]
+pub(crate) struct Once<'c>(pub(crate) Own<'c>);
+
+impl Hand for Once<'_> {
+    #[inline(always)]
+    fn change(self, word: &AtomicU64, from: u64, to: u64, _: Ordering) -> Result<(), Unchanged> {
+        // On x86-64 every load acquires and every store releases.
+        #[cfg(all(target_arch = "x86_64", not(any(zonal_loom, zonal_shuttle))))]
+        if self.0.plain(word, from, to) == Try::Done {
+            return Ok(());
+        }
+        let _ = (word, from, to);
+        Err(Unchanged::NotNow)
+    }
+
+    fn exchange(self, word: &AtomicU64, from: u64, to: u64) -> bool {
+        self.0.exchange(word, from, to)
+    }
+}
+
+#[cfg(not(all(target_arch = "x86_64", not(any(zonal_loom, zonal_shuttle)))))]
+impl Hand for Own<'_> {
+    /// Never called: nobody can say that words are owned here.
+    fn change(self, _: &AtomicU64, _: u64, _: u64, _: Ordering) -> Result<(), Unchanged> {
+        let Self { how: _, cpu: _, hold: _ } = self;
+        let _ = (TRIES, Hold::word);
+        Err(Unchanged::NotNow)
+    }
+
+    fn exchange(self, _: &AtomicU64, _: u64, _: u64) -> bool {
+        false
+    }
+}

@@ -1,0 +1,27 @@
+//! One unlocked compare-exchange: a step for everybody on its CPU, as an interrupt comes before or after an instruction.
+
+use core::arch::asm;
+
+use super::Try;
+use crate::sync::{AtomicU64, Ordering};
+
+/// Replaces `from` by `to` in `word` if `hold` is 0. Only on the CPU whose word it is, which the caller does not leave.
+#[inline(always)]
+pub(super) fn plain(hold: &AtomicU64, word: &AtomicU64, from: u64, to: u64) -> Try {
+    if hold.load(Ordering::Acquire) != 0 {
+        return Try::Held;
+    }
+    let found: u64;
+    // SAFETY: the word is live and aligned. The instruction reads and writes it whole; no other CPU changes it meanwhile,
+    // as nobody holds the words, and who wants to waits until this call is over.
+    unsafe {
+        asm!(
+            "cmpxchg qword ptr [{word}], {to}",
+            word = in(reg) word.as_ptr(),
+            to = in(reg) to,
+            inout("rax") from => found,
+            options(nostack),
+        );
+    }
+    if found == from { Try::Done } else { Try::Other }
+}

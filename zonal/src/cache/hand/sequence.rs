@@ -1,0 +1,110 @@
+//! Restartable sequences of Linux on x86-64: a few instructions, the last of which stores, that the kernel sends to an abort
+//! handler when it interrupts them for another thread, another CPU or a signal.
+//!
+//! The kernel's interface: `struct rseq` (offset 4 `cpu_id`, 8 `rseq_cs`) and `struct rseq_cs` (version, flags, start, length,
+//! abort), `include/uapi/linux/rseq.h`; the signature before the abort handler is the one that glibc registers.
+
+use core::arch::asm;
+
+use super::Try;
+use crate::sync::AtomicU64;
+
+/// Replaces `from` by `to` in `word` by a plain store if the thread is on `cpu`, `hold` is 0 and nothing interrupts.
+///
+/// # Safety
+/// In every thread a `struct rseq` begins at `area` from the thread pointer, registered or with a negative `cpu_id`.
+#[inline(always)]
+pub(super) unsafe fn plain(
+    (area, cpu): (isize, u32),
+    hold: &AtomicU64,
+    word: &AtomicU64,
+    from: u64,
+    to: u64,
+) -> Try {
+    // SAFETY: the words are live and aligned, and are read and written as atomics are: whole, in the order of the processor.
+    // The sequence changes nothing before its last instruction, the store; no register the compiler relies on changes but
+    // the one it gave. The caller vouches for the area. An abort comes back to the handler below, which leaves by a label.
+    unsafe {
+        asm!(
+            ".pushsection __rseq_cs, \"aw\", @progbits",
+            ".balign 32",
+            "5:",
+            ".long 0, 0",
+            ".quad 2f, (3f - 2f), 4f",
+            ".popsection",
+            ".pushsection .text.rseq_abort, \"ax\", @progbits",
+            ".byte 0x0f, 0xb9, 0x3d",
+            ".long 0x53053053",
+            "4:",
+            "jmp {restarted}",
+            ".popsection",
+            "lea {sequence}, [rip + 5b]",
+            "mov qword ptr fs:[{area} + 8], {sequence}",
+            "2:",
+            "cmp dword ptr fs:[{area} + 4], {cpu:e}",
+            "jne {elsewhere}",
+            "cmp qword ptr [{hold}], 0",
+            "jne {held}",
+            "cmp qword ptr [{word}], {from}",
+            "jne {other}",
+            "mov qword ptr [{word}], {to}",
+            "3:",
+            sequence = out(reg) _,
+            area = in(reg) area,
+            cpu = in(reg) cpu,
+            hold = in(reg) hold.as_ptr(),
+            word = in(reg) word.as_ptr(),
+            from = in(reg) from,
+            to = in(reg) to,
+            restarted = label { return Try::Restarted },
+            elsewhere = label { return Try::Elsewhere },
+            held = label { return Try::Held },
+            other = label { return Try::Other },
+            options(nostack),
+        );
+    }
+    Try::Done
+}
+
+/// The same by a locked compare-exchange, whether or not others hold the words.
+///
+/// # Safety
+/// As for [`plain`].
+pub(super) unsafe fn locked((area, cpu): (isize, u32), word: &AtomicU64, from: u64, to: u64) -> Try {
+    // SAFETY: as in `plain`; the last instruction is the compare-exchange, and `rax` is given.
+    unsafe {
+        asm!(
+            ".pushsection __rseq_cs, \"aw\", @progbits",
+            ".balign 32",
+            "5:",
+            ".long 0, 0",
+            ".quad 2f, (3f - 2f), 4f",
+            ".popsection",
+            ".pushsection .text.rseq_abort, \"ax\", @progbits",
+            ".byte 0x0f, 0xb9, 0x3d",
+            ".long 0x53053053",
+            "4:",
+            "jmp {restarted}",
+            ".popsection",
+            "lea {sequence}, [rip + 5b]",
+            "mov qword ptr fs:[{area} + 8], {sequence}",
+            "2:",
+            "cmp dword ptr fs:[{area} + 4], {cpu:e}",
+            "jne {elsewhere}",
+            "lock cmpxchg qword ptr [{word}], {to}",
+            "3:",
+            "jne {other}",
+            sequence = out(reg) _,
+            area = in(reg) area,
+            cpu = in(reg) cpu,
+            word = in(reg) word.as_ptr(),
+            to = in(reg) to,
+            inout("rax") from => _,
+            restarted = label { return Try::Restarted },
+            elsewhere = label { return Try::Elsewhere },
+            other = label { return Try::Other },
+            options(nostack),
+        );
+    }
+    Try::Done
+}

@@ -1,0 +1,114 @@
+//! A hold on a CPU's words: others are at work on them, so their owner changes them by locked instructions.
+//!
+//! | bits | field | changed by |
+//! |---|---|---|
+//! | 0..=31 | `holders`: who is at work on the words from elsewhere, or about to be | [`Hold::begin`], [`Hold::join`] up; [`Hold::release`], [`Hold::give_up`] down |
+//! | 32..=63 | `ready`: those of them that may change words | [`Hold::ready`], `join` up; `release` down |
+//!
+//! Who begins has the owner's CPU pass a barrier before it is ready: what was in a sequence there is restarted and finds the
+//! holders. While one is ready nobody is in a sequence and nobody begins one, so others join without a barrier, in any
+//! context. A holder that sleeps or dies keeps the words locked, which is slower and nothing else.
+
+use crate::mutant::{Mutant, planted};
+use crate::sync::{AtomicU64, Ordering};
+
+const HOLDER: u64 = 1;
+const READY: u64 = 1 << 32;
+
+/// Whether whoever is to change another CPU's own words may have that CPU pass a barrier first, which takes time and is for
+/// task context; if not, it goes without what nobody holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Barriers {
+    Allowed,
+    Forbidden,
+}
+
+/// At work on a CPU's words from elsewhere, whether or not they have an owner.
+#[must_use]
+pub(crate) struct Held<'c>(Option<&'c Hold>);
+
+impl Held<'_> {
+    /// Of words that are everybody's anyway.
+    pub(crate) const EVERYBODYS: Held<'static> = Held(None);
+
+    /// Goes on holding the words, until [`Hold::release`].
+    pub(crate) fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.into_iter().for_each(Hold::release);
+    }
+}
+
+/// The word.
+#[repr(transparent)]
+pub(crate) struct Hold(AtomicU64);
+
+impl Hold {
+    /// Held by nobody; or for good, where the words have no owner.
+    pub(crate) fn new(has_owner: bool) -> Self {
+        Self(AtomicU64::new(if has_owner { 0 } else { READY + HOLDER }))
+    }
+
+    /// The word that a sequence looks at: it goes on if it is 0.
+    #[inline]
+    pub(crate) fn word(&self) -> &AtomicU64 {
+        &self.0
+    }
+
+    /// Holds the words: beside one who is ready, else after a barrier, if one is allowed and can be passed now.
+    pub(crate) fn hold(&self, barriers: Barriers, barrier: impl FnOnce() -> bool) -> Option<Held<'_>> {
+        if self.join() {
+            return Some(Held(Some(self)));
+        }
+        if barriers == Barriers::Forbidden {
+            return None;
+        }
+        self.begin();
+        if planted(Mutant::BarrierLeftOut) || barrier() {
+            self.ready();
+            return Some(Held(Some(self)));
+        }
+        self.give_up();
+        None
+    }
+
+    /// Says that somebody is about to be at work. SeqCst: before the barrier; partner: the look of a sequence that begins
+    /// after it.
+    fn begin(&self) {
+        self.0.fetch_add(HOLDER, Ordering::SeqCst);
+    }
+
+    /// The barrier is behind who began.
+    fn ready(&self) {
+        // Release: others that join find the barrier behind them, too; partner: `join`.
+        self.0.fetch_add(READY, Ordering::Release);
+    }
+
+    /// Is at work beside one who is ready; false if there is none.
+    fn join(&self) -> bool {
+        let mut word = self.0.load(Ordering::Relaxed); // Relaxed: the exchange decides
+        while word >= READY || planted(Mutant::JoinsUnready) && word >= HOLDER {
+            // Acquire: what `ready` is after.
+            match self.0.compare_exchange(word, word + READY + HOLDER, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+
+    /// Ends the work of one who was ready. Release: what it did to the words; partner: the owner's look at the holders, which
+    /// is before its look at the word.
+    pub(crate) fn release(&self) {
+        self.0.fetch_sub(READY + HOLDER, Ordering::Release);
+    }
+
+    /// Ends what one began who was not ready.
+    fn give_up(&self) {
+        self.0.fetch_sub(HOLDER, Ordering::Relaxed); // Relaxed: it did nothing
+    }
+}

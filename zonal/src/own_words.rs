@@ -1,0 +1,70 @@
+//! What an embedder says so that a CPU may change slot words of its own without a locked instruction.
+//!
+//! Only facts about the machine; how a word is changed with them is in `cache::hand`, who else may be at work on a CPU's
+//! words in `cache::hold`.
+
+/// How CPUs change their own slot words without a locked instruction ([`crate::Config::own_words`]).
+///
+/// An owned word costs its CPU a plain store where a locked one costs a locked instruction. In exchange, whoever else is to
+/// change it (a drain, an isolation, a request that runs out of memory) first says so and has the owner's CPU pass a
+/// barrier; so drains, closings, isolations and offlining are for task context then. Words are given up ahead of need:
+/// when a zone nears its marks, kswapd or the upkeep turns them into locked ones until it has recovered.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnWords {
+    pub(crate) how: How,
+    pub(crate) cpus: usize,
+    pub(crate) barrier: Barrier,
+}
+
+/// Has a CPU pass a barrier; false if that cannot be done now.
+pub(crate) type Barrier = fn(cpu: usize) -> bool;
+
+/// What stands in for the lock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum How {
+    /// A restartable sequence of Linux: the kernel restarts what it interrupts.
+    Sequence {
+        /// From the thread pointer to the thread's `struct rseq`.
+        area: isize,
+    },
+    /// One instruction on a CPU that its caller does not leave.
+    Pinned,
+}
+
+impl OwnWords {
+    /// Restartable sequences (`rseq`, Linux 4.18) for CPUs `0..cpus`; CPUs above have locked words. `area` is where a
+    /// thread's `struct rseq` begins, from its thread pointer (glibc's `__rseq_offset`). `barrier(cpu)` restarts what is in
+    /// a sequence there (`membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ)`), from task context. `None` on processors for which this
+    /// is not built (there is x86-64).
+    ///
+    /// A thread that is not registered with the kernel never changes an owned word: its operations go to the blocks.
+    ///
+    /// # Safety
+    /// (1) Every thread that uses the allocator has readable and writable memory of a `struct rseq` there, registered with
+    /// the usual signature of the processor, or with a `cpu_id` that is negative. (2) When `barrier(cpu)` has returned true,
+    /// no thread goes on with a sequence that it was in on that CPU when `barrier` was called, and what the caller wrote
+    /// before is seen by those that begin after. (3) [`crate::Platform::cpu`] gives the kernel's CPU numbers below `cpus`
+    /// or numbers from `cpus` on. (4) All who use the allocator are threads of one process.
+    pub const unsafe fn sequences(area: isize, cpus: usize, barrier: fn(cpu: usize) -> bool) -> Option<Self> {
+        match crate::cache::hand::HAS_SEQUENCES {
+            true => Some(Self { how: How::Sequence { area }, cpus, barrier }),
+            false => None,
+        }
+    }
+
+    /// One unlocked compare-exchange for CPUs `0..cpus`; CPUs above have locked words. `barrier(cpu)`, called in task context,
+    /// waits until the CPU has left the calls it was in: a grace period of RCU (sched) in a kernel. `None` on processors that have no such
+    /// instruction (there is x86-64).
+    ///
+    /// # Safety
+    /// (1) From [`crate::Platform::cpu`] to the end of the call nobody leaves the CPU with the number it gave, and nobody
+    /// else gets that number but contexts that interrupt there and end before. (2) When `barrier(cpu)` has returned true,
+    /// every call that was under way on that CPU when `barrier` was called has returned, and what the caller wrote before
+    /// is seen by those that begin after.
+    pub const unsafe fn pinned(cpus: usize, barrier: fn(cpu: usize) -> bool) -> Option<Self> {
+        match crate::cache::hand::HAS_UNLOCKED {
+            true => Some(Self { how: How::Pinned, cpus, barrier }),
+            false => None,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Giving words up: a zone that nears its marks has its CPUs' own words turned into everybody's, until it has recovered.
+//!
+//! A frame in an owned word is had by others only after a barrier, which is for task context. So it is not left to the
+//! request that needs the frame: the refill that finds the zone near says so, kswapd (or whoever calls the upkeep) holds the
+//! words of every CPU, one barrier each, and lets go when the zone has room for all words to fill twice.
+//!
+//! | value | state | changed by |
+//! |---|---|---|
+//! | 0 | the words are their CPUs' own, or were nobody's from the start | [`Zone::give_words_back`] |
+//! | 1 | near: a refill has seen it | [`Zone::note_near`] |
+//! | 2 | and kswapd has been told | [`Zone::take_near`] |
+//! | 3, 5 | somebody is at it: giving up, giving back | [`Zone::give_words_up`], [`Zone::give_words_back`] |
+//! | 4 | everybody's: each CPU's words are held once for it | `give_words_up` |
+//!
+//! Who finds somebody at it leaves it to him. Who dies at it leaves the words as they are: held ones are everybody's, which is
+//! slower; others cost a barrier when they are needed.
+
+use crate::cache::hold::Barriers;
+use crate::cache::{CpuCache, WORDS};
+use crate::frame::GROUP_FRAMES;
+use crate::mutant::{Mutant, planted};
+use crate::sync::{AtomicU8, Ordering};
+use crate::zone::Zone;
+
+const OWN: u8 = 0;
+const NEAR: u8 = 1;
+const TOLD: u8 = 2;
+const GIVING_UP: u8 = 3;
+const EVERYBODYS: u8 = 4;
+const GIVING_BACK: u8 = 5;
+
+/// The word.
+pub(crate) struct Words(AtomicU8);
+
+impl Words {
+    pub(crate) fn new() -> Self {
+        Self(AtomicU8::new(OWN))
+    }
+
+    /// Goes on from one state to the next, if it is in that.
+    fn go(&self, from: u8, to: u8) -> bool {
+        // AcqRel: the work of a state is after the step to it and before the step from it.
+        self.0.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    fn is(&self, state: u8) -> bool {
+        self.0.load(Ordering::Relaxed) == state // Relaxed: `go` decides
+    }
+}
+
+impl Zone<'_> {
+    /// Whether CPUs own words here.
+    fn has_own_words(&self) -> bool {
+        self.caches.first().is_some_and(CpuCache::is_owned)
+    }
+
+    /// Frames that all its words can hold.
+    fn capacity(&self) -> u64 {
+        self.caches.len() as u64 * WORDS as u64 * GROUP_FRAMES
+    }
+
+    /// The count below which words are given up: what is free above the high mark may all go into words, and be needed, before
+    /// somebody comes to it.
+    fn near_floor(&self) -> u64 {
+        self.marks.high() + 2 * self.capacity()
+    }
+
+    /// After a refill: notes whether the zone nears its marks.
+    #[inline]
+    pub(crate) fn note_near(&self) {
+        if self.words.is(OWN) && self.has_own_words() && self.count.free() < self.near_floor() {
+            self.words.go(OWN, NEAR);
+        }
+    }
+
+    /// Whether the zone nears its marks and nobody has told kswapd.
+    #[inline]
+    pub(crate) fn is_near(&self) -> bool {
+        self.words.is(NEAR)
+    }
+
+    /// The same, and from now on it has been told: by the caller.
+    #[inline]
+    pub(crate) fn take_near(&self) -> bool {
+        self.words.go(NEAR, TOLD)
+    }
+
+    /// Makes every CPU's words everybody's if the zone nears its marks. Task context: one barrier a CPU.
+    pub(crate) fn give_words_up(&self) {
+        if planted(Mutant::WordsKeptOwn)
+            || !(self.words.go(NEAR, GIVING_UP) || self.words.go(TOLD, GIVING_UP))
+        {
+            return;
+        }
+        let hold = |cache: &CpuCache| match cache.held(Barriers::Allowed) {
+            Some(held) => {
+                held.keep();
+                true
+            }
+            None => false,
+        };
+        let held = self.caches.iter().take_while(|cache| hold(cache)).count();
+        if held == self.caches.len() {
+            self.words.go(GIVING_UP, EVERYBODYS);
+        } else {
+            // The embedder cannot now: the next one tries again.
+            self.caches.iter().take(held).for_each(CpuCache::let_go);
+            self.words.go(GIVING_UP, NEAR);
+        }
+    }
+
+    /// Makes the words their CPUs' own again if the zone has recovered.
+    pub(crate) fn give_words_back(&self) {
+        let recovered = self.count.free() >= self.near_floor() + self.capacity();
+        if recovered && self.words.go(EVERYBODYS, GIVING_BACK) {
+            self.caches.iter().for_each(CpuCache::let_go);
+            self.words.go(GIVING_BACK, OWN);
+        }
+    }
+}
