@@ -61,6 +61,7 @@ mod movable;
 mod mutant;
 mod naming;
 mod node;
+mod nolock;
 mod once;
 mod owned;
 mod owner;

@@ -75,10 +75,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         let near =
             walk.zones().next().and_then(|zone| self.alloc_near((zone, zone.cache_of(cpu)), request, cpu));
         let pfn = near.map_or_else(|| self.climb(walk), Ok)?;
-        if self.state.is_bare() && !request.gfp.contains(Gfp::ZERO) {
-            return Ok(pfn);
-        }
-        self.deliver(request, pfn)
+        self.finish(request, pfn)
     }
 
     /// Whether a policy that binds to these nodes applies to a request (Linux: apply_policy_zone): not if it is for lower
