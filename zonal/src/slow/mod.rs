@@ -114,6 +114,9 @@ impl<'s, 'm, P: Platform> Ladder<'s, 'm, P> {
     fn alloc(&mut self, go: impl Fn(&mut Self) -> Result<Pfn, AllocError>) -> Result<Pfn, AllocError> {
         loop {
             self.settle();
+            while planted(Mutant::WriterAwaited) && self.walk.state.lists.are_being_rebuilt() {
+                self.platform.pause();
+            }
             let outcome = go(self);
             if outcome.is_ok() || !self.is_outdated() {
                 return outcome;
@@ -131,9 +134,6 @@ impl<'s, 'm, P: Platform> Ladder<'s, 'm, P> {
     }
 
     fn go_up(&mut self) -> Result<Pfn, AllocError> {
-        while planted(Mutant::WriterAwaited) && self.walk.state.lists.are_being_rebuilt() {
-            self.platform.pause();
-        }
         let waits = self.waits;
         if !waits {
             if let Some(error) = self.freely().glance(self.reserve) {
