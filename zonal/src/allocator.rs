@@ -27,6 +27,7 @@ use crate::request::Request;
 use crate::slow;
 use crate::slow::walk::{Walk, take};
 use crate::state::State;
+use crate::waiting;
 use crate::zone::cpu::group_mask;
 use crate::zone::land::NotLanded;
 use crate::zone::runs::blocks_in;
@@ -197,6 +198,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         if self.state.is_bare() && !request.gfp.contains(Gfp::ZERO) {
             return self.alloc_anywhere(request, cpu);
         }
+        waiting::check(&self.state, &self.platform, request);
         match self.alloc_missed(request, cpu) {
             Some(pfn) => self.deliver(request, pfn),
             None => self.deliver(request, self.alloc_anywhere(request, cpu)?),

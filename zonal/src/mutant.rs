@@ -156,6 +156,8 @@ mutants! {
     NolockByPolicy: "A nolock request goes where its context's policy says.",
     NolockGivesUp: "A nolock request fails where this CPU's words and its first zone's blocks do not serve it.",
     NolockParks: "A nolock free keeps the frames from others until somebody comes to free them.",
+    SleepUnchecked: "Checked mode does not look where requests that may sleep are made.",
+    WakeUnchecked: "Checked mode does not look where requests that may wake kswapd are made.",
     RolledBackRowsKept: "A lost multi-row run does not put back the rows it took.",
 }
 
