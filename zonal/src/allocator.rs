@@ -29,6 +29,7 @@ use crate::request::Request;
 use crate::slow;
 use crate::slow::walk::{Walk, take};
 use crate::state::{Hits, State};
+use crate::waiting;
 use crate::zone::cpu::group_mask;
 use crate::zone::land::NotLanded;
 use crate::zone::runs::blocks_in;
@@ -181,8 +182,17 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 
     /// A request that goes up the ladder.
     pub(crate) fn climb(&self, walk: Walk<'_, 'm>) -> Result<Pfn, AllocError> {
+        self.count_found(walk, slow::alloc(walk, &self.platform))
+    }
+
+    /// Counts what a walk has found.
+    pub(crate) fn count_found(
+        &self,
+        walk: Walk<'_, 'm>,
+        outcome: Result<Pfn, AllocError>,
+    ) -> Result<Pfn, AllocError> {
         let Walk { request, cpu, reach, .. } = walk;
-        slow::alloc(walk, &self.platform).inspect(|&pfn| {
+        outcome.inspect(|&pfn| {
             let first = || if reach.is_open() { self.preferred(request, cpu) } else { walk.zones().next() };
             if let (Ok((zone, _)), Some(preferred)) = (self.state.block(pfn), first()) {
                 cpu.count_found(zone, preferred, (1, request.order));
@@ -202,6 +212,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         if self.state.is_bare() && !request.gfp.contains(Gfp::ZERO) {
             return self.alloc_anywhere(request, cpu);
         }
+        waiting::check(&self.state, &self.platform, request);
         match self.alloc_missed(request, cpu) {
             Some(pfn) => self.deliver(request, pfn),
             None => self.deliver(request, self.alloc_anywhere(request, cpu)?),
@@ -226,6 +237,12 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         };
         let allowed = zone.node == node || !request.gfp.contains(Gfp::THISNODE);
         allowed.then_some((zone, cache))
+    }
+
+    /// The run, when what is left to do has been done: nothing, mostly.
+    pub(crate) fn finish(&self, request: &Request, pfn: Pfn) -> Result<Pfn, AllocError> {
+        let done = self.state.is_bare() && !request.gfp.contains(Gfp::ZERO);
+        if done { Ok(pfn) } else { self.deliver(request, pfn) }
     }
 
     /// What is left to do with a run that is the caller's: the tag, and zeroing.

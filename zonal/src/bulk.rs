@@ -8,6 +8,7 @@ use crate::error::{AllocError, FreeError};
 use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, Group, Order, Pfn, ROW_FRAMES, ROWS};
 use crate::platform::Platform;
 use crate::request::Request;
+use crate::waiting;
 use crate::zone::land::NotLanded;
 use crate::zone::{Cpu, Want, Zone};
 
@@ -26,6 +27,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             return Err(AllocError::BadCount { frames });
         }
         let request = request.with_order(Order::ZERO);
+        waiting::check(&self.state, &self.platform, &request);
         let cpu = self.cpu();
         let mut bulk = Bulk { out, filled: 0, frames: 0, left: frames };
         if !request.is_placed() {

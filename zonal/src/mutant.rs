@@ -150,6 +150,17 @@ mutants! {
     LowZonesBound: "A policy that binds applies to requests for lower zones than most memory is in.",
     PreferredReclaims: "The first pass over preferred nodes reclaims.",
     TurnStuck: "An interleaving policy does not count its turns.",
+    NolockAccepts: "A nolock request takes any flags.",
+    NolockToLow: "A nolock request leaves the low mark.",
+    NolockUrgent: "A nolock request has the reserves of the atomic class and what is kept for it.",
+    NolockWakes: "A nolock request wakes kswapd.",
+    NolockTells: "The failure of a nolock request is told.",
+    NolockRoams: "A nolock request does not keep to its cpuset.",
+    NolockByPolicy: "A nolock request goes where its context's policy says.",
+    NolockGivesUp: "A nolock request fails where this CPU's words and its first zone's blocks do not serve it.",
+    NolockParks: "A nolock free keeps the frames from others until somebody comes to free them.",
+    SleepUnchecked: "Checked mode does not look where requests that may sleep are made.",
+    WakeUnchecked: "Checked mode does not look where requests that may wake kswapd are made.",
     RolledBackRowsKept: "A lost multi-row run does not put back the rows it took.",
 }
 

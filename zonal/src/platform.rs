@@ -10,6 +10,7 @@ use crate::gfp::Gfp;
 use crate::memory_event::{MemoryEvent, Veto};
 use crate::topology::ZoneKind;
 use crate::usage::{Unknown, Usage};
+use crate::wait::{InvalidWait, WaitContext};
 
 /// The embedder's side. Every method says in which contexts it is called.
 pub trait Platform {
@@ -143,6 +144,18 @@ pub trait Platform {
     /// Who knows what memory is used for, for reports. Called in any context.
     fn usage(&self) -> &dyn Usage {
         &Unknown
+    }
+
+    /// Where this code runs, for [`crate::Checking::On`] to look whether requests that may sleep or wake kswapd are made where
+    /// that is allowed. Called in the requester's context (any), before its first step.
+    fn wait_context(&self) -> WaitContext {
+        WaitContext::default()
+    }
+
+    /// A request was made where it might have to wait for what must not be waited for there; it goes on. Called as
+    /// [`Platform::wait_context`], each time: must not wait for more than is allowed there.
+    fn invalid_wait(&self, found: &InvalidWait) {
+        self.report(found);
     }
 
     /// Whether to fail here on purpose. Called in any context, before the step; the same for the same test run.
@@ -345,6 +358,14 @@ impl<P: Platform + ?Sized> Platform for &P {
 
     fn usage(&self) -> &dyn Usage {
         (**self).usage()
+    }
+
+    fn wait_context(&self) -> WaitContext {
+        (**self).wait_context()
+    }
+
+    fn invalid_wait(&self, found: &InvalidWait) {
+        (**self).invalid_wait(found);
     }
 
     #[inline(always)]

@@ -19,6 +19,7 @@ use crate::policy::reach::{Context, Reach};
 use crate::request::Request;
 use crate::slow::walk::Walk;
 use crate::topology::ZoneKind;
+use crate::waiting;
 
 impl<'m, P: Platform> PageAllocator<'m, P> {
     /// Allocates a run for who asks in this context. In an interrupt ([`crate::Task::interrupt`]) it does not count, and a
@@ -70,15 +71,13 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 
     /// A request that may go so far: served by the first zone that is allowed, else by the ladder.
     fn alloc_reaching(&self, reach: Reach<'_>, request: &Request) -> Result<Pfn, AllocError> {
+        waiting::check(&self.state, &self.platform, request);
         let cpu = self.cpu();
         let walk = Walk { reach, ..self.walk(request, cpu) };
         let near =
             walk.zones().next().and_then(|zone| self.alloc_near((zone, zone.cache_of(cpu)), request, cpu));
         let pfn = near.map_or_else(|| self.climb(walk), Ok)?;
-        if self.state.is_bare() && !request.gfp.contains(Gfp::ZERO) {
-            return Ok(pfn);
-        }
-        self.deliver(request, pfn)
+        self.finish(request, pfn)
     }
 
     /// Whether a policy that binds to these nodes applies to a request (Linux: apply_policy_zone): not if it is for lower

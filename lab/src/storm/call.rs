@@ -25,7 +25,8 @@ pub(super) enum Call {
 }
 
 impl Call {
-    const ALL: [Self; 14] = [
+    /// In the order of their numbers.
+    pub(super) const ALL: [Self; 14] = [
         Self::None,
         Self::Alloc,
         Self::Free,

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use fastrand::Rng;
-use zonal::{AllocError, BLOCK_FRAMES, FrameRange, Group, Order, PageAllocator, Pfn};
+use zonal::{AllocError, BLOCK_FRAMES, FrameRange, FreeError, Group, Order, PageAllocator, Pfn};
 use zonal_linux::{SimulatedPlatform, play_cpu};
 
 use super::call::Call;
@@ -21,7 +21,7 @@ use super::tally::Tally;
 use super::violation::Violation;
 
 /// Runs a hand holds at most.
-const RUNS: usize = 32 << 10;
+const RUNS: usize = 80 << 10;
 /// Hands whose serial numbers are apart.
 const HANDS: u64 = 64;
 /// Instructions that a request for a single frame may take by itself: sixteen walks over all words and hints.
@@ -111,15 +111,14 @@ impl Hand {
 
     /// Asks for a run, which is the caller's then; `None` if it was refused.
     pub(super) fn request(&mut self, class: Class, order: Order) -> Result<Run, AllocError> {
-        let request = class.request(order);
         let pfn = if std::mem::take(&mut self.stepping) {
             let before = self.stage.calls();
             let (outcome, steps) =
-                self.untimed(Call::Alloc, |allocator| steps::counted(|| allocator.alloc_raw(&request)));
+                self.untimed(Call::Alloc, |allocator| steps::counted(|| class.ask(allocator, order)));
             self.stepped(order, steps, self.stage.calls() - before - 1);
             outcome
         } else {
-            self.call(Call::Alloc, |allocator| allocator.alloc_raw(&request))
+            self.call(Call::Alloc, |allocator| class.ask(allocator, order))
         }?;
         Ok(self.own(pfn, order))
     }
@@ -143,9 +142,19 @@ impl Hand {
 
     fn refused(&mut self, class: Class, order: Order, error: AllocError) {
         if self.room == Room::Roomy && order == Order::ZERO {
-            let spare = self.stage.spare();
-            self.tally.broke(Violation::Refused { class, spare, error });
+            self.refused_wrongly(class, error);
         }
+    }
+
+    /// A single frame was refused although there is one.
+    pub(super) fn refused_wrongly(&mut self, class: Class, error: AllocError) {
+        let spare = self.stage.spare();
+        self.tally.broke(Violation::Refused { class, spare, error });
+    }
+
+    /// Has the zonelists rebuilt.
+    pub(super) fn rebuild(&mut self) {
+        self.call(Call::Rebuild, |allocator| allocator.rebuild_zonelists());
     }
 
     /// Asks for a run and keeps it, if there is room for it.
@@ -164,7 +173,7 @@ impl Hand {
     /// A class of requests, and an order from `orders`. Handlers do not wait: what they interrupt may be whom they would
     /// wait for.
     pub(super) fn wish(&mut self, orders: &[u8]) -> (Class, Order) {
-        let classes = if self.whose.depth == 0 { &Class::ALL[..] } else { &[Class::Atomic] };
+        let classes = if self.whose.depth == 0 { &Class::ALL[..] } else { &Class::ANYWHERE };
         let class = classes[self.dice.usize(..classes.len())];
         (class, Order::new(orders[self.dice.usize(..orders.len())]).unwrap_or(Order::ZERO))
     }
@@ -240,14 +249,31 @@ impl Hand {
         }
     }
 
-    /// Frees a run.
+    /// Frees a run. Handlers do so by the nolock pair.
     pub(super) fn give(&mut self, run: Run) {
+        let nolock = self.whose.depth > 0;
+        self.give_by(run, |allocator, pfn, order| {
+            // SAFETY: the run was allocated, or split off, with this order, and its frames are held by nobody else: a `Run`
+            // moves from hand to hand and is freed once. Nobody touches frames at all.
+            unsafe { if nolock { allocator.free_nolock(pfn, order) } else { allocator.free_raw(pfn, order) } }
+        });
+    }
+
+    /// Frees a run by the nolock pair.
+    pub(super) fn give_nolock(&mut self, run: Run) {
+        // SAFETY: as in `give`.
+        self.give_by(run, |allocator, pfn, order| unsafe { allocator.free_nolock(pfn, order) });
+    }
+
+    fn give_by(
+        &mut self,
+        run: Run,
+        free: impl FnOnce(&PageAllocator<'_, SimulatedPlatform>, Pfn, Order) -> Result<(), FreeError>,
+    ) {
         let given = self.stage.owners.give(run);
         self.judge(given);
         let (pfn, order) = (run.pfn(), run.order());
-        // SAFETY: the run was allocated, or split off, with this order, and its frames are held by nobody else: a `Run` moves
-        // from hand to hand and is freed once. Nobody touches frames at all.
-        let freed = self.call(Call::Free, |allocator| unsafe { allocator.free_raw(pfn, order) });
+        let freed = self.call(Call::Free, |allocator| free(allocator, pfn, order));
         self.judge(freed.map_err(|error| Violation::FreeRefused { pfn, order, error }));
     }
 

@@ -23,9 +23,12 @@ mod judge;
 mod kill;
 mod ledger;
 mod mixed_orders;
+mod nmi;
 mod nodemask;
+mod nolock;
 mod oracle;
 mod owners;
+mod parked;
 mod paused_rebuild;
 mod plug;
 mod pressure;
@@ -34,6 +37,7 @@ mod report;
 mod request;
 mod scene;
 mod signals;
+mod single_cpu;
 mod stage;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod step;
@@ -68,6 +72,10 @@ const STORMS: &[&dyn Storm] = &[
     &drain::Drain,
     &cross_cpu::CrossCpu,
     &signals::Signals,
+    &nmi::Nmi,
+    &nolock::NOLOCK,
+    &parked::Parked,
+    &single_cpu::SingleCpu,
     &floors::Floors,
     &pressure::Pressure,
     &cpuset::Cpusets,
@@ -141,6 +149,10 @@ trait Threads: Storm {
 /// Rounds alternate: in one the threads hold so little that no request for a single frame may be refused, in the next they
 /// take all there is. After each the threads stand still: the audit must be clean, and what nobody holds must be had, first
 /// in runs of one order, then frame by frame. At the end everything is freed and drained, and nothing may be missing.
+///
+/// In `nmi` and `single-cpu` handlers ask by the nolock pair in the middle of what they interrupt. In `nolock` a thread asks so
+/// 1024 and 65,536 times in a row while others hammer the zones, and in `parked` what one CPU frees so is what another one is
+/// served from; no request of either is refused.
 ///
 /// In `floors` one thread works at a time, and a request must be served if and only if the oracle says so; then five go down
 /// at once, and no zone may be taken further below a floor than by a run and the rest of a group for each of four. In

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::engine::Outcome;
+use super::tally::Tally;
 
 /// The figures of a storm. The names are a contract; see `zonal storm --help`.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -31,6 +32,13 @@ pub(super) struct Report {
     pub(super) details: String,
 }
 
+/// In which calls handlers ran.
+fn interrupted(tally: &Tally) -> String {
+    let calls: Vec<String> =
+        tally.interrupted_calls().map(|(call, times)| format!("{call} {times} times")).collect();
+    if calls.is_empty() { String::new() } else { format!("interrupted: {}\n", calls.join(", ")) }
+}
+
 impl Report {
     pub(super) fn of(storm: &'static str, outcome: &Outcome) -> Self {
         let tally = &outcome.tally;
@@ -50,7 +58,7 @@ impl Report {
             longest_wait_us: u64::try_from(tally.longest.as_micros()).unwrap_or(u64::MAX),
             audit: outcome.audit.clone(),
             others: tally.others,
-            details: String::new(),
+            details: interrupted(tally),
         }
     }
 

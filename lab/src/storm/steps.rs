@@ -31,10 +31,24 @@ pub(super) fn counted_among_others<R>(body: impl FnOnce() -> R) -> (R, u64) {
 pub(super) fn counted<R>(body: impl FnOnce() -> R) -> (R, u64) {
     trap::install();
     trap::STEPS.set(0);
+    trap::IS_COUNTING.set(true);
     trap::set();
     let result = body();
     trap::clear();
+    trap::IS_COUNTING.set(false);
     (result, trap::STEPS.get())
+}
+
+/// Whether this thread is in a call that is counted. Handlers may ask.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn is_counting() -> bool {
+    trap::IS_COUNTING.get()
+}
+
+/// Whether this thread is in a call that is counted.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn is_counting() -> bool {
+    false
 }
 
 /// Runs `body`; nothing is counted.
@@ -55,6 +69,7 @@ mod trap {
     thread_local! {
         /// Constant at first and without a destructor, so that a handler may use it.
         pub(super) static STEPS: Cell<u64> = const { Cell::new(0) };
+        pub(super) static IS_COUNTING: Cell<bool> = const { Cell::new(false) };
         pub(super) static GIVES_WAY: Cell<bool> = const { Cell::new(false) };
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::call::Call;
 use super::violation::Violation;
 
 /// Exact, but for `longest`, which includes the time in which the thread did not run.
@@ -23,6 +24,8 @@ pub(super) struct Tally {
     pub(super) double: u64,
     /// Handlers that ran inside a call of the allocator.
     pub(super) interruptions: u64,
+    /// Of them in each call.
+    pub(super) landed: [u64; Call::ALL.len()],
     /// Instructions of the longest request that was single-stepped.
     pub(super) max_steps: u64,
     /// Calls that others completed meanwhile.
@@ -34,6 +37,17 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    /// Notes a handler that ran in a call.
+    pub(super) fn interrupted(&mut self, call: Call) {
+        self.interruptions += 1;
+        self.landed[call as usize] += 1;
+    }
+
+    /// In which calls handlers ran, and how often.
+    pub(super) fn interrupted_calls(&self) -> impl Iterator<Item = (Call, u64)> {
+        Call::ALL.into_iter().zip(self.landed).filter(|&(_, times)| times > 0)
+    }
+
     /// Notes a broken promise where it counts.
     pub(super) fn broke(&mut self, violation: Violation) {
         match violation {
@@ -78,6 +92,7 @@ impl Tally {
         self.lost += other.lost;
         self.double += other.double;
         self.interruptions += other.interruptions;
+        self.landed.iter_mut().zip(other.landed).for_each(|(sum, landed)| *sum += landed);
         if other.max_steps > self.max_steps {
             (self.max_steps, self.others) = (other.max_steps, other.others);
         }

@@ -18,12 +18,15 @@ use super::Threads;
 use super::call::Call;
 use super::hand::Hand;
 use super::stage::Room;
+use super::steps;
 use super::tally::Tally;
 
 /// Shortest and longest time from arming to the next tick, in nanoseconds.
 const TICK: (u64, u64) = (20_000, 50_000);
 /// The same where the handler itself is to be interrupted, which is every eighth time.
 const SOON: (u64, u64) = (1_000, 10_000);
+/// The same while the thread's instructions are counted, which takes a thousand times as long.
+const LATE: (u64, u64) = (500_000, 1_000_000);
 
 /// What a thread's handlers work with.
 pub(super) struct Bell {
@@ -60,8 +63,9 @@ impl Bell {
         // SAFETY: handlers of one thread nest, so the one at this depth is alone with the hand of this depth; the main code
         // keeps off the hands while the bell is open.
         let hand = unsafe { &mut *hand.get() };
-        if Call::of(&hand.stage.seats[hand.whose.thread]) != Call::None {
-            hand.tally.interruptions += 1;
+        let call = Call::of(&hand.stage.seats[hand.whose.thread]);
+        if call != Call::None {
+            hand.tally.interrupted(call);
         }
         let (last, delay) = (depth + 1 == self.hands.len(), delay(&mut hand.dice));
         if !last {
@@ -101,7 +105,11 @@ extern "C" fn on_signal(_signal: libc::c_int) {
 
 /// How long until the next tick, in nanoseconds.
 fn delay(dice: &mut Rng) -> u64 {
-    let (shortest, longest) = if dice.u8(..8) == 0 { SOON } else { TICK };
+    let (shortest, longest) = match steps::is_counting() {
+        true => LATE,
+        false if dice.u8(..8) == 0 => SOON,
+        false => TICK,
+    };
     dice.u64(shortest..longest)
 }
 

@@ -4,12 +4,16 @@ use std::collections::BTreeSet;
 
 use crate::support::{refused, zonal};
 
-const STORMS: [&str; 16] = [
+const STORMS: [&str; 20] = [
     "churn",
     "mixed-orders",
     "drain",
     "cross-cpu",
     "signals",
+    "nmi",
+    "nolock",
+    "parked",
+    "single-cpu",
     "floors",
     "pressure",
     "cpuset",
@@ -56,7 +60,11 @@ fn every_storm_passes() {
         assert!(object["rounds"].as_u64().unwrap() >= 2, "{storm}: {object}");
         assert!(object["requests"].as_u64().unwrap() > 1_000, "{storm}: {object}");
         let is_interrupted = object["interruptions"].as_u64().unwrap() > 0;
-        assert_eq!(is_interrupted, ["signals", "kill", "step"].contains(&storm), "{object}");
+        assert_eq!(
+            is_interrupted,
+            ["signals", "nmi", "single-cpu", "kill", "step"].contains(&storm),
+            "{object}"
+        );
         let is_stepped = object["max_steps"].as_u64().unwrap() > 10;
         // Walks, as many as what moves happens to cause.
         let are_walks = ["cpuset", "last-block", "hotplug", "everything"].contains(&storm);

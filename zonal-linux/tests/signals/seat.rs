@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 use std::time::Instant;
 
-use zonal::{Group, Order, PageAllocator, Platform, Request};
+use zonal::{Gfp, Group, Order, PageAllocator, Platform, Request};
 use zonal_linux::play_cpu;
 
 use crate::arena::{Arena, Fault, Room, Run};
@@ -89,12 +89,22 @@ impl<'a, P: Platform> Seat<'a, P> {
     /// One that may wait, but in handlers: what they interrupt may be what they would wait for.
     pub(crate) fn request(&self) -> Request {
         let request = self.arena.requests[self.below(2) as usize];
-        if self.depth.load(Relaxed) > 0 { request.nowait() } else { request }
+        if self.is_handler() { request.nowait() } else { request }
     }
 
+    fn is_handler(&self) -> bool {
+        self.depth.load(Relaxed) > 0
+    }
+
+    /// Handlers ask by the nolock pair every other time.
     pub(crate) fn take(&self, order: Order) -> Option<Run> {
         let request = self.request().with_order(order);
-        match self.call(Call::Alloc, |allocator| allocator.alloc_raw(&request)) {
+        let nolock = self.is_handler() && self.below(2) == 0;
+        let taken = self.call(Call::Alloc, |allocator| match nolock {
+            true => allocator.alloc_nolock(Gfp::empty(), None, order),
+            false => allocator.alloc_raw(&request),
+        });
+        match taken {
             Ok(pfn) => Some(self.arena.claim(pfn, order)),
             Err(_) => {
                 self.refused(order);
@@ -113,7 +123,12 @@ impl<'a, P: Platform> Seat<'a, P> {
         self.arena.unstamp(run);
         // SAFETY: the run was allocated (or split off) with this order, and is held by nobody else: `Run`s are moved from
         // hand to hand and freed once.
-        let freed = self.call(Call::Free, |allocator| unsafe { allocator.free_raw(run.pfn(), run.order()) });
+        let freed = self.call(Call::Free, |allocator| unsafe {
+            match self.is_handler() {
+                true => allocator.free_nolock(run.pfn(), run.order()),
+                false => allocator.free_raw(run.pfn(), run.order()),
+            }
+        });
         if freed.is_err() {
             self.arena.fault(Fault::RefusedFree, run.0, 0);
         }

@@ -18,6 +18,7 @@
 pub(crate) mod compaction;
 pub(crate) mod cookie;
 mod kill;
+pub(crate) mod nolock;
 pub(crate) mod retry;
 pub(crate) mod walk;
 
@@ -73,7 +74,7 @@ pub(crate) fn alloc<P: Platform>(walk: Walk<'_, '_>, platform: &P) -> Result<Pfn
     let (cookie, climb) = (Cookie::of(walk.state, asked), Climb::default());
     let mut ladder =
         Ladder { walk, asked, platform, class, reserve, freely, waits, recursive, cookie, climb };
-    let outcome = ladder.alloc();
+    let outcome = ladder.alloc(Ladder::go_up);
     if outcome.is_ok() && ladder.climb.walks > 1 {
         ladder.remind_kswapds();
     }
@@ -115,10 +116,13 @@ enum Rung {
 
 impl<'s, 'm, P: Platform> Ladder<'s, 'm, P> {
     /// Goes up, and up anew where the lists have changed under a request that would fail, or where it may go.
-    fn alloc(&mut self) -> Result<Pfn, AllocError> {
+    fn alloc(&mut self, go: impl Fn(&mut Self) -> Result<Pfn, AllocError>) -> Result<Pfn, AllocError> {
         loop {
             self.settle();
-            let outcome = self.go_up();
+            while planted(Mutant::WriterAwaited) && self.walk.state.lists.are_being_rebuilt() {
+                self.platform.pause();
+            }
+            let outcome = go(self);
             if outcome.is_ok() || !self.is_outdated() {
                 return outcome;
             }
@@ -135,9 +139,6 @@ impl<'s, 'm, P: Platform> Ladder<'s, 'm, P> {
     }
 
     fn go_up(&mut self) -> Result<Pfn, AllocError> {
-        while planted(Mutant::WriterAwaited) && self.walk.state.lists.are_being_rebuilt() {
-            self.platform.pause();
-        }
         let waits = self.waits;
         if !waits {
             if let Some(error) = self.freely().glance(self.reserve) {
