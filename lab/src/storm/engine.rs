@@ -34,6 +34,15 @@ const STEPPED: u64 = 15;
 pub(super) struct Run {
     pub(super) seconds: u64,
     pub(super) seed: u64,
+    /// Rounds after which a storm that has a stated number of them ends.
+    pub(super) rounds: u64,
+}
+
+impl Run {
+    /// Whether there are rounds to come.
+    pub(super) fn is_under(&self, rounds: u64) -> bool {
+        rounds < self.rounds
+    }
 }
 
 /// What a storm came to.
