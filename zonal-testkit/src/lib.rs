@@ -4,7 +4,8 @@
 //!
 //! The crate names nothing of `zonal`: frames are plain `u64` numbers, zones plain indices. It never predicts which frame
 //! an allocator chooses; it judges the choice afterwards. Whatever is slow but obvious is written the slow and obvious
-//! way. Beside the model stands a `stepper` for x86-64 Linux, which interrupts any code at every instruction.
+//! way. Beside the model stand a `stepper` for x86-64 Linux, which interrupts any code at every instruction, and `ticks` for
+//! Linux, which interrupt it at random ones.
 //!
 //! Invariant of a [`Model`]: for each zone `free + held + isolated = managed`, each counted frame by frame.
 //!
@@ -32,6 +33,8 @@ pub mod policy;
 mod seeded;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod stepper;
+#[cfg(target_os = "linux")]
+pub mod ticks;
 mod violation;
 mod zonelist;
 

@@ -141,6 +141,8 @@ pub(crate) struct Traffic {
     pub(crate) missed: Counter,
     /// Runs taken on another node although this zone was preferred.
     pub(crate) foreign: Counter,
+    /// Runs taken here because it was this node's turn.
+    pub(crate) interleaved: Counter,
 }
 
 /// Where requests found their runs (Linux: the `numa_` lines). Single frames of a bulk request count one by one.
@@ -152,7 +154,7 @@ pub struct Numa {
     pub miss: u64,
     /// On another node, though this one was preferred.
     pub foreign: u64,
-    /// On the node that an interleaving policy chose. Policies are the embedder's: 0.
+    /// On the node whose turn it was by an interleaving policy ([`crate::PageAllocator::alloc_raw_in`]).
     pub interleave: u64,
     /// On the node of the CPU that asked.
     pub local: u64,

@@ -135,7 +135,7 @@ mutants! {
     BumpForgotten: "Frames that come within reach without a rebuild do not change the generation.",
     BumpRelaxed: "A bump does not release what came within reach before it.",
     AllZonesSkipped: "The last walk goes over the zones that a list names, not over all.",
-    ListTrusted: "A request believes its list: it neither looks at other zones nor whether the lists have changed.",
+    ListTrusted: "A request believes its list, however long it reads it: it neither looks at other zones nor whether the lists have changed.",
     WriterAwaited: "A request that goes up the ladder waits for a rebuild to end.",
     MaskInPlace: "A set of nodes is written where readers read it.",
     GenerationKept: "A set of nodes is published without a new generation.",

@@ -6,7 +6,7 @@
 
 use crate::allocator::PageAllocator;
 use crate::error::AllocError;
-use crate::frame::Pfn;
+use crate::frame::{NodeId, Pfn};
 use crate::gfp::Gfp;
 use crate::mutant::{Mutant, planted};
 use crate::owned::Frames;
@@ -41,7 +41,11 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         let first = policy.start(|nodes| counted(nodes, context.cpuset), context.index);
         let request = &first.map_or(*request, |node| request.node(node));
         match policy.confines() {
-            Confines::Nothing => self.alloc_reaching(anywhere, request),
+            Confines::Nothing => {
+                let pfn = self.alloc_reaching(anywhere, request)?;
+                self.count_turn(first.filter(|_| policy.spreads()), pfn);
+                Ok(pfn)
+            }
             Confines::To(nodes) if self.binds(nodes, request) => {
                 self.alloc_reaching(Reach::of(context, Some(nodes)), request)
             }
@@ -78,6 +82,15 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             walk.zones().next().and_then(|zone| self.alloc_near((zone, zone.cache_of(cpu)), request, cpu));
         let pfn = near.map_or_else(|| self.climb(walk), Ok)?;
         self.finish(request, pfn)
+    }
+
+    /// Counts a run of the node whose turn it was.
+    fn count_turn(&self, turn: Option<NodeId>, pfn: Pfn) {
+        if let Some((zone, _)) = turn.and_then(|_| self.state.block(pfn).ok()) {
+            if turn == Some(zone.node) {
+                self.cpu().count_interleaved(zone);
+            }
+        }
     }
 
     /// Whether a policy that binds to these nodes applies to a request (Linux: apply_policy_zone): not if it is for lower

@@ -254,6 +254,24 @@ fn a_request_that_names_a_node_goes_by_the_cpuset_alone() {
 }
 
 #[test]
+fn runs_of_the_node_whose_turn_it_was_are_counted_there() {
+    let (allocator, _) = allocator(&Machine::equal_nodes(3, 1, 0, 2 * BLOCK));
+    let request = Request::order(Order::BLOCK).nowait();
+    // What is had by another policy, or without one, is none of these.
+    assert!(allocator.alloc_raw(&request.node(NodeId(2)).this_node()).is_ok());
+    let spread = Mempolicy::interleave("0-2".parse().expect("a list")).expect("nodes");
+    let bind = Mempolicy::bind("0".parse().expect("a list")).expect("a node");
+    let ask =
+        |policy| allocator.alloc_raw_in(&Context { policy: Some(policy), ..Context::default() }, &request);
+    let counts = || allocator.zones().map(|zone| allocator.numa(zone.id).interleave).collect::<Vec<_>>();
+    let served: Vec<usize> = (0..5).filter_map(|_| ask(&spread).ok()).map(home).collect();
+    assert_eq!((served, counts()), (vec![0, 1, 2, 0, 1], vec![2, 2, 1]));
+    assert!(ask(&bind).is_err() && ask(&spread).is_err(), "nothing is left");
+    assert_eq!(counts(), [2, 2, 1]);
+    assert_eq!(allocator.events().numa.interleave, 5);
+}
+
+#[test]
 fn a_policy_that_binds_leaves_lower_zones_alone() {
     let machine = Machine { dma32_end: BLOCK, ..Machine::equal_nodes(2, 1, 0, 2 * BLOCK) };
     let (allocator, _) = allocator(&machine);

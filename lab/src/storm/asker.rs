@@ -41,6 +41,14 @@ pub(super) fn ask<R>(task: Task, body: impl FnOnce() -> R) -> R {
     result
 }
 
+/// Does something in the middle of a request, which knows nothing of it.
+pub(super) fn interrupting<R>(body: impl FnOnce() -> R) -> R {
+    let before = CLIMB.get();
+    let result = body();
+    CLIMB.set(before);
+    result
+}
+
 /// A request has come down.
 pub(super) fn note(climb: &Climb) {
     CLIMB.set(*climb);

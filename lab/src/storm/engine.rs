@@ -11,6 +11,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use fastrand::Rng;
+use zonal_testkit::ticks::{Timer, ticking};
 
 use super::call::Call;
 use super::hand::{Hand, Whose};
@@ -19,7 +21,7 @@ use super::pulse::PATIENCE;
 use super::report::Report;
 use super::stage::{Room, Stage};
 use super::tally::Tally;
-use super::tick::{Bell, Ticking};
+use super::tick::{Bell, Handler};
 use super::violation::Violation;
 use super::{Finding, Threads};
 use crate::progress::{Progress, Unit};
@@ -32,6 +34,15 @@ const STEPPED: u64 = 15;
 pub(super) struct Run {
     pub(super) seconds: u64,
     pub(super) seed: u64,
+    /// Rounds after which a storm that has a stated number of them ends.
+    pub(super) rounds: u64,
+}
+
+impl Run {
+    /// Whether there are rounds to come.
+    pub(super) fn is_under(&self, rounds: u64) -> bool {
+        rounds < self.rounds
+    }
 }
 
 /// What a storm came to.
@@ -169,27 +180,61 @@ fn watch(shared: &Shared, workers: &[Worker], progress: &Progress, start: Instan
     true
 }
 
-/// One thread: its part of every round, and for the first of them the standstills.
+/// A storm's handler.
+struct Interrupt {
+    storm: &'static dyn Threads,
+    hand: Hand,
+}
+
+// SAFETY: a hand at this depth is no other context's; what hands share is atomic, they lock nothing, and one without room to
+// hold runs touches no heap. Storms' `interrupt` keeps to that.
+unsafe impl Handler for Interrupt {
+    fn dice(&mut self) -> &mut Rng {
+        &mut self.hand.dice
+    }
+
+    fn interrupt(&mut self) {
+        let call = Call::of(&self.hand.stage.seats[self.hand.whose.thread]);
+        if call != Call::None {
+            self.hand.tally.interrupted(call);
+        }
+        self.storm.interrupt(&mut self.hand);
+    }
+}
+
+/// What a thread is interrupted with, and by which timer.
+type Alarm<'a> = (&'a Bell<Interrupt>, &'a Timer);
+
+/// One thread, with its timer if the storm has handlers.
 fn work(shared: &Shared, thread: usize, seed: u64) -> Result<()> {
+    let (stage, storm) = (&shared.stage, shared.storm);
+    if storm.handlers() == 0 {
+        rounds(shared, thread, seed, None);
+        return Ok(());
+    }
+    let hand = |depth| Hand::new(stage, Whose { thread, depth }, seed);
+    let bell = Bell::new((1..=storm.handlers()).map(|depth| Interrupt { storm, hand: hand(depth) }));
+    ticking(&bell, |timer| rounds(shared, thread, seed, Some((&bell, timer))))
+        .context("a POSIX timer that signals one thread (SIGEV_THREAD_ID)")
+}
+
+/// A thread's part of every round, and for the first of them the standstills.
+fn rounds(shared: &Shared, thread: usize, seed: u64, alarm: Option<Alarm<'_>>) {
     let (stage, storm) = (&shared.stage, shared.storm);
     let mut hand = Hand::new(stage, Whose { thread, depth: 0 }, seed);
     let mut judge =
         (thread == 0).then(|| Hand::new(stage, Whose { thread: storm.threads(), depth: 0 }, !seed));
-    let hands = (1..=storm.handlers()).map(|depth| Hand::new(stage, Whose { thread, depth }, seed));
-    let bell = Bell::new(storm, hands.collect());
-    let timer = if storm.handlers() > 0 { Some(Ticking::start(&bell)) } else { None };
-    let mut ticking = timer.transpose().context("a POSIX timer that signals one thread (SIGEV_THREAD_ID)")?;
     loop {
         shared.barrier.wait();
         let phase = *shared.phase();
         if phase == Phase::Over {
-            return Ok(());
+            return;
         }
         // Nobody begins a roomy round while others still hold what they took in a tight one.
         guarded(shared, &mut hand, |hand| make_room(shared, hand));
         shared.barrier.wait();
         guarded(shared, &mut hand, |hand| match phase {
-            Phase::Storm => burst(shared, hand, ticking.as_mut()),
+            Phase::Storm => burst(shared, hand, alarm),
             Phase::Clear | Phase::Over => hand.give_all(),
         });
         shared.barrier.wait();
@@ -207,7 +252,7 @@ fn make_room(shared: &Shared, hand: &mut Hand) {
 }
 
 /// A thread's part of a round.
-fn burst(shared: &Shared, hand: &mut Hand, ticking: Option<&mut Ticking<'_>>) {
+fn burst(shared: &Shared, hand: &mut Hand, alarm: Option<Alarm<'_>>) {
     let (storm, round, room) = (shared.storm, shared.rounds.load(Relaxed), hand.room);
     let mine = round / STEPPED % storm.threads() as u64 == hand.whose.thread as u64;
     let stepped = (round.is_multiple_of(STEPPED) && mine).then(|| hand.dice.usize(..storm.steps()));
@@ -219,11 +264,12 @@ fn burst(shared: &Shared, hand: &mut Hand, ticking: Option<&mut Ticking<'_>>) {
             storm.step(hand);
         }
     };
-    match ticking {
+    match alarm {
         None => work(),
-        Some(ticking) => {
-            let ((), mut tally) = ticking.during(room, work);
-            shared.add(&mut tally);
+        Some((bell, timer)) => {
+            bell.each_hand(|interrupt| interrupt.hand.room = room);
+            bell.during(timer, work);
+            bell.each_hand(|interrupt| shared.add(&mut interrupt.hand.tally));
         }
     }
 }

@@ -98,6 +98,11 @@ impl Gate {
         STOPPER.get()
     }
 
+    /// Whether this thread is inside: then nobody stops it, and what interrupts it is inside, too.
+    pub(super) fn is_inside(&self) -> bool {
+        self.place().load(SeqCst) % 2 == 1
+    }
+
     /// The counts of the others added up, if none of them is inside. Each only grows, so equal sums mean equal terms.
     pub(super) fn others(&self) -> Option<u64> {
         let me = PLACE.get() % self.places.len();

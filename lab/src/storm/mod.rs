@@ -36,6 +36,7 @@ mod pulse;
 mod report;
 mod request;
 mod scene;
+mod sets;
 mod signals;
 mod single_cpu;
 mod stage;
@@ -106,6 +107,11 @@ trait Storm: Sync {
         SECONDS
     }
 
+    /// After how many rounds it ends if it is not told how long to rage.
+    fn rounds(&self) -> u64 {
+        u64::MAX
+    }
+
     /// Lets it rage, until its time is over or a promise is broken.
     fn rage(&'static self, run: Run) -> Result<Finding>;
 }
@@ -159,7 +165,8 @@ trait Threads: Storm {
 /// `pressure` threads ask for more than there is: a refusal is judged with all others stopped, and at the end of a round a
 /// node that is short must come back to its high mark by its kswapd alone. In `last-block`, `hotplug` and `everything` memory
 /// comes and goes meanwhile; at the end of a round nobody holds anything, and each section must go offline at the first try.
-/// `rounds` are times that the section of `last-block` went, steps of plugging in the other two.
+/// `rounds` are times that the section of `last-block` went, which ends after 1,000,000 of them if it is given no time; steps
+/// of plugging in the other two. `everything` does besides what `cpuset`, `pressure` and `signals` do, all at once, for 60 s.
 /// In `paused-rebuild`, `console` and `nodemask` a round is a rebuild of the zonelists that has stood still, a rebuild, or a
 /// section that comes or goes.
 ///
@@ -170,7 +177,7 @@ trait Threads: Storm {
 /// standstill anything of which a free run lay in a zone above its mark; the latter are `premature` too, and so is whatever
 /// failed before all was tried that its flags allow. `false_oom` are kills while reclaim was not in vain. `lost` are frames
 /// that nobody holds and that are not free; `double` counts frames handed out twice and frees that were wrongly refused or
-/// accepted. `interruptions` are handlers that ran inside a call. `max_steps` is measured on one request in every fifteenth
+/// accepted. `interruptions` are handlers that ran inside a call (in `everything`, inside one or what the storm notes of it). `max_steps` is measured on one request in every fifteenth
 /// round, by the trap flag, a machine instruction a step, up to 200,000: far slower than all others, it meets the most of
 /// them. For a single frame it may be no more than 60,000, and 2,000 more for each call that others completed meanwhile.
 /// (x86-64 only, else 0.) In `floors` these are refusals on a quiet machine; in `pressure` and `cpuset` a step is a walk, a round of
@@ -186,7 +193,7 @@ pub(crate) struct StormArgs {
         required_unless_present = "list"
     )]
     name: Option<String>,
-    /// How long; 10 if not given, up to 60 with a fault. A broken promise ends it.
+    /// How long; 10 if not given (pressure 30, everything 60), up to 60 with a fault. A broken promise ends it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: Option<u64>,
     /// The random choices of a run before (threads meet as they please); chosen at random if not given.
@@ -212,7 +219,8 @@ pub(crate) fn run(args: &StormArgs, format: Format) -> Result<Verdict> {
     }
     let seconds =
         args.seconds.unwrap_or(if args.fault.is_some() { SECONDS_WITH_FAULT } else { storm.seconds() });
-    let run = Run { seconds, seed: args.seed.unwrap_or_else(|| fastrand::u64(..)) };
+    let rounds = if args.seconds.is_some() { u64::MAX } else { storm.rounds() };
+    let run = Run { seconds, seed: args.seed.unwrap_or_else(|| fastrand::u64(..)), rounds };
     worker::work_if_asked(run.seed)?;
     // Who closed stderr does not want to know.
     let _ = writeln!(stderr(), "{}: --seed {}", storm.name(), run.seed);

@@ -1,8 +1,8 @@
 //! Storm `nodemask`: requests that may use one node only, the last on their list, while other nodes' memory comes and goes and every
 //! list changes with it.
 //!
-//! The node is always there and nearly empty, so such a request is never refused, and nobody is killed for one. Requests whose
-//! instructions are counted are the slowest readers of all: lists are published by the dozen while they follow one.
+//! The node is always there and nearly empty, so such a request is never refused, and nobody is killed for one. Now and then one
+//! has its instructions counted, the slowest reader of all: lists are published by the dozen while it follows one.
 
 use anyhow::Result;
 use zonal::{NodeId, OnlineType, Pfn, SECTION_FRAMES};
@@ -12,9 +12,6 @@ use super::engine::Run;
 use super::request::Class;
 use super::scene::{Actor, FAR, Part, Scene, Script, hot};
 use super::{Finding, Storm};
-
-/// One in so many requests for the far node is counted: nearly all the time goes there.
-const COUNTED: u8 = 2;
 
 /// One node for all.
 pub(super) struct Nodemask;
@@ -61,9 +58,6 @@ fn plug(actor: &mut Actor) {
 /// A request for the far node, said in one way or another. One thread's only: where frames move meanwhile, a request walks
 /// again whatever it believes.
 fn ask(actor: &mut Actor) {
-    if actor.dice.u8(..COUNTED) == 0 {
-        actor.count_next();
-    }
     match actor.dice.u8(..8) {
         0 => actor.must_have(Class::Kernel, |request| request.below(Pfn::new(SECTION_FRAMES))),
         1 => actor.must_have(Class::Atomic, |request| request.node(FAR).this_node()),

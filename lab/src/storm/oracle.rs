@@ -3,7 +3,7 @@
 //! Counts frame by frame, so it is exact while nobody is inside the allocator. Of the allocator it believes the zones'
 //! marks, boosts and spans, and which blocks are kept for long atomic requests; the rest of the contract is the testkit's.
 
-use zonal::{BLOCK_FRAMES, FrameRange, Order, PageAllocator, Platform, ZoneInfo};
+use zonal::{BLOCK_FRAMES, FrameRange, NodeId, Order, PageAllocator, Platform, ZoneInfo};
 use zonal_testkit::contract::{Failure, ZoneNow, highest_zone};
 
 use super::owners::Owners;
@@ -35,16 +35,26 @@ impl<'o, 'm, P: Platform> Oracle<'o, 'm, P> {
         Self { allocator, owners }
     }
 
-    /// The zones that the wish may be served from, now.
-    pub(super) fn look(&self, wish: Wish) -> Vec<Seen> {
-        let highest = highest_zone(wish.gfp.bits());
-        let allowed = |zone: &ZoneInfo| highest.is_some_and(|highest| zone.kind as usize <= highest as usize);
-        self.allocator.zones().filter(allowed).map(|zone| self.zone(zone, wish.order)).collect()
+    /// The zones that the wish's flags allow.
+    pub(super) fn zones(&self, wish: Wish) -> impl Iterator<Item = ZoneInfo> {
+        let highest = highest_zone(wish.gfp.bits()).map(|highest| highest as usize);
+        self.allocator.zones().filter(move |zone| Some(zone.kind as usize) <= highest)
     }
 
-    /// The zone that must serve the wish now. Before a request fails that tries hard, no block is kept from it.
+    /// The zones that the wish may be served from, now.
+    pub(super) fn look(&self, wish: Wish) -> Vec<Seen> {
+        self.zones(wish).map(|zone| self.zone(zone, wish.order)).collect()
+    }
+
+    /// The zone that must serve the wish now.
     pub(super) fn admitting(&self, wish: Wish) -> Option<Seen> {
-        let seen = self.look(wish);
+        self.admitting_on(wish, |_| true)
+    }
+
+    /// The zone of these nodes that must serve the wish now. Before a request fails that tries hard, no block is kept from it.
+    pub(super) fn admitting_on(&self, wish: Wish, allowed: impl Fn(NodeId) -> bool) -> Option<Seen> {
+        let mut seen = self.look(wish);
+        seen.retain(|seen| allowed(seen.zone.node));
         let tries = wish.failure() >= Failure::WithoutProgress;
         let figure = |seen: &Seen| match tries {
             true => seen.given_up(),

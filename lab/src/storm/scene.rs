@@ -40,7 +40,7 @@ pub(super) const FAR: NodeId = NodeId(NODES - 1);
 /// Frames of each node.
 const FRAMES: u64 = 8 * BLOCK_FRAMES;
 /// When the first request of an actor is counted step by step, and how many times as long as it took none is afterwards.
-const FIRST_COUNTED: Duration = Duration::from_millis(200);
+const FIRST_COUNTED: Duration = Duration::from_millis(500);
 const UNCOUNTED: u32 = 8;
 /// Instructions that a request may take by itself, and for each call that others completed meanwhile.
 const STEPS_ALONE: u64 = 100_000;
@@ -297,11 +297,6 @@ impl Actor {
         seat.calls.fetch_add(1, Relaxed);
         self.tally.requests += 1;
         result
-    }
-
-    /// Its next request is counted step by step.
-    pub(super) fn count_next(&mut self) {
-        self.next_counted = Instant::now();
     }
 
     /// Asks for a frame that must be had, and gives it back; now and then its instructions are counted.

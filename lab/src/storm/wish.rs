@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use zonal::{AllocError, Climb, Gfp, Order, PageAllocator, Pfn, Platform, Request, Task};
+use zonal::{AllocError, Climb, Context, Gfp, Order, PageAllocator, Pfn, Platform, Request, Task};
 use zonal_testkit::contract::{self, Asker, Failure, ZoneNow};
 
 use super::asker::{self, ORDINARY};
@@ -59,8 +59,24 @@ impl Wish {
         asker::ask(self.task, || allocator.alloc_raw(&request))
     }
 
+    /// Asks for it within a set, or by a policy.
+    pub(super) fn ask_in(
+        self,
+        allocator: &PageAllocator<'_, impl Platform>,
+        context: &Context<'_>,
+    ) -> Result<Pfn, AllocError> {
+        let request = Request::order(self.order).gfp(self.gfp)?;
+        asker::ask(self.task, || allocator.alloc_raw_in(context, &request))
+    }
+
     pub(super) fn waits(self) -> bool {
         self.gfp.contains(Gfp::DIRECT_RECLAIM)
+    }
+
+    /// Whether it has nothing from outside its set: an atomic one may have it from everywhere, and one without HARDWALL from
+    /// more than the set.
+    pub(super) fn stays_in_set(self) -> bool {
+        self.gfp.contains(Gfp::HARDWALL) && !self.gfp.contains(Gfp::HIGH)
     }
 
     /// The first of these zones that must serve it.

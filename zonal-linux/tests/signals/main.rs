@@ -9,7 +9,6 @@
 
 mod arena;
 mod seat;
-mod ticking;
 
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 use std::thread;
@@ -17,10 +16,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use zonal::{Checking, Order, Platform};
 use zonal_linux::{CpuSource, Machine, Pages, Pool, Simulation};
+use zonal_testkit::ticks::ticking;
 
 use crate::arena::{Arena, FAULTS, Room, Run};
 use crate::seat::{CALLS, Seat};
-use crate::ticking::Ticking;
 
 /// Interruptions a run has to reach to have shown anything.
 const ENOUGH: u64 = 300;
@@ -43,11 +42,14 @@ fn storm<P: Platform + Sync>(name: &str, arena: &Arena<'_, P>) {
     let seats = [seed, !seed].map(|seed| Seat::new(arena, seed));
     let until = Instant::now() + seconds;
     thread::scope(|scope| {
-        let work = |seat| {
-            // SAFETY: the seats live until the end of the scope's function, longer than this thread.
-            let ticking = unsafe { Ticking::start::<P>(seat) };
-            seat.work(until);
-            drop(ticking);
+        let work = |seat: &Seat<'_, P>| {
+            let ticked = ticking(seat, |timer| {
+                seat.arm(timer);
+                seat.work(until);
+            });
+            ticked.unwrap_or_else(|error| {
+                panic!("a timer that signals one thread (SIGEV_THREAD_ID): {error}; this test needs one")
+            });
         };
         let workers = seats.each_ref().map(|seat| scope.spawn(move || work(seat)));
         while workers.iter().any(|worker| !worker.is_finished()) {

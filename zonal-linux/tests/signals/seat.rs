@@ -9,9 +9,12 @@ use std::time::Instant;
 
 use zonal::{Gfp, Group, Order, PageAllocator, Platform, Request};
 use zonal_linux::play_cpu;
+use zonal_testkit::ticks::{Pace, Ticked, Timer};
 
 use crate::arena::{Arena, Fault, Room, Run};
 
+/// Handlers that may be on one thread's stack at once.
+const DEPTH: u64 = 4;
 /// What a handler asks for: mostly what interrupts ask for.
 const HANDLER_ORDERS: [u8; 8] = [0, 0, 0, 0, 3, 3, 5, 9];
 
@@ -56,6 +59,31 @@ pub(crate) struct Seat<'a, P: Platform> {
     pub(crate) landed: [AtomicU64; CALLS.len()],
 }
 
+// SAFETY: everything in a seat is atomic, so that sharing it with the code that was interrupted is as sharing it with another
+// thread; calls of the allocator may be interrupted and made in handlers. No lock, no heap, no panic.
+unsafe impl<P: Platform> Ticked for Seat<'_, P> {
+    /// Arms the next one first or, where the stack is deep enough, last.
+    fn tick(&self, timer: &Timer) {
+        self.entries.fetch_add(1, Relaxed);
+        let depth = self.depth.fetch_add(1, Relaxed);
+        if depth > 0 {
+            self.nested.fetch_add(1, Relaxed);
+        } else if let Some(landed) = self.landed.get(self.inside.load(Relaxed) as usize) {
+            landed.fetch_add(1, Relaxed);
+        }
+        let is_last = depth + 1 >= DEPTH;
+        if !is_last {
+            self.arm(timer);
+        }
+        self.interrupt();
+        self.depth.fetch_sub(1, Relaxed);
+        self.exits.fetch_add(1, Relaxed);
+        if is_last {
+            self.arm(timer);
+        }
+    }
+}
+
 impl<'a, P: Platform> Seat<'a, P> {
     pub(crate) fn new(arena: &'a Arena<'a, P>, seed: u64) -> Self {
         Self {
@@ -76,6 +104,13 @@ impl<'a, P: Platform> Seat<'a, P> {
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         (z ^ z >> 31) % limit
+    }
+
+    /// Arms the next tick.
+    pub(crate) fn arm(&self, timer: &Timer) {
+        if timer.arm(Pace::Usual, |limit| self.below(limit)).is_err() {
+            self.arena.fault(Fault::Timer, 0, 0);
+        }
     }
 
     /// Runs an allocator call with the flag up that handlers look at.

@@ -41,6 +41,10 @@ mod liveness;
 #[cfg(zonal_shuttle)]
 mod moves;
 #[cfg(zonal_shuttle)]
+mod plugs;
+#[cfg(zonal_shuttle)]
 mod race;
+#[cfg(zonal_shuttle)]
+mod rebuilds;
 #[cfg(zonal_shuttle)]
 mod storm;

@@ -95,7 +95,7 @@ impl Owner {
         }
     }
 
-    fn anything(&mut self) {
+    pub(super) fn anything(&mut self) {
         match number(27) {
             18..=20 => self.enter(),
             21 => leave(&self.stage, number(3)),
@@ -119,12 +119,13 @@ impl Owner {
     }
 }
 
+/// What can be moved, from the Movable zone if there is any of it.
 fn movable(order: Order) -> Request {
-    Request::order(order).gfp(Gfp::MOVABLE).expect("no forbidden flag")
+    Request::order(order).gfp(Gfp::MOVABLE | Gfp::HIGHMEM).expect("no forbidden flag")
 }
 
 /// The frame that can be moved is freed, wherever it is.
-fn leave(stage: &StormStage, place: usize) {
+pub(super) fn leave(stage: &StormStage, place: usize) {
     let pfn = Pfn::new(stage.allocator.platform.movable[place].swap(0, Ordering::AcqRel));
     if pfn.get() != 0 {
         // SAFETY: the frame was the place's, and is not any more.
@@ -138,7 +139,7 @@ fn bad_frame(stage: &StormStage, which: usize) -> Pfn {
 }
 
 /// All is free, counted and open again.
-fn assert_restored(stage: &Arc<StormStage>) {
+pub(super) fn assert_restored(stage: &Arc<StormStage>) {
     (0..3).for_each(|place| leave(stage, place));
     stage.assert_at_rest(0);
     (0..3).for_each(|which| drop(stage.allocator.unpoison(bad_frame(stage, which))));

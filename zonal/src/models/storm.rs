@@ -11,6 +11,7 @@ use shuttle::{Config, MaxSteps, Runner, thread};
 
 use crate::error::{AllocError, FreeError};
 use crate::frame::{FrameRange, Order, Pfn};
+use crate::memory_event::{MemoryEvent, Veto};
 use crate::models::stage::{Plan, Stage};
 use crate::platform::{Migration, Platform};
 use crate::poison::Poisoned;
@@ -28,16 +29,18 @@ shuttle::thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
 }
 
-/// A platform on which each thread says which CPU it runs on, and some frames can be moved.
+/// A platform on which each thread says which CPU it runs on, some frames can be moved, and memory may be objected to.
 #[derive(Debug, Default)]
 pub(super) struct StormCpu {
     /// Where these frames are, 0 for none. Who changes a word from a frame's number has the frame that it leaves.
     pub(super) movable: [SharedU64; 3],
+    /// 1 while somebody objects to what may be objected to.
+    pub(super) objects: SharedU64,
 }
 
 impl Platform for StormCpu {
     fn cpu(&self) -> usize {
-        CPU.with(Cell::get)
+        cpu()
     }
 
     fn pause(&self) {
@@ -50,6 +53,16 @@ impl Platform for StormCpu {
             place.compare_exchange(from.get(), to.get(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
         };
         if self.movable.iter().any(moves) { Migration::Moved } else { Migration::Refused }
+    }
+
+    fn run_of(&self, pfn: Pfn) -> Option<(Pfn, Order)> {
+        let is_there = self.movable.iter().any(|place| place.load(Ordering::Acquire) == pfn.get());
+        is_there.then_some((pfn, Order::ZERO))
+    }
+
+    fn memory_event(&self, event: &MemoryEvent) -> Result<(), Veto> {
+        let objects = event.step.may_be_vetoed() && self.objects.load(Ordering::Relaxed) != 0;
+        if objects { Err(Veto) } else { Ok(()) }
     }
 }
 
@@ -72,6 +85,19 @@ fn config() -> Config {
     config
 }
 
+/// The CPU of this thread.
+pub(super) fn cpu() -> usize {
+    CPU.with(Cell::get)
+}
+
+/// Runs `act` on a thread of a CPU of its own.
+pub(super) fn on_cpu(cpu: usize, act: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        CPU.with(|own| own.set(cpu));
+        act();
+    })
+}
+
 /// Runs `act` on as many threads, each on a CPU of its own.
 pub(super) fn on_all_cpus(
     stage: &Arc<StormStage>,
@@ -81,10 +107,7 @@ pub(super) fn on_all_cpus(
     let threads: Vec<_> = (0..threads)
         .map(|cpu| {
             let stage = Arc::clone(stage);
-            thread::spawn(move || {
-                CPU.with(|own| own.set(cpu));
-                act(&mut Owner { stage, stamp: cpu as u64 + 1, held: Vec::new() });
-            })
+            on_cpu(cpu, move || act(&mut Owner { stage, stamp: cpu as u64 + 1, held: Vec::new() }))
         })
         .collect();
     threads.into_iter().for_each(|thread| thread.join().expect("the thread ran"));

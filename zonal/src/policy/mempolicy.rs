@@ -151,6 +151,11 @@ impl<'w> Mempolicy<'w> {
         }
     }
 
+    /// Whether nodes take turns.
+    pub(crate) const fn spreads(&self) -> bool {
+        matches!(self.mode, Mode::Interleave | Mode::Weighted(_))
+    }
+
     pub(crate) fn confines(&self) -> Confines<'_> {
         match self.mode {
             Mode::PreferredMany => Confines::Before(&self.nodes),

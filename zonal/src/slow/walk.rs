@@ -24,6 +24,9 @@ use crate::zonelist::set::ZoneSet;
 /// Walks a request makes before it fails, twice as many at most.
 const WALKS: u32 = 8;
 
+/// Turns of a reader that is slow: some rebuilds' time.
+const DAWDLE: u32 = 4000;
+
 /// Faults under which a last walk does not go over all zones.
 const SHORTENED: [Mutant; 3] = [Mutant::AllZonesSkipped, Mutant::ListTrusted, Mutant::ZonelistStops];
 
@@ -50,7 +53,7 @@ impl<'s, 'm> Walk<'s, 'm> {
     pub(crate) fn zones(self) -> impl Iterator<Item = &'m Zone<'m>> + use<'s, 'm> {
         let state = self.state;
         let listed = state.lists.list(self.node()).filter_map(|id| state.zones.get(usize::from(id.0)));
-        let asked = listed.filter(move |zone| self.may_use(zone));
+        let asked = listed.inspect(|_| dawdle()).filter(move |zone| self.may_use(zone));
         asked.enumerate().filter(|&(at, _)| !planted(Mutant::ZonelistStops) || at == 0).map(|(_, zone)| zone)
     }
 
@@ -262,6 +265,14 @@ impl<'s, 'm> Walk<'s, 'm> {
         let above = |zone: &Zone<'_>| (zone.free() + zone.cached()).saturating_sub(self.floor(zone, access));
         let free = self.possible().map(above).sum();
         without_run(self.request.order, free, self.possible().map(above).max(), in_flight)
+    }
+}
+
+/// Under a fault: who believes its list reads it slowly, so that it changes meanwhile.
+#[inline]
+fn dawdle() {
+    if planted(Mutant::ListTrusted) {
+        (0..DAWDLE).for_each(|_| core::hint::spin_loop());
     }
 }
 

@@ -227,6 +227,12 @@ impl<'m> Cpu<'m> {
         }
     }
 
+    /// Notes a run taken from a zone of the node whose turn it was.
+    pub(crate) fn count_interleaved(&self, zone: &Zone<'_>) {
+        let traffic = self.traffic.get(usize::from(zone.id.0));
+        traffic.into_iter().for_each(|traffic| traffic.interleaved.add_by(self.counting, 1));
+    }
+
     /// How often something happened here.
     pub(crate) fn events(&self, event: Event) -> u64 {
         self.events.of(event).get()
@@ -248,7 +254,7 @@ impl<'m> Cpu<'m> {
         let (runs, miss) = (runs + traffic.runs.get(), traffic.missed.get());
         let (local, other) = if zone.node == self.node { (runs, 0) } else { (0, runs) };
         let (hit, foreign) = (runs.saturating_sub(miss), traffic.foreign.get());
-        let numa = Numa { hit, miss, foreign, interleave: 0, local, other };
+        let numa = Numa { hit, miss, foreign, interleave: traffic.interleaved.get(), local, other };
         (frames + traffic.frames.get(), numa)
     }
 

@@ -18,8 +18,8 @@ use super::super::owners::{Owners, Run};
 use super::super::pulse::Pulse;
 use super::super::tally::Tally;
 use super::super::violation::Violation;
+use super::NODES;
 use super::hand::HELD;
-use super::sets::NODES;
 
 /// Threads that ask.
 pub(super) const HANDS: usize = 4;

@@ -4,15 +4,15 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use fastrand::Rng;
-use zonal::{Climb, Context, Gfp, Order, Request};
+use zonal::{Climb, Gfp, Order};
 
 use super::super::asker::{self, ORDINARY};
 use super::super::owners::Run;
+use super::super::sets::{Sets, Whence};
 use super::super::tally::Tally;
 use super::super::violation::Violation;
 use super::super::wish::Wish;
 use super::ground::Ground;
-use super::sets::{POLICIES, SETS, Sets};
 
 /// Frames that a hand holds at most.
 pub(super) const HELD: usize = 8;
@@ -56,25 +56,17 @@ impl<'g> Hand<'g> {
             let Some(run) = self.held.pop_front() else { break };
             self.ground.give(run)?;
         }
-        let set = self.dice.usize(..=SETS);
-        let policy = self.dice.usize(..POLICIES + 2);
+        let whence = Whence::any(&mut self.dice);
         let wish = Wish { gfp: FLAGS[self.dice.usize(..FLAGS.len())], order: Order::ZERO, task: ORDINARY };
-        self.ask(wish, set, policy)
+        self.ask(wish, whence)
     }
 
-    fn ask(&mut self, wish: Wish, set: usize, policy: usize) -> Result<(), Violation> {
-        let context = Context {
-            cpuset: self.sets.sets.get(set).copied(),
-            policy: self.sets.policies.get(policy),
-            index: if self.dice.bool() { Some(self.dice.u64(..)) } else { None },
-            exiting: false,
-        };
-        // None of the flags used here exclude each other.
-        let Ok(request) = Request::order(wish.order).gfp(wish.gfp) else { return Ok(()) };
+    fn ask(&mut self, wish: Wish, whence: Whence) -> Result<(), Violation> {
+        let context = self.sets.context(whence);
         let (start, moves) = (Instant::now(), self.sets.moves());
-        let before = (set < SETS).then(|| self.sets.note(set));
-        let served = asker::ask(wish.task, || self.ground.allocator.alloc_raw_in(&context, &request));
-        let after = (set < SETS).then(|| self.sets.note(set));
+        let before = self.sets.note(whence.set);
+        let served = wish.ask_in(&self.ground.allocator, &context);
+        let after = self.sets.note(whence.set);
         self.tally.requests += 1;
         self.tally.longest = self.tally.longest.max(start.elapsed());
         self.count_steps(wish, self.sets.moves() - moves)?;
@@ -86,10 +78,9 @@ impl<'g> Hand<'g> {
         let run = self.ground.own(pfn, wish.order)?;
         self.held.push_back(run);
         let Some((before, after)) = before.zip(after) else { return Ok(()) };
-        // An atomic one may have it from everywhere, and one without HARDWALL from more than the set.
-        let stays = wish.gfp.contains(Gfp::HARDWALL) && !wish.gfp.contains(Gfp::HIGH);
-        match before.allowed(after, self.ground.node(pfn)) {
-            Some(false) if stays => Err(Violation::OutsideSet { wish, pfn, node: self.ground.node(pfn) }),
+        let node = self.ground.node(pfn);
+        match before.allowed(after, node) {
+            Some(false) if wish.stays_in_set() => Err(Violation::OutsideSet { wish, pfn, node }),
             _ => Ok(()),
         }
     }

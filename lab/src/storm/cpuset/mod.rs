@@ -7,7 +7,6 @@
 
 mod ground;
 mod hand;
-mod sets;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -20,13 +19,15 @@ use fastrand::Rng;
 use super::call::Call;
 use super::engine::{Outcome, Run};
 use super::pulse::{PATIENCE, Pulse, watched};
+use super::sets::{self, Mover, Sets};
 use super::tally::Tally;
 use super::violation::Violation;
 use super::{Finding, Storm};
 use ground::{Ground, HANDS, Round};
 use hand::Hand;
-use sets::{Mover, Sets};
 
+/// Nodes of the machine.
+const NODES: u16 = 4;
 /// How long a machine is used.
 const ROUND: Duration = Duration::from_millis(300);
 /// How long a set stays where it is.
@@ -64,7 +65,7 @@ fn rounds(run: Run, pulse: &Pulse) -> Result<Outcome> {
         let round = if rounds % CACHED == CACHED - 1 { Round::Cached } else { Round::Bare };
         let seeds = (dice.u64(..), dice.u64(..));
         ground::on(round, &mut dice, pulse, |ground| {
-            sets::on(|sets| storm(ground, sets, seeds, &mut tally))??;
+            sets::on(NODES, |sets| storm(ground, sets, seeds, &mut tally))??;
             if tally.first.is_none() {
                 ground.recount(&mut tally, &mut audit);
             }

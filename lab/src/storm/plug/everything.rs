@@ -1,16 +1,19 @@
 //! Storm `everything`: all at once. What `hotplug` does, while threads also drain, isolate, compact, change the knobs and have
-//! the zonelists made anew.
+//! the zonelists made anew; while the sets that they ask from move and policies change, as in `cpuset`; while caches take what
+//! there is and kswapds and requests have it given back, as in `pressure`; and while timers interrupt them in the midst of it,
+//! whose handlers take, free and drain, as in `signals`.
 
 use anyhow::Result;
 use fastrand::Rng;
 use zonal::{BLOCK_FRAMES, FrameRange, NodeId, Pfn, Tuning};
 
 use super::super::engine::Run;
+use super::super::sets::Whence;
 use super::super::violation::Violation;
 use super::super::wish::Wish;
 use super::super::{Finding, Storm};
+use super::ground::{Company, Ground, Refusals};
 use super::hotplug::Hotplug;
-use super::world::Ground;
 use super::{Hand, Plugger, Plugging};
 
 /// How long it rages if nothing else is asked for.
@@ -25,11 +28,18 @@ impl Storm for Everything {
     }
 
     fn about(&self) -> &'static str {
-        "all at once: sections come and go, lists and marks change, blocks are drained, isolated, compacted"
+        "all at once: what hotplug, cpuset, pressure and signals do, while lists and marks change, blocks are drained, isolated, compacted"
     }
 
     fn faults(&self) -> &'static [&'static str] {
-        &["UnplugUsed", "EvictionDropsFrame", "IsolateNoDebit"]
+        &[
+            "UnplugUsed",
+            "EvictionDropsFrame",
+            "IsolateNoDebit",
+            "HardwallSoft",
+            "VetoKeepsIsolated",
+            "KillsSoon",
+        ]
     }
 
     fn seconds(&self) -> u64 {
@@ -43,7 +53,7 @@ impl Storm for Everything {
 
 impl Plugging for Everything {
     fn ground(&self) -> Ground {
-        Hotplug.ground()
+        Ground { nodes: 2, blocks: 32, sections: 2, cpus: 2, refusals: Refusals::Fair, company: Company::All }
     }
 
     fn threads(&self) -> usize {
@@ -56,6 +66,10 @@ impl Plugging for Everything {
 
     fn wish(&self, dice: &mut Rng) -> Wish {
         Hotplug.wish(dice)
+    }
+
+    fn whence(&self, dice: &mut Rng) -> Whence {
+        Whence::any(dice)
     }
 
     fn plug(&self, plugger: &mut Plugger) -> Result<bool, Violation> {

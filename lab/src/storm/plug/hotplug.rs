@@ -9,7 +9,7 @@ use super::super::engine::Run;
 use super::super::violation::Violation;
 use super::super::wish::Wish;
 use super::super::{Finding, Storm};
-use super::world::{Ground, Refusals};
+use super::ground::{Company, Ground, Refusals};
 use super::{Plugger, Plugging, State, wish};
 
 /// Memory comes and goes everywhere.
@@ -48,7 +48,14 @@ impl Storm for Hotplug {
 
 impl Plugging for Hotplug {
     fn ground(&self) -> Ground {
-        Ground { nodes: 2, blocks: 48, sections: 3, cpus: 2, refusals: Refusals::Fair }
+        Ground {
+            nodes: 2,
+            blocks: 48,
+            sections: 3,
+            cpus: 2,
+            refusals: Refusals::Fair,
+            company: Company::Nobody,
+        }
     }
 
     fn threads(&self) -> usize {

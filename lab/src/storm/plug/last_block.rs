@@ -11,7 +11,7 @@ use super::super::engine::Run;
 use super::super::violation::Violation;
 use super::super::wish::Wish;
 use super::super::{Finding, Storm};
-use super::world::{Ground, Refusals};
+use super::ground::{Company, Ground, Refusals};
 use super::{Plugger, Plugging, State, wish};
 
 /// The last Movable section goes and comes.
@@ -30,6 +30,15 @@ impl Storm for LastBlock {
         &["ZonelistStops", "UnplugUsed", "VetoKeepsIsolated"]
     }
 
+    /// At some fifty thousand a second.
+    fn seconds(&self) -> u64 {
+        600
+    }
+
+    fn rounds(&self) -> u64 {
+        1_000_000
+    }
+
     fn rage(&'static self, run: Run) -> Result<Finding> {
         super::rage(self, run)
     }
@@ -37,7 +46,14 @@ impl Storm for LastBlock {
 
 impl Plugging for LastBlock {
     fn ground(&self) -> Ground {
-        Ground { nodes: 1, blocks: 16, sections: 1, cpus: 2, refusals: Refusals::Strict }
+        Ground {
+            nodes: 1,
+            blocks: 16,
+            sections: 1,
+            cpus: 2,
+            refusals: Refusals::Strict,
+            company: Company::Nobody,
+        }
     }
 
     fn threads(&self) -> usize {
@@ -61,5 +77,17 @@ impl Plugging for LastBlock {
             State::Online(_) => return Ok(plugger.offline(0)?.is_ok()),
         }
         Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stated_number_of_rounds_ends_it() {
+        let finding = super::super::rage(&LastBlock, Run { seconds: 60, seed: 1, rounds: 1000 }).unwrap();
+        assert!(finding.broken.is_none(), "{:?}", finding.broken);
+        assert!(finding.report.rounds >= 1000 && finding.report.seconds < 50.0, "{:?}", finding.report);
     }
 }

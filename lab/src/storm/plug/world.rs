@@ -1,80 +1,50 @@
-//! The embedder of memory that comes and goes: who holds which run, what may be moved, what is objected to.
+//! The embedder of memory that comes and goes: who holds which run, what may be moved, what is objected to, what is given
+//! back, and how a refusal is judged.
 //!
-//! Lives as long as the program, for the allocator's platform is the world that the allocator is in. Nothing can be reclaimed
-//! and nobody killed: there is always more kernel memory than all threads may hold, so that no single frame is ever refused.
+//! Lives as long as the program, for the allocator's platform is the world that the allocator is in. Without company nothing can
+//! be reclaimed, and there is always more kernel memory than all threads may hold, so that no single frame is ever refused.
 //! Invariant: a section's epoch is odd from when it has gone offline until it is about to come online.
 
 use std::cell::Cell;
-use std::fmt;
-use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread;
+use std::thread::{self, Thread};
+use std::time::Instant;
 
 use anyhow::Result;
 use zonal::{
-    AllocError, Climb, Config, Demand, FrameRange, HotRange, MemoryEvent, MemoryRange, Migration, NodeId,
-    Oom, Order, PageAllocator, Pfn, Platform, SECTION_FRAMES, Task, Topology, Tuning, Verdict, Veto,
-    metadata_size,
+    AllocError, Climb, Daemon, Demand, FrameRange, MemoryEvent, Migration, NodeId, Oom, Order, PageAllocator,
+    Pfn, Platform, Task, Verdict, Veto, ZoneId,
 };
 
 use super::super::asker::{self, ORDINARY};
 use super::super::gate::Gate;
 use super::super::oracle::{Oracle, Seen};
 use super::super::owners::{Owners, Run};
+use super::super::sets::{self, Sets, Whence};
 use super::super::tally::Tally;
 use super::super::violation::Violation;
 use super::super::wish::Wish;
-use super::houses::Houses;
+use super::caches::{Cached, Caches};
+use super::ground::{Company, Ground, Refusals};
+use super::houses::{HOUSES, Houses, Moving};
+use super::met::Met;
+
+/// Shares of houses that caches may have.
+const CACHED: usize = 60;
+/// Rounds of reclaim in vain that come before a kill at least.
+const VAIN: u32 = 16;
 
 thread_local! {
     /// What the others had done when this thread last came inside, if none of them was.
     static SINCE: Cell<Option<u64>> = const { Cell::new(None) };
-}
-
-/// Where it happens: blocks of kernel memory and sections behind them that may be plugged in, a node each.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ground {
-    pub(super) nodes: u16,
-    /// Blocks that are there from the start, on each node.
-    pub(super) blocks: u64,
-    /// Sections that may be plugged in, on each node.
-    pub(super) sections: u64,
-    /// CPUs of each node.
-    pub(super) cpus: u16,
-    pub(super) refusals: Refusals,
-}
-
-/// How refusals, and requests for a kill, are judged.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Refusals {
-    /// Wrong if a run lies there that lay there all along.
-    Fair,
-    /// Wrong if a run lies there: threads hold so little that there always was one.
-    Strict,
-}
-
-/// What a storm has met with: one that meets nothing proves nothing.
-#[derive(Default)]
-pub(super) struct Met {
-    pub(super) refused: AtomicU64,
-    pub(super) late: AtomicU64,
-    pub(super) kills: AtomicU64,
-    pub(super) moved: AtomicU64,
-    pub(super) unmoved: AtomicU64,
-}
-
-impl fmt::Display for Met {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { refused, late, kills, moved, unmoved } = self;
-        let [refused, late, kills, moved, unmoved] =
-            [refused, late, kills, moved, unmoved].map(|count| count.load(Relaxed));
-        writeln!(
-            f,
-            "{refused} requests were refused, {late} of them shortly before others freed what they wanted; {kills} asked for a kill; {moved} runs were moved, {unmoved} could not be"
-        )
-    }
+    /// Where the request under way comes from.
+    static WHENCE: Cell<Whence> = const { Cell::new(Whence::ANYWHERE) };
+    /// Calls of reclaim that have brought nothing since one that has.
+    static IN_VAIN: Cell<u32> = const { Cell::new(0) };
+    /// Moves of sets when the request began.
+    static MOVES: Cell<u64> = const { Cell::new(0) };
 }
 
 pub(super) type Allocator = PageAllocator<'static, &'static World>;
@@ -82,6 +52,7 @@ pub(super) type Allocator = PageAllocator<'static, &'static World>;
 /// Everything that is not the allocator.
 pub(super) struct World {
     pub(super) gate: Gate,
+    pub(super) ground: Ground,
     pub(super) owners: Owners,
     houses: Houses,
     allocator: OnceLock<Allocator>,
@@ -89,10 +60,15 @@ pub(super) struct World {
     pub(super) hot: Vec<FrameRange>,
     epochs: Vec<AtomicU64>,
     turns: AtomicU64,
-    refusals: Refusals,
+    pub(super) caches: Caches,
+    /// The kswapds' threads, by node.
+    pub(super) kswapds: Vec<OnceLock<Thread>>,
+    pub(super) sets: &'static Sets<'static>,
     /// The step that is objected to, as a number; none of them.
     vetoed: AtomicU8,
     cancelled: AtomicBool,
+    /// When it is cancelled in any case.
+    end: Mutex<Option<Instant>>,
     /// What is judged in hooks.
     tally: Mutex<Tally>,
     pub(super) met: Met,
@@ -102,69 +78,48 @@ pub(super) struct World {
 const NO_VETO: u8 = u8::MAX;
 
 impl World {
-    /// A world for so many threads that ask, and one that plugs.
+    /// A world for so many threads that ask, one that plugs, one that moves sets, and a kswapd for each node: their places at
+    /// the gate, in this order.
     pub(super) fn build(ground: Ground, threads: usize) -> Result<&'static Self> {
-        let early = |node| {
-            let start = u64::from(node) * (1 + ground.sections) * SECTION_FRAMES;
-            MemoryRange::new(start, start + ground.blocks * zonal::BLOCK_FRAMES, node)
-        };
-        let memory: Vec<MemoryRange> = (0..ground.nodes).map(early).collect();
-        let behind = |range: &MemoryRange| range.range.start.add(SECTION_FRAMES);
-        let hotplug: Vec<HotRange> = memory
-            .iter()
-            .map(|range| {
-                let start = behind(range).get();
-                HotRange::new(start, start + ground.sections * SECTION_FRAMES, range.node.0)
-            })
-            .collect();
-        let sections = |hot: &HotRange| {
-            let starts = (hot.range.start.get()..hot.range.end.get()).step_by(SECTION_FRAMES as usize);
-            starts.map(|start| FrameRange::new(Pfn::new(start), Pfn::new(start + SECTION_FRAMES)))
-        };
-        let hot: Vec<FrameRange> = hotplug.iter().flat_map(sections).collect();
-        let all = hot.iter().map(|range| MemoryRange::new(range.start.get(), range.end.get(), 0));
-        let owned: Vec<MemoryRange> = memory.iter().copied().chain(all).collect();
+        let (nodes, hot) = (usize::from(ground.nodes), ground.hot());
+        // One each, and one for who plugs.
+        let own = threads + 1;
+        let shares = own + if ground.company == Company::All { CACHED } else { 0 };
         let world: &'static Self = Box::leak(Box::new(Self {
-            gate: Gate::new(threads + 1),
-            owners: Owners::of(&owned),
-            houses: Houses::new(threads),
+            gate: Gate::new(threads + 2 + nodes),
+            owners: ground.owners(),
+            houses: Houses::new(shares),
             allocator: OnceLock::new(),
             epochs: hot.iter().map(|_| AtomicU64::new(1)).collect(),
             hot,
             turns: AtomicU64::new(1),
-            refusals: ground.refusals,
+            caches: Caches::new(ground.nodes, own * HOUSES..shares * HOUSES),
+            kswapds: (0..nodes).map(|_| OnceLock::new()).collect(),
+            sets: sets::forever(ground.nodes)?,
             vetoed: AtomicU8::new(NO_VETO),
             cancelled: AtomicBool::new(false),
+            end: Mutex::default(),
             tally: Mutex::default(),
             met: Met::default(),
+            ground,
         }));
-        let nodes = usize::from(ground.nodes);
-        let distances: Vec<u8> =
-            (0..nodes * nodes).map(|at| if at % (nodes + 1) == 0 { 10 } else { 20 }).collect();
-        let cpus: Vec<NodeId> =
-            (0..ground.nodes * ground.cpus).map(|cpu| NodeId(cpu % ground.nodes)).collect();
-        let topology = Topology { memory: &memory, reserved: &[], nodes, distances: &distances, cpus: &cpus };
-        let tuning = Tuning { min_free_kbytes: Some(512 * u64::from(ground.nodes)), ..Tuning::default() };
-        let config = Config {
-            hotplug: &hotplug,
-            tuning: Some(tuning),
-            dma_end: Pfn::new(0),
-            dma32_end: Pfn::new(0),
-            ..Config::new(topology)
-        };
-        let metadata = vec![MaybeUninit::uninit(); metadata_size(&config)?].leak();
-        let allocator = PageAllocator::new(&config, world, metadata)?;
+        let allocator = ground.allocator(world)?;
         world.allocator.get_or_init(|| allocator);
         Ok(world)
     }
 
     /// The allocator; it was set when the world was built, before anybody could see it.
-    pub(super) fn allocator(&'static self) -> Option<&'static Allocator> {
+    pub(super) fn allocator(&self) -> Option<&Allocator> {
         self.allocator.get()
     }
 
     fn tally(&self) -> MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something broke in a hook.
+    pub(super) fn broke(&self, violation: Violation) {
+        self.tally().broke(violation);
     }
 
     /// What was judged in hooks.
@@ -173,67 +128,117 @@ impl World {
     }
 
     /// Asks for a run that is to live in this house; refusals are the caller's to judge.
-    pub(super) fn ask(&self, wish: Wish, house: usize) -> Result<Result<(), AllocError>, Violation> {
-        let Some(allocator) = self.allocator.get() else { return Ok(Err(AllocError::NoZone)) };
+    pub(super) fn ask(
+        &self,
+        wish: Wish,
+        whence: Whence,
+        house: usize,
+    ) -> Result<Result<(), AllocError>, Violation> {
         self.gate.inside(|| {
             SINCE.set(self.gate.others());
-            let before = self.epoch_sum();
-            match wish.ask(allocator) {
-                Ok(pfn) => {
-                    let serial = self.houses.serial(house, self.turns.fetch_add(1, Relaxed));
-                    let run = Run::new(serial, pfn, wish.order);
-                    self.owners.take(run)?;
-                    let is_gone = self.epoch_at(pfn).is_some_and(|epoch| epoch.load(SeqCst) % 2 == 1);
-                    if is_gone && before == self.epoch_sum() {
-                        return Err(Violation::Unplugged { pfn, order: wish.order });
-                    }
-                    self.houses.enter(run);
-                    Ok(Ok(()))
-                }
-                Err(error) => Ok(Err(error)),
-            }
+            WHENCE.set(whence);
+            IN_VAIN.set(0);
+            MOVES.set(self.sets.moves());
+            self.ask_inside(wish, whence, house)
         })
     }
 
-    /// Frees the run that lives there.
-    pub(super) fn give(&self, house: usize) -> Result<(), Violation> {
-        let (Some(allocator), Some(run)) = (self.allocator.get(), self.houses.leave(house)) else {
-            return Ok(());
+    /// The same for who is inside already.
+    pub(super) fn ask_inside(
+        &self,
+        wish: Wish,
+        whence: Whence,
+        house: usize,
+    ) -> Result<Result<(), AllocError>, Violation> {
+        let Some(allocator) = self.allocator.get() else { return Ok(Err(AllocError::NoZone)) };
+        let (epochs, noted) = (self.epoch_sum(), self.sets.note(whence.set));
+        let pfn = match wish.ask_in(allocator, &self.sets.context(whence)) {
+            Ok(pfn) => pfn,
+            Err(error) => return Ok(Err(error)),
         };
-        self.gate.inside(|| {
-            self.owners.give(run)?;
-            let (pfn, order) = (run.pfn(), run.order());
-            // SAFETY: the run was allocated with this order, and its stamp has just been taken off its frames, so nobody
-            // else frees it; nobody touches frames at all.
-            let freed = unsafe { allocator.free_raw(pfn, order) };
-            freed.map_err(|error| Violation::FreeRefused { pfn, order, error })
-        })
+        let run = Run::new(self.houses.serial(house, self.turns.fetch_add(1, Relaxed)), pfn, wish.order);
+        self.owners.take(run)?;
+        let is_gone = self.epoch_at(pfn).is_some_and(|epoch| epoch.load(SeqCst) % 2 == 1);
+        if is_gone && epochs == self.epoch_sum() {
+            return Err(Violation::Unplugged { pfn, order: wish.order });
+        }
+        let node = self.ground.node(pfn);
+        let sets = noted.zip(self.sets.note(whence.set));
+        if sets.and_then(|(before, after)| before.allowed(after, node)) == Some(false) && wish.stays_in_set()
+        {
+            return Err(Violation::OutsideSet { wish, pfn, node });
+        }
+        self.houses.enter(run);
+        Ok(Ok(()))
+    }
+
+    /// Frees the run that lives there, and returns it.
+    pub(super) fn give(&self, house: usize) -> Result<Option<Run>, Violation> {
+        let Some(run) = self.houses.leave(house) else { return Ok(None) };
+        self.gate.inside(|| self.free(run)).map(|()| Some(run))
+    }
+
+    /// The same for who is inside already and cannot wait; false while the run is being moved.
+    pub(super) fn give_now(&self, house: usize) -> Result<bool, Violation> {
+        match self.houses.leave_now(house) {
+            Ok(run) => run.map_or(Ok(()), |run| self.free(run)).map(|()| true),
+            Err(Moving) => Ok(false),
+        }
+    }
+
+    fn free(&self, run: Run) -> Result<(), Violation> {
+        let Some(allocator) = self.allocator.get() else { return Ok(()) };
+        self.owners.give(run)?;
+        let (pfn, order) = (run.pfn(), run.order());
+        // SAFETY: the run was allocated with this order, and its stamp has just been taken off its frames, so nobody
+        // else frees it; nobody touches frames at all.
+        let freed = unsafe { allocator.free_raw(pfn, order) };
+        freed.map_err(|error| Violation::FreeRefused { pfn, order, error })
+    }
+
+    /// Leaves the run that lives there in the cache of its node; a vacant house for it, if the cache takes it.
+    pub(super) fn cache(&self, house: usize) -> Option<usize> {
+        let run = self.houses.look(house)?;
+        let zone = self.allocator.get()?.zone_of(run.pfn())?;
+        self.caches.put(self.ground.node(run.pfn()), Cached { house, zone, frames: run.frames() })
     }
 
     /// Judges a refusal, everybody else being stopped: if a run lies there that must be had, it lay there all along, or the
     /// same request, made again while nobody else is at work, has it.
-    pub(super) fn judge(&self, wish: Wish, error: AllocError, house: usize) -> Result<(), Violation> {
+    pub(super) fn judge(
+        &self,
+        wish: Wish,
+        whence: Whence,
+        error: AllocError,
+        house: usize,
+    ) -> Result<(), Violation> {
         self.met.refused.fetch_add(1, Relaxed);
         if let Some(untried) = wish.untried(asker::climb()) {
             return Err(Violation::GaveUp { wish, untried });
         }
         let _stop = self.gate.stop();
-        let Some(Seen { zone, now }) = self.admitting(wish) else { return Ok(()) };
-        if self.lay_there_all_along() || self.ask(wish, house)?.is_err() {
+        let Some(Seen { zone, now }) = self.admitting(wish, whence) else { return Ok(()) };
+        if self.lay_there_all_along() || self.ask(wish, whence, house)?.is_err() {
             return Err(Violation::RefusedAdmitted { wish, zone: zone.id, now, error });
         }
         self.met.late.fetch_add(1, Relaxed);
-        self.give(house)
+        self.give(house).map(drop)
     }
 
     /// Whether what lies there now did so when this thread last came inside.
     fn lay_there_all_along(&self) -> bool {
-        self.refusals == Refusals::Strict || SINCE.get().is_some() && SINCE.get() == self.gate.others()
+        self.ground.refusals == Refusals::Strict || SINCE.get().is_some() && SINCE.get() == self.gate.others()
+    }
+
+    /// This thread has been interrupted by who may have freed something: nothing lay there all along.
+    pub(super) fn interrupted() {
+        SINCE.set(None);
     }
 
     /// The zone that must serve the wish now.
-    fn admitting(&self, wish: Wish) -> Option<Seen> {
-        Oracle::new(self.allocator.get()?, &self.owners).admitting(wish)
+    fn admitting(&self, wish: Wish, whence: Whence) -> Option<Seen> {
+        let oracle = Oracle::new(self.allocator.get()?, &self.owners);
+        oracle.admitting_on(wish, |node| self.sets.surely_allows(whence, node))
     }
 
     fn section_at(&self, pfn: Pfn) -> Option<usize> {
@@ -266,6 +271,28 @@ impl World {
         self.cancelled.store(cancelled, Relaxed);
     }
 
+    /// From now on it is cancelled when this time has come: as long as others free, it goes on for the next of them.
+    pub(super) fn cancel_at(&self, end: Option<Instant>) {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = end;
+    }
+
+    /// Whether it is too soon to kill, everybody else being stopped: a run lies there that lay there all along, or reclaim was
+    /// not in vain and there is plenty of it.
+    fn judge_kill(&self, wish: Wish) -> Option<Violation> {
+        let (whence, in_vain) = (WHENCE.get(), IN_VAIN.get());
+        let oracle = Oracle::new(self.allocator.get()?, &self.owners);
+        let (mut cached, mut plenty) = (0, 0);
+        for zone in oracle.zones(wish).filter(|zone| self.sets.surely_allows(whence, zone.node)) {
+            cached += self.caches.of_zone(zone.id);
+            plenty += 2 * (zone.marks.high + zone.protection[2]);
+        }
+        // Who has been moved meanwhile may have reclaimed elsewhere.
+        let is_plenty = in_vain < VAIN && cached > plenty && MOVES.get() == self.sets.moves();
+        let is_wrong = is_plenty || self.lay_there_all_along() && self.admitting(wish, whence).is_some();
+        let (gfp, order) = (wish.gfp, wish.order);
+        is_wrong.then_some(Violation::KilledSoon { gfp, order, in_vain, cached })
+    }
+
     /// A hook: outside, and back inside.
     fn hook<R>(&self, body: impl FnOnce() -> R) -> R {
         if Gate::is_stopper() {
@@ -291,8 +318,23 @@ impl Platform for World {
         asker::note(climb);
     }
 
-    fn reclaim(&self, _demand: &Demand) -> u64 {
-        0
+    fn wake(&self, daemon: Daemon, node: NodeId) {
+        let kswapd = self.kswapds.get(usize::from(node.0)).filter(|_| daemon == Daemon::Kswapd);
+        kswapd.and_then(OnceLock::get).into_iter().for_each(Thread::unpark);
+    }
+
+    fn reclaim(&self, demand: &Demand) -> u64 {
+        if Gate::is_stopper() || self.ground.company == Company::Nobody {
+            return 0;
+        }
+        self.met.reclaims.fetch_add(1, Relaxed);
+        let freed = self.hook(|| self.shrink(demand));
+        IN_VAIN.set(if freed == 0 { IN_VAIN.get() + 1 } else { 0 });
+        freed
+    }
+
+    fn reclaimable(&self, zone: ZoneId) -> u64 {
+        self.caches.of_zone(zone)
     }
 
     fn migrate(&self, from: Pfn, to: Pfn) -> Migration {
@@ -305,7 +347,7 @@ impl Platform for World {
 
     fn migrate_run(&self, from: Pfn, to: Pfn, order: Order) -> Migration {
         let outcome = self.houses.relocate(&self.owners, (from, to), order).unwrap_or_else(|violation| {
-            self.tally().broke(violation);
+            self.broke(violation);
             Migration::Refused
         });
         let met = if outcome == Migration::Moved { &self.met.moved } else { &self.met.unmoved };
@@ -318,24 +360,17 @@ impl Platform for World {
     }
 
     fn cancelled(&self) -> bool {
-        self.cancelled.load(Relaxed)
+        let end = || *self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        self.cancelled.load(Relaxed) || end().is_some_and(|end| Instant::now() >= end)
     }
 
     fn oom(&self, oom: &Oom) -> Verdict {
         self.met.kills.fetch_add(1, Relaxed);
         if !Gate::is_stopper() {
-            let wrong = self.lay_there_all_along();
             self.hook(|| {
                 let _stop = self.gate.stop();
-                let wish = Wish { gfp: oom.gfp, order: oom.order, task: ORDINARY };
-                if wrong && self.admitting(wish).is_some() {
-                    self.tally().broke(Violation::KilledSoon {
-                        gfp: oom.gfp,
-                        order: oom.order,
-                        in_vain: 0,
-                        cached: 0,
-                    });
-                }
+                let wrong = self.judge_kill(Wish { gfp: oom.gfp, order: oom.order, task: ORDINARY });
+                wrong.into_iter().for_each(|violation| self.broke(violation));
             });
         }
         Verdict::GiveUp
