@@ -45,6 +45,8 @@ mutants! {
     MarkIgnored: "A claim on the zone's count does not respect the mark.",
     SplitCountFirst: "A split publishes the entry before it has written the rows.",
     LostRunKept: "A multi-frame request that loses its run keeps its claim.",
+    ActiveCacheAges: "A pass of the upkeep takes a cache in use for one that has been idle for long.",
+    ExpiryForgotten: "What a CPU caches of other nodes' zones stays there however long it is idle.",
     DrainPlain: "A drain reads a slot word and then stores an empty one.",
     InstallIgnoresClose: "A refill installs over a closed slot word.",
     InstalledWhileIsolated: "An install does not look whether the block has been isolated since.",

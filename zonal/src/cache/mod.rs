@@ -5,9 +5,11 @@
 //!
 //! Invariant: a frame is in at most one slot word, and then its bit in the block's row is clear.
 
+pub(crate) mod age;
 pub(crate) mod credit;
 pub(crate) mod word;
 
+use crate::cache::age::{Age, Look};
 use crate::cache::credit::Credit;
 use crate::cache::word::{Put, Slot, SlotWord};
 use crate::frame::{GroupIndex, Order};
@@ -36,6 +38,8 @@ pub(crate) struct CpuCache {
     missed: AtomicU32,
     /// Hints, a kind: the word to evict next, from the kind's first.
     turns: [AtomicU8; KINDS],
+    /// Hint: for how long the words have looked the same.
+    pub(crate) age: Age,
     /// The CPU's place among the zone's caches.
     rank: u32,
     /// The block its searches start at first: before all others in its order.
@@ -77,6 +81,7 @@ impl CpuCache {
             freed_block: AtomicU32::new(block),
             missed: AtomicU32::new(u32::MAX),
             turns: core::array::from_fn(|_| AtomicU8::new(0)),
+            age: Age::new(),
             rank,
             base: block,
             credit: Credit::new(),
@@ -252,6 +257,22 @@ impl CpuCache {
     #[inline]
     pub(crate) fn remember_freed_block(&self, block: u32) {
         self.freed_block.store(block, Ordering::Relaxed); // Relaxed: a hint
+    }
+
+    /// What a pass of the upkeep sees: the words, and the frames taken so far.
+    pub(crate) fn look(&self, taken: u64) -> Look {
+        Look::of(self.words().map(|word| word.load().bits()).chain([taken]))
+    }
+
+    /// The first word with frames of each kind that has one.
+    pub(crate) fn first_with_frames(&self) -> impl Iterator<Item = &SlotWord> {
+        self.words.chunks(SLOTS).filter_map(|words| words.iter().find(|word| word.load().mask() != 0))
+    }
+
+    /// Whether a word holds frames: a look at each, and no more where none does.
+    pub(crate) fn holds_frames(&self) -> bool {
+        let together = self.words().fold(0, |masks, word| masks | word.load().mask());
+        together != 0
     }
 
     /// Frames cached here now.

@@ -252,7 +252,7 @@ impl<'m> Zone<'m> {
     }
 
     /// Clears the hint of a CPU whose words hold nothing.
-    fn clear_hint(&self, rank: usize, cache: &CpuCache) {
+    pub(in crate::zone) fn clear_hint(&self, rank: usize, cache: &CpuCache) {
         if cache.frames() == 0 {
             if planted(Mutant::HintClearKeepsGroups) {
                 return self.cpu_hints.clear(rank, || cache.frames() > 0);
@@ -288,6 +288,9 @@ impl<'m> Zone<'m> {
 
     /// Lands what one CPU's words hold; the number of frames.
     pub(crate) fn drain_cache(&self, cache: &CpuCache) -> u64 {
+        if !cache.holds_frames() {
+            return 0;
+        }
         cache.words().map(|word| self.drain_word(word)).sum()
     }
 
@@ -298,18 +301,21 @@ impl<'m> Zone<'m> {
     /// Lands what all CPUs' words hold of frames in `range`, and makes the words forget the groups, so that a free
     /// of their frames does not come back to them; the number of frames. Reads every word of the zone.
     pub(crate) fn drain_range(&self, range: FrameRange) -> u64 {
-        let words = self.caches.iter().flat_map(CpuCache::words);
-        let inside = words.filter_map(|word| {
-            let slot = word.load();
-            let start = self.group_start(slot.group());
-            let frames = FrameRange::new(start, start.add(GROUP_FRAMES)).intersect(range).frames();
-            (slot.is_owned() && frames > 0).then_some((word, slot.group()))
-        });
+        let (words, groups) = (self.caches.iter().flat_map(CpuCache::words), self.groups_of(range));
+        // A word that is EMPTY or closed is of a group that no zone has.
+        let inside =
+            words.map(|word| (word, word.load().group())).filter(|(_, group)| groups.contains(&group.0));
         let take = |word: &SlotWord, group| match planted(Mutant::WordsRememberOffline) {
             true => word.empty(),
             false => word.forget(group),
         };
         inside.map(|(word, group)| self.land_emptied(|| take(word, group))).sum()
+    }
+
+    /// Lands what a word holds and makes it forget the group; the number of frames.
+    pub(in crate::zone) fn land_group_of(&self, word: &SlotWord) -> u64 {
+        let slot = word.load();
+        if slot.mask() == 0 { 0 } else { self.land_emptied(|| word.forget(slot.group())) }
     }
 
     /// Takes a word's frames by `take` and lands them, on the move meanwhile.
