@@ -28,22 +28,10 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     pub fn kswapd(&self, node: NodeId) -> bool {
         let Some(words) = self.state.node(node) else { return false };
         let Some(work) = words.kswapd.begin() else { return false };
-        self.review_words(node);
+        self.state.zones.iter().filter(|zone| zone.node == node).for_each(Zone::review_words);
         self.balance(node, words, work);
         self.end(Daemon::Kswapd, node, &words.kswapd);
         true
-    }
-
-    /// Makes slot words that CPUs own ([`crate::Config::own_words`]) everybody's where a zone of the node nears its marks, and
-    /// gives them back where one has recovered. kswapd does the former; who runs an upkeep once a second calls this for the
-    /// latter.
-    ///
-    /// Task context; a barrier for each CPU that has words in such a zone.
-    pub fn review_words(&self, node: NodeId) {
-        for zone in self.state.zones.iter().filter(|zone| zone.node == node) {
-            zone.give_words_up();
-            zone.give_words_back();
-        }
     }
 
     /// Makes the longest run that was asked for, by moving frames, in the first of the node's zones where that goes. False

@@ -64,6 +64,21 @@ proptest! {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// CPUs that own their words, all of them played by one thread: a barrier is passed at once. Some machines have room for
+    /// owned words, others have everybody's from the start.
+    #[test]
+    fn every_answer_is_one_the_model_accepts_where_cpus_own_their_words(
+        machine in machine(),
+        caching in caching(),
+        ops in prop::collection::vec(op(), 1..120),
+    ) {
+        compare(&machine, Setup::of(&machine).caching(caching).owned(|_| true), ops);
+    }
+}
+
+proptest! {
     // The model looks at every frame number from the first to the last, which takes long here.
     #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -34,8 +34,12 @@ impl Case {
             return None;
         }
         if self.cpus != 2 {
-            let many = self.bench == BenchName::FailAtomic && self.cpus == 128;
-            return many.then_some(100.0);
+            return match (self.bench, self.cpus) {
+                (BenchName::FailAtomic, 128) => Some(100.0),
+                (BenchName::Drain, 4) => Some(0.5),
+                (BenchName::DrainEmpty, 4) => Some(2.0),
+                _ => None,
+            };
         }
         match (self.bench, self.order.get()) {
             (BenchName::Pair, 0) => Some(2.4),
@@ -48,11 +52,17 @@ impl Case {
             (BenchName::Churn50, 0) => Some(12.0),
             (BenchName::Churn90, 0) => Some(16.0),
             (BenchName::Churn50 | BenchName::Churn90, 9) => Some(8.0),
-            (BenchName::OfflineFree, _) => Some(64.0 * 4.0),
             (BenchName::Fail | BenchName::FailSmall, _) => Some(8.0),
             (BenchName::FailFrag | BenchName::FailFragSmall | BenchName::FailAtomic, _) => Some(8.0),
             _ => None,
         }
+    }
+
+    /// The case whose time this one may take besides so many compare-exchanges.
+    pub(super) fn part(&self) -> Option<(Self, f64)> {
+        let own =
+            self.engine == EngineName::Zonal && self.threads == 1 && self.bench == BenchName::OfflineFree;
+        own.then_some((Self { bench: BenchName::OfflineDrain, ..*self }, 64.0 * 4.0))
     }
 
     /// The case this one is compared with, and how many times its time this one should take at most: more CPUs or more

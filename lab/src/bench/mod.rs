@@ -8,6 +8,7 @@
 mod boot;
 mod case;
 mod churn;
+mod drain;
 mod engine;
 mod gaps;
 mod ground;

@@ -54,8 +54,14 @@ pub(super) enum BenchName {
     FailAtomic,
     /// A section of 128 MiB goes offline of which nothing is in use.
     OfflineFree,
+    /// The part of it that makes all words forget the section's groups, of which they have none.
+    OfflineDrain,
     /// The same section comes online.
     Online,
+    /// A drain of all CPUs' words, which hold 2,000 frames and more.
+    Drain,
+    /// A drain of each CPU's words, which hold none.
+    DrainEmpty,
     /// The zonelists of 64 nodes rebuilt.
     Rebuild,
     /// The longest of a thread's requests that go along those lists, beside a thread that does something else.
@@ -96,7 +102,10 @@ impl BenchName {
             Self::FailFragSmall => "fail-frag-small",
             Self::FailAtomic => "fail-atomic",
             Self::OfflineFree => "offline-free",
+            Self::OfflineDrain => "offline-drain",
             Self::Online => "online",
+            Self::Drain => "drain",
+            Self::DrainEmpty => "drain-empty",
             Self::Rebuild => "rebuild",
             Self::Reader => "reader",
             Self::ReaderRebuilds => "reader-rebuilds",
@@ -120,7 +129,9 @@ impl BenchName {
             Self::Fail | Self::FailSmall | Self::FailFrag | Self::FailFragSmall | Self::FailAtomic => {
                 "refusal"
             }
-            Self::OfflineFree | Self::Online => "section",
+            Self::OfflineFree | Self::OfflineDrain | Self::Online => "section",
+            Self::Drain => "frame drained",
+            Self::DrainEmpty => "line of words",
             Self::Rebuild => "rebuild",
             Self::Reader | Self::ReaderRebuilds => "longest alloc",
             Self::Boot => "boot",
@@ -153,18 +164,23 @@ impl BenchName {
         matches!(self, Self::Cas | Self::CasPair | Self::CpuPair | Self::ZeroPage | Self::BootMemset)
     }
 
-    /// Whether it is about what a request says of itself, or about marks, or about memory that comes and goes: the others know
-    /// nothing of these.
+    /// Whether it is about what a request says of itself, or about marks, memory that comes and goes, or emptying
+    /// words: the others know nothing of these.
     pub(super) const fn is_our_own(self) -> bool {
         let of_requests =
             matches!(self, Self::Atomic | Self::Nowait | Self::Zeroed | Self::KernelLow | Self::FailAtomic);
-        of_requests || self.blocks().is_some()
+        of_requests || self.blocks().is_some() || self.is_drain()
+    }
+
+    /// Whether it is about emptying slot words.
+    pub(super) const fn is_drain(self) -> bool {
+        matches!(self, Self::Drain | Self::DrainEmpty)
     }
 
     /// Blocks that one operation is about, where it is about blocks.
     pub(super) const fn blocks(self) -> Option<u64> {
         match self {
-            Self::OfflineFree | Self::Online => Some(SECTION_FRAMES / BLOCK_FRAMES),
+            Self::OfflineFree | Self::OfflineDrain | Self::Online => Some(SECTION_FRAMES / BLOCK_FRAMES),
             _ => None,
         }
     }
@@ -177,7 +193,8 @@ impl BenchName {
     /// The threads of the bare run.
     pub(super) const fn threads(self) -> &'static [u16] {
         match self {
-            Self::Boot | Self::BootMemset | Self::OfflineFree | Self::Online | Self::Rebuild => &[1],
+            Self::Boot | Self::BootMemset | Self::Rebuild | Self::Drain | Self::DrainEmpty => &[1],
+            Self::OfflineFree | Self::OfflineDrain | Self::Online => &[1],
             Self::Reader | Self::ReaderRebuilds => &[2],
             _ => &[1, 2],
         }
@@ -187,6 +204,7 @@ impl BenchName {
     pub(super) const fn cpus(self) -> &'static [u16] {
         match self {
             Self::Pair | Self::FailAtomic => &[2, 128],
+            Self::Drain | Self::DrainEmpty => &[4],
             _ => &[2],
         }
     }

@@ -106,7 +106,7 @@ mod tests {
             let expected = match engine.kind() {
                 EngineKind::Limit => 9,
                 EngineKind::Frame if engine == EngineName::Zonal => {
-                    12 + 8 + 6 + 4 + 8 + 4 + 12 + 4 + 2 + 1 + 3
+                    12 + 8 + 6 + 4 + 8 + 4 + 12 + 4 + 3 + 2 + 1 + 3
                 }
                 EngineKind::Frame => 12 + 6 + 4 + 8 + 4 + 12 + 1,
                 EngineKind::Malloc => 6 + 6,

@@ -23,6 +23,8 @@ const HOT: u64 = 3;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Way {
     Offline,
+    /// What of it all CPUs' words are looked at for.
+    Drain,
     Online,
 }
 
@@ -50,13 +52,33 @@ impl Plug {
         allocator.online_memory(hotplug[0].range, OnlineType::Movable)?;
         let start = hotplug[0].range.start.add(SECTION_FRAMES);
         let section = FrameRange::new(start, start.add(SECTION_FRAMES));
-        let way = if case.bench == BenchName::Online { Way::Online } else { Way::Offline };
+        let way = match case.bench {
+            BenchName::Online => Way::Online,
+            BenchName::OfflineDrain => Way::Drain,
+            _ => Way::Offline,
+        };
         let movable = allocator.zones().find(|zone| zone.kind == ZoneKind::Movable);
         let free = movable.context("a Movable zone")?.free;
         if free != HOT * SECTION_FRAMES {
             return Err(anyhow!("{free} frames are free in the Movable zone"));
         }
         Ok(Self { allocator, section, way, free })
+    }
+
+    /// Once there and back; the time of the way that is timed.
+    fn once(&self) -> Result<Duration, Wrong> {
+        let start = Instant::now();
+        if self.way == Way::Drain {
+            return match self.allocator.drain_range(self.section) {
+                0 => Ok(start.elapsed()),
+                frames => Err(Wrong::Drained { cached: 0, frames }),
+            };
+        }
+        self.allocator.offline_memory(self.section, &mut |_| {}).map_err(Wrong::Plug)?;
+        let gone = start.elapsed();
+        let start = Instant::now();
+        self.allocator.online_memory(self.section, OnlineType::Movable).map_err(Wrong::Plug)?;
+        Ok(if self.way == Way::Offline { gone } else { start.elapsed() })
     }
 
     fn zone_free(&self) -> u64 {
@@ -69,12 +91,7 @@ impl Workload for Plug {
     fn work(&self, _thread: usize, units: Units) -> Result<Timed, Wrong> {
         let mut elapsed = Duration::ZERO;
         for _ in 0..units.0 {
-            let start = Instant::now();
-            self.allocator.offline_memory(self.section, &mut |_| {}).map_err(Wrong::Plug)?;
-            let gone = start.elapsed();
-            let start = Instant::now();
-            self.allocator.online_memory(self.section, OnlineType::Movable).map_err(Wrong::Plug)?;
-            elapsed += if self.way == Way::Offline { gone } else { start.elapsed() };
+            elapsed += self.once()?;
         }
         Ok(Timed { elapsed, operations: units.0 })
     }

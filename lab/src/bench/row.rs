@@ -129,6 +129,7 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use zonal::{AllocError, FreeError};
+    use zonal_linux::WordKind;
 
     use super::*;
     use crate::bench::engine::{Engine, Setup};
@@ -201,6 +202,7 @@ mod tests {
             bytes: 1 << 30,
             gfp: zonal::Gfp::KERNEL,
             tuning: None,
+            words: WordKind::Locked,
         };
         let engine = Broken { fault, ..Broken::build(&setup, &[]).unwrap() };
         let ground = Ground::of(engine, 0, 1 << 18);

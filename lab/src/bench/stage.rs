@@ -10,6 +10,7 @@ use zonal_linux::{Pool, Simulation, WordKind};
 use super::boot::{Boot, Memset};
 use super::case::Case;
 use super::churn::Churn;
+use super::drain::Drain;
 use super::engine::{Engine, Setup};
 use super::gaps;
 use super::ground::Ground;
@@ -46,6 +47,7 @@ pub(super) fn workload(case: &Case) -> Result<Boxed> {
     match case.engine {
         EngineName::Limit => limit(case),
         EngineName::Zonal if case.bench.blocks().is_some() => Ok(Box::new(Plug::build(case)?)),
+        EngineName::Zonal if case.bench.is_drain() => Ok(Box::new(Drain::of(case)?)),
         EngineName::Zonal if is_simulated(case.bench) => zonal::<Simulation>(case),
         EngineName::Zonal => zonal::<Pool>(case),
         EngineName::ZonalOwner if is_simulated(case.bench) => zonal::<Simulation>(case),
@@ -161,7 +163,10 @@ fn single<E: Engine>(case: &Case) -> Result<Boxed> {
         | BenchName::Zeroed
         | BenchName::ZeroPage
         | BenchName::OfflineFree
+        | BenchName::OfflineDrain
         | BenchName::Online
+        | BenchName::Drain
+        | BenchName::DrainEmpty
         | BenchName::Rebuild
         | BenchName::Reader
         | BenchName::ReaderRebuilds

@@ -12,7 +12,13 @@ const METADATA: f64 = 0.000_06;
 
 /// Each thing the row should be, and whether it is.
 pub(super) fn verdicts(row: &Measured, all: &[Measured], cas_ns: f64) -> Vec<(String, &'static str)> {
-    let verdicts = [own(row, cas_ns), beside_sister(row, all), metadata(row), beside_peers(row, all)];
+    let verdicts = [
+        own(row, cas_ns),
+        with_part(row, all, cas_ns),
+        beside_sister(row, all),
+        metadata(row),
+        beside_peers(row, all),
+    ];
     verdicts.into_iter().flatten().collect()
 }
 
@@ -23,6 +29,13 @@ fn met(met: bool) -> &'static str {
 fn own(row: &Measured, cas_ns: f64) -> Option<(String, &'static str)> {
     let target = row.case.target()?;
     Some((format!("<= {target}"), met(row.figures.ns / cas_ns <= target)))
+}
+
+fn with_part(row: &Measured, all: &[Measured], cas_ns: f64) -> Option<(String, &'static str)> {
+    let (case, target) = row.case.part()?;
+    let part = figure(all, &case)? / cas_ns;
+    let (name, most) = (case.bench.name(), target + part);
+    Some((format!("<= {target} + {part:.0} {name}"), met(row.figures.ns / cas_ns <= most)))
 }
 
 fn beside_sister(row: &Measured, all: &[Measured]) -> Option<(String, &'static str)> {

@@ -25,6 +25,8 @@ pub(super) enum Wrong {
     NotRestored { before: u64, after: u64 },
     #[error("memory that is free could not be plugged: {0}")]
     Plug(HotplugError),
+    #[error("{cached} frames were cached, a drain found {frames}")]
+    Drained { cached: u64, frames: u64 },
     #[error("the audit found: {0}")]
     Audit(String),
     #[error("not set up: {0}")]

@@ -91,7 +91,11 @@ impl Hand {
     }
 
     /// Makes a call, timed.
-    fn call<R>(&mut self, call: Call, body: impl FnOnce(&PageAllocator<'_, SimulatedPlatform>) -> R) -> R {
+    pub(super) fn call<R>(
+        &mut self,
+        call: Call,
+        body: impl FnOnce(&PageAllocator<'_, SimulatedPlatform>) -> R,
+    ) -> R {
         let start = Instant::now();
         let result = self.untimed(call, body);
         self.tally.longest = self.tally.longest.max(start.elapsed());

@@ -27,6 +27,7 @@ mod nmi;
 mod nodemask;
 mod nolock;
 mod oracle;
+mod own_words;
 mod owners;
 mod parked;
 mod paused_rebuild;
@@ -73,6 +74,7 @@ const STORMS: &[&dyn Storm] = &[
     &drain::Drain,
     &cross_cpu::CrossCpu,
     &signals::Signals,
+    &own_words::OwnWords,
     &nmi::Nmi,
     &nolock::NOLOCK,
     &parked::Parked,

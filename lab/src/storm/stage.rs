@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::{AtomicU8, AtomicU64};
 
 use zonal::{FrameRange, GROUP_FRAMES, PageAllocator, ZoneId};
-use zonal_linux::{CpuSource, Machine, PoolError, SimulatedPlatform, Simulation};
+use zonal_linux::{CpuSource, Machine, PoolError, SimulatedPlatform, Simulation, WordKind};
 use zonal_testkit::Leaves;
 
 use super::owners::{Owners, Run};
@@ -68,7 +68,12 @@ pub(super) struct Stage {
 impl Stage {
     /// For `mains` threads that hold runs, in `contexts` contexts altogether.
     pub(super) fn build(machine: &Machine, mains: usize, contexts: usize) -> Result<Self, PoolError> {
-        let simulation = Simulation::build(machine, CpuSource::Played)?;
+        // A CPU's own words are for threads that run there.
+        let cpus = match machine.words() {
+            WordKind::Locked => CpuSource::Played,
+            WordKind::Owned => CpuSource::Thread,
+        };
+        let simulation = Simulation::build(machine, cpus)?;
         let ground = |zone: zonal::ZoneInfo| Ground {
             id: zone.id,
             span: zone.span,

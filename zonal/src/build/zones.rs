@@ -210,6 +210,7 @@ pub(in crate::build) fn build_zones<'m>(
         }
         zone.daemons = nodes.get(usize::from(zone.node.0));
         hint_free(zone);
+        zone.begin_words();
     }
     Ok(zones)
 }

@@ -82,6 +82,11 @@ impl Hold {
         self.0.fetch_add(HOLDER, Ordering::SeqCst);
     }
 
+    /// Holds the words before anybody is in a sequence.
+    pub(crate) fn begin_ready(&self) {
+        self.0.fetch_add(READY + HOLDER, Ordering::Relaxed); // Relaxed: nobody else looks yet
+    }
+
     /// The barrier is behind who began.
     fn ready(&self) {
         // Release: others that join find the barrier behind them, too; partner: `join`.

@@ -6,16 +6,19 @@
 //!
 //! Invariant: a frame is in at most one slot word, and then its bit in the block's row is clear.
 
+pub(crate) mod age;
 pub(crate) mod credit;
 pub(crate) mod hand;
 pub(crate) mod hold;
 pub(crate) mod word;
 
+use crate::cache::age::{Age, Look};
 use crate::cache::credit::Credit;
 use crate::cache::hand::{AnyHand, Hand, Once, Own};
 use crate::cache::hold::{Barriers, Held, Hold};
 use crate::cache::word::{Put, Slot, SlotWord};
 use crate::frame::{GroupIndex, Order};
+use crate::mutant::{Mutant, planted};
 use crate::own_words::{Barrier, How, OwnWords};
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::topology::Kind;
@@ -58,6 +61,8 @@ pub(crate) struct CpuCache {
     missed: AtomicU32,
     /// Hints, a kind: the word to evict next, from the kind's first.
     turns: [AtomicU8; KINDS],
+    /// Hint: for how long the words have looked the same.
+    pub(crate) age: Age,
     /// The CPU's place among the zone's caches.
     rank: u32,
     /// The block its searches start at first: before all others in its order.
@@ -103,6 +108,7 @@ impl CpuCache {
             freed_block: AtomicU32::new(block),
             missed: AtomicU32::new(u32::MAX),
             turns: core::array::from_fn(|_| AtomicU8::new(0)),
+            age: Age::new(),
             rank,
             base: block,
             credit: Credit::new(),
@@ -135,7 +141,15 @@ impl CpuCache {
     pub(crate) fn held(&self, barriers: Barriers) -> Option<Held<'_>> {
         match &self.owner {
             None => Some(Held::EVERYBODYS),
+            Some(_) if planted(Mutant::WordsUnheld) => Some(Held::EVERYBODYS),
             Some(owner) => self.hold.hold(barriers, || (owner.barrier)(owner.cpu as usize)),
+        }
+    }
+
+    /// Holds the words while nobody uses them yet, until [`CpuCache::let_go`].
+    pub(crate) fn hold_from_the_start(&self) {
+        if self.is_owned() {
+            self.hold.begin_ready();
         }
     }
 
@@ -316,6 +330,22 @@ impl CpuCache {
     #[inline]
     pub(crate) fn remember_freed_block(&self, block: u32) {
         self.freed_block.store(block, Ordering::Relaxed); // Relaxed: a hint
+    }
+
+    /// What a pass of the upkeep sees: the words, and the frames taken so far.
+    pub(crate) fn look(&self, taken: u64) -> Look {
+        Look::of(self.words().map(|word| word.load().bits()).chain([taken]))
+    }
+
+    /// The first word with frames of each kind that has one.
+    pub(crate) fn first_with_frames(&self) -> impl Iterator<Item = &SlotWord> {
+        self.words.chunks(SLOTS).filter_map(|words| words.iter().find(|word| word.load().mask() != 0))
+    }
+
+    /// Whether a word holds frames: a look at each, and no more where none does.
+    pub(crate) fn holds_frames(&self) -> bool {
+        let together = self.words().fold(0, |masks, word| masks | word.load().mask());
+        together != 0
     }
 
     /// Frames cached here now.

@@ -60,6 +60,11 @@ impl Slot {
         self.0 as u32
     }
 
+    /// The word as it is.
+    pub(crate) const fn bits(self) -> u64 {
+        self.0
+    }
+
     /// The group; meaningful only where the mask is not 0 or [`Slot::is_of`] holds.
     #[inline]
     pub(crate) const fn group(self) -> GroupIndex {

@@ -12,6 +12,8 @@
 //! | 0..=31 | closings in force | [`Zone::close_caches`], [`Zone::reopen_caches`] |
 //! | 32..=54 | epoch of the last closing | `close_caches` |
 
+use core::ops::Range;
+
 use crate::block::bitmap::row_and_mask;
 use crate::block::entry::Entry;
 use crate::cache::hand::Locked;
@@ -268,7 +270,7 @@ impl<'m> Zone<'m> {
     }
 
     /// Clears the hint of a CPU whose words hold nothing, if they can be held without a barrier: it is only a hint.
-    fn clear_hint(&self, rank: usize, cache: &CpuCache) {
+    pub(in crate::zone) fn clear_hint(&self, rank: usize, cache: &CpuCache) {
         let Some(_held) = cache.held(Barriers::Forbidden) else { return };
         if cache.frames() == 0 {
             if planted(Mutant::HintClearKeepsGroups) {
@@ -309,8 +311,8 @@ impl<'m> Zone<'m> {
 
     /// Lands what one CPU's words hold; the number of frames. A barrier if they are owned and hold any.
     pub(crate) fn drain_cache(&self, cache: &CpuCache, barriers: Barriers) -> u64 {
-        if cache.is_owned() && cache.frames() == 0 {
-            return 0; // not worth a barrier
+        if !cache.holds_frames() {
+            return 0;
         }
         let Some(_held) = cache.held(barriers) else { return 0 };
         cache.words().map(|word| self.drain_word(word)).sum()
@@ -323,24 +325,32 @@ impl<'m> Zone<'m> {
     /// Lands what all CPUs' words hold of frames in `range`, and makes the words forget the groups, so that a free
     /// of their frames does not come back to them; the number of frames. Reads every word of the zone.
     pub(crate) fn drain_range(&self, range: FrameRange) -> u64 {
-        self.caches.iter().map(|cache| self.drain_range_of(cache, range)).sum()
+        let groups = self.groups_of(range);
+        self.caches.iter().map(|cache| self.drain_groups(cache, &groups)).sum()
     }
 
-    fn drain_range_of(&self, cache: &CpuCache, range: FrameRange) -> u64 {
-        let group_inside = |word: &SlotWord| {
-            let slot = word.load();
-            let start = self.group_start(slot.group());
-            let frames = FrameRange::new(start, start.add(GROUP_FRAMES)).intersect(range).frames();
-            (slot.is_owned() && frames > 0).then_some(slot.group())
-        };
-        let Some(first) = cache.words().position(|word| group_inside(word).is_some()) else { return 0 };
+    /// The same of one CPU's words. A barrier if they are owned and hold any of the groups.
+    fn drain_groups(&self, cache: &CpuCache, groups: &Range<u32>) -> u64 {
+        // A word that is EMPTY or closed is of a group that no zone has.
+        let inside = |word: &SlotWord| Some(word.load().group()).filter(|group| groups.contains(&group.0));
+        let Some(first) = cache.words().position(|word| inside(word).is_some()) else { return 0 };
         let Some(_held) = cache.held(Barriers::Allowed) else { return 0 };
         let take = |word: &SlotWord, group| match planted(Mutant::WordsRememberOffline) {
             true => word.empty(),
             false => word.forget(Locked, group).unwrap_or(Slot::EMPTY),
         };
-        let inside = cache.words().skip(first).filter_map(|word| Some((word, group_inside(word)?)));
-        inside.map(|(word, group)| self.land_emptied(|| take(word, group))).sum()
+        let words = cache.words().skip(first).filter_map(|word| Some((word, inside(word)?)));
+        words.map(|(word, group)| self.land_emptied(|| take(word, group))).sum()
+    }
+
+    /// Lands what a word holds and makes it forget the group; the number of frames.
+    pub(in crate::zone) fn land_group_of(&self, word: &SlotWord) -> u64 {
+        let slot = word.load();
+        if slot.mask() == 0 {
+            0
+        } else {
+            self.land_emptied(|| word.forget(Locked, slot.group()).unwrap_or(Slot::EMPTY))
+        }
     }
 
     /// Takes a word's frames by `take` and lands them, on the move meanwhile.

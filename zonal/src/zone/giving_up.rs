@@ -12,6 +12,8 @@
 //! | 3, 5 | somebody is at it: giving up, giving back | [`Zone::give_words_up`], [`Zone::give_words_back`] |
 //! | 4 | everybody's: each CPU's words are held once for it | `give_words_up` |
 //!
+//! A zone that has no such room from the start, or no memory yet, begins as everybody's.
+//!
 //! Who finds somebody at it leaves it to him. Who dies at it leaves the words as they are: held ones are everybody's, which is
 //! slower; others cost a barrier when they are needed.
 
@@ -65,6 +67,18 @@ impl Zone<'_> {
         self.marks.high() + 2 * self.capacity()
     }
 
+    /// Before anybody uses the zone: whose its words are at first.
+    pub(crate) fn begin_words(&self) {
+        if self.has_own_words() && !self.has_recovered() && self.words.go(OWN, EVERYBODYS) {
+            self.caches.iter().for_each(CpuCache::hold_from_the_start);
+        }
+    }
+
+    /// Whether all words can fill twice, and once more: so that it does not near its marks at once.
+    fn has_recovered(&self) -> bool {
+        self.count.free() >= self.near_floor() + self.capacity()
+    }
+
     /// After a refill: notes whether the zone nears its marks.
     #[inline]
     pub(crate) fn note_near(&self) {
@@ -83,6 +97,12 @@ impl Zone<'_> {
     #[inline]
     pub(crate) fn take_near(&self) -> bool {
         self.words.go(NEAR, TOLD)
+    }
+
+    /// Gives words up or back, as the zone stands. Task context: one barrier a CPU.
+    pub(crate) fn review_words(&self) {
+        self.give_words_up();
+        self.give_words_back();
     }
 
     /// Makes every CPU's words everybody's if the zone nears its marks. Task context: one barrier a CPU.
@@ -110,9 +130,8 @@ impl Zone<'_> {
     }
 
     /// Makes the words their CPUs' own again if the zone has recovered.
-    pub(crate) fn give_words_back(&self) {
-        let recovered = self.count.free() >= self.near_floor() + self.capacity();
-        if recovered && self.words.go(EVERYBODYS, GIVING_BACK) {
+    fn give_words_back(&self) {
+        if self.has_recovered() && self.words.go(EVERYBODYS, GIVING_BACK) {
             self.caches.iter().for_each(CpuCache::let_go);
             self.words.go(GIVING_BACK, OWN);
         }

@@ -2,12 +2,13 @@
 //!
 //! This file says what a zone is and how its frames are numbered; [`search`] finds a block, [`take`] and [`runs`]
 //! take frames out of blocks, [`vacate`] also those in use, [`land`] puts frames back, [`cached`] deals with slot words,
-//! [`credit`] with the count, [`highatomic`] with blocks kept back, [`marks`] says what must be left, [`short`] what is
+//! [`aging`] with those that nobody uses, [`credit`] with the count, [`highatomic`] with blocks kept back, [`marks`] says what must be left, [`short`] what is
 //! different near that, [`poisoned`] takes bad frames out, [`cpu`] is who asks.
 //!
 //! Invariant at quiescence: `count + credits = sum of the counts of the zone's blocks that are neither isolated nor
 //! reserved`, and `count + credits + reserve + cached + isolated + allocated + poisoned = managed`.
 
+pub(crate) mod aging;
 pub(crate) mod cached;
 pub(crate) mod count;
 pub(crate) mod cpu;
@@ -24,6 +25,8 @@ pub(crate) mod short;
 pub(crate) mod span;
 pub(crate) mod take;
 pub(crate) mod vacate;
+
+use core::ops::Range;
 
 use crate::block::bitmap::Bitmap;
 use crate::block::entry::Entry;
@@ -195,13 +198,28 @@ impl<'m> Zone<'m> {
             .filter(|block| block.entry.load().zone() == self.id)
     }
 
-    /// The blocks of these frames, whosever they are. Looked for once a section.
+    /// The blocks that these frames make up, whosever they are. Looked for once a section: the rest is a walk along words.
     pub(crate) fn blocks_of(&self, range: FrameRange) -> impl Iterator<Item = Block<'m>> + '_ {
         range.by_section().flat_map(|part| {
-            let first = self.block_of(part.start).map_or(u32::MAX, |block| block.index.0);
-            let count = (part.frames() / BLOCK_FRAMES) as u32;
-            (first..first.saturating_add(count)).map_while(|at| self.block(BlockIndex(at)))
+            let first = self.block_of(part.start).map_or(usize::MAX, |block| block.index.0 as usize);
+            let inside = first..first.saturating_add((part.frames() / BLOCK_FRAMES) as usize);
+            let entries = self.entries.get(inside.clone()).unwrap_or_default();
+            let bitmaps = self.bitmaps.get(inside).unwrap_or_default();
+            entries.iter().zip(bitmaps).enumerate().map(move |(at, (entry, bitmap))| Block {
+                index: BlockIndex((first + at) as u32),
+                start: part.start.add(at as u64 * BLOCK_FRAMES),
+                entry,
+                bitmap,
+            })
         })
+    }
+
+    /// The groups that hold these frames.
+    pub(crate) fn groups_of(&self, range: FrameRange) -> Range<u32> {
+        let frames = range.intersect(self.reach);
+        let first = frames.start.get().saturating_sub(self.base.get()) / GROUP_FRAMES;
+        let end = frames.end.get().saturating_sub(self.base.get()).div_ceil(GROUP_FRAMES);
+        if frames.frames() == 0 { 0..0 } else { first as u32..end as u32 }
     }
 
     /// The group that holds the frame.

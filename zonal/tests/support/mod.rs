@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use zonal::{
     AuditSummary, Caching, Checking, Config, ConfigError, FrameRange, HotRange, Mark, MemoryRange, Naming,
-    NodeId, Order, PageAllocator, Pfn, Platform, Topology, ZoneKind,
+    NodeId, Order, OwnWords, PageAllocator, Pfn, Platform, Topology, ZoneKind,
 };
 use zonal_testkit::{Class, Machine};
 
@@ -63,6 +63,7 @@ pub(crate) struct Setup {
     pub(crate) cpus: Vec<NodeId>,
     pub(crate) marks: Vec<Mark>,
     pub(crate) caching: Caching,
+    pub(crate) own_words: Option<OwnWords>,
     pub(crate) checking: Checking,
     pub(crate) naming: Naming,
     pub(crate) dma_end: u64,
@@ -90,6 +91,7 @@ impl Setup {
             cpus: machine.cpus.iter().map(|&node| NodeId(node)).collect(),
             marks: machine.marks.iter().map(mark).collect(),
             caching: Caching::Local,
+            own_words: None,
             checking: Checking::Off,
             naming: Naming::Off,
             dma_end: machine.dma_end,
@@ -101,6 +103,14 @@ impl Setup {
     /// The same with sections that may be plugged in.
     pub(crate) fn hotplug(self, hotplug: &[HotRange]) -> Self {
         Self { hotplug: hotplug.to_vec(), ..self }
+    }
+
+    /// The same with slot words that their CPUs own, whose barriers `barrier` passes.
+    pub(crate) fn owned(self, barrier: fn(usize) -> bool) -> Self {
+        // SAFETY: a test that asks for this plays all CPUs on one thread, so that nobody is ever in another call: nobody leaves
+        // a CPU during a call, and every barrier is passed at once.
+        let own_words = unsafe { OwnWords::pinned(self.cpus.len(), barrier) };
+        Self { own_words, ..self }
     }
 
     /// The same with these caches.
@@ -130,6 +140,7 @@ impl Setup {
             hotplug: &self.hotplug,
             marks: &self.marks,
             caching: self.caching,
+            own_words: self.own_words,
             checking: self.checking,
             naming: self.naming,
             poisoned_frames: POISONED,

@@ -1,0 +1,44 @@
+//! Idle caches: what a CPU caches of a zone and does not use any more goes back to the blocks, pass by pass of the upkeep.
+//!
+//! Linux's decay and expiry (linux-facts 3.7): of its own node's zones a CPU keeps less at each idle pass, of other nodes' all
+//! until it has been idle for three. Whoever makes the pass does it all by transitions that a drain of a range makes: the
+//! CPU is neither asked nor delayed, and may be at work again at any of them.
+//!
+//! Bound: a pass over a CPU's words of a zone reads them twice, and lands a word a kind at most, or all of them where they
+//! are of another node.
+
+use crate::cache::CpuCache;
+use crate::cache::age::OLDEST;
+use crate::cache::hold::Barriers;
+use crate::mutant::{Mutant, planted};
+use crate::zone::{Cpu, Zone};
+
+impl Zone<'_> {
+    /// A pass over what a CPU caches here; the number of frames that landed.
+    pub(crate) fn age(&self, cpu: &Cpu<'_>, cache: &CpuCache) -> u64 {
+        if !self.cpu_hints.is_set(cache.rank()) {
+            return 0; // its words hold nothing
+        }
+        let (taken, _) = cpu.taken(self);
+        let idle = match cache.age.pass(cache.look(taken)) {
+            0 if planted(Mutant::ActiveCacheAges) => OLDEST,
+            idle => idle,
+        };
+        let expires = idle >= OLDEST && !planted(Mutant::ExpiryForgotten);
+        // Nothing is held that is not about to land: a barrier is for a CPU's words that hold frames.
+        let held = if idle > 0 && cache.holds_frames() { cache.held(Barriers::Allowed) } else { None };
+        let landed = match self.node == cpu.node {
+            _ if held.is_none() => 0,
+            true => cache.first_with_frames().map(|word| self.land_group_of(word)).sum(),
+            false if expires => cache.words().map(|word| self.land_group_of(word)).sum(),
+            _ => 0,
+        };
+        if landed > 0 {
+            cache.age.settle(cache.look(taken));
+        }
+        if idle > 0 {
+            self.clear_hint(cache.rank(), cache);
+        }
+        landed
+    }
+}

@@ -1,0 +1,132 @@
+//! Slot words that their CPUs own: who may have what is in them, when, and for how many barriers. One thread plays all CPUs.
+
+mod support;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use support::{FakeCpu, Leaked, Setup, audited};
+use zonal::{AllocError, Daemon, FrameRange, NodeId, Order, Pfn, Request};
+use zonal_testkit::{BLOCK, Machine};
+
+/// Blocks of the zone: its words can hold 1152 frames, and are their CPUs' own while three times as many are free.
+const BLOCKS: u64 = 16;
+
+/// A node of two CPUs.
+fn build(barrier: fn(usize) -> bool) -> (Leaked, &'static FakeCpu) {
+    let cpu = FakeCpu::leaked();
+    let machine = Machine::one_node(2, &[(0, BLOCKS * BLOCK)]);
+    (Setup::of(&machine).owned(barrier).build(cpu).expect("a good machine"), cpu)
+}
+
+fn take(allocator: &Leaked, request: &Request) -> Result<Pfn, AllocError> {
+    allocator.alloc_raw(request)
+}
+
+fn give(allocator: &Leaked, pfn: Pfn) {
+    // SAFETY: the tests free what they took, once.
+    unsafe { allocator.free_raw(pfn, Order::ZERO) }.expect("it was taken");
+}
+
+/// Takes frames as CPU 0 until `left` are left, then frees `cached` of them, into its words as far as those go.
+fn leave(allocator: &Leaked, (left, cached): (u64, u64)) -> Vec<Pfn> {
+    let request = Request::order(Order::ZERO).atomic();
+    let mut taken: Vec<Pfn> =
+        (0..BLOCKS * BLOCK - left).map(|_| take(allocator, &request).expect("there is more")).collect();
+    for _ in 0..cached {
+        let pfn = taken.pop().expect("there are more");
+        give(allocator, pfn);
+    }
+    taken
+}
+
+#[test]
+fn hits_need_no_barrier_and_a_drain_one_for_each_cpu_that_caches() {
+    static BARRIERS: AtomicU64 = AtomicU64::new(0);
+    let (allocator, cpu) = build(|_| {
+        BARRIERS.fetch_add(1, Ordering::Relaxed);
+        true
+    });
+    assert!(allocator.owns_words());
+    let request = Request::order(Order::ZERO);
+    for _ in 0..100 {
+        let pfn = take(&allocator, &request).expect("nothing is taken");
+        give(&allocator, pfn);
+    }
+    assert_eq!(BARRIERS.load(Ordering::Relaxed), 0);
+    cpu.move_to(1);
+    assert!(allocator.drain_all() > 0);
+    assert_eq!(BARRIERS.load(Ordering::Relaxed), 1, "CPU 1 caches nothing");
+    assert_eq!(allocator.drain_all(), 0);
+    assert_eq!(BARRIERS.load(Ordering::Relaxed), 1, "nobody caches anything");
+    audited(&allocator);
+}
+
+#[test]
+fn who_may_not_have_a_barrier_passed_gets_nothing_and_loses_nothing() {
+    let (allocator, cpu) = build(|_| false);
+    let pfn = take(&allocator, &Request::order(Order::ZERO)).expect("nothing is taken");
+    cpu.move_to(1);
+    assert_eq!((allocator.drain_all(), allocator.drain_zone(zonal::ZoneId(0))), (0, 0));
+    cpu.move_to(0);
+    give(&allocator, pfn);
+    audited(&allocator);
+}
+
+/// P4: the words are everybody's before anybody needs them, for one barrier a CPU, and their own again when there is room.
+#[test]
+fn words_are_given_up_ahead_of_need_and_given_back() {
+    static BARRIERS: AtomicU64 = AtomicU64::new(0);
+    let (allocator, cpu) = build(|_| {
+        BARRIERS.fetch_add(1, Ordering::Relaxed);
+        true
+    });
+    // So few that the refills on the way have seen it; kswapd comes to it.
+    let taken = leave(&allocator, (2000, 0));
+    assert!(allocator.has_work(Daemon::Kswapd, NodeId(0)), "who refills tells kswapd");
+    assert!(allocator.kswapd(NodeId(0)));
+    assert_eq!(BARRIERS.load(Ordering::Relaxed), 2);
+    // CPU 0 puts a group into its words and CPU 1, which may not wait, takes all there is.
+    cpu.move_to(1);
+    let mut rest = Vec::new();
+    while let Ok(pfn) = take(&allocator, &Request::order(Order::ZERO).atomic()) {
+        rest.push(pfn);
+    }
+    assert_eq!(taken.len() as u64 + rest.len() as u64, BLOCKS * BLOCK, "every frame can be had");
+    cpu.move_to(0);
+    let group = FrameRange::new(rest[0], rest[0].add(1));
+    give(&allocator, group.start);
+    cpu.move_to(1);
+    let again = take(&allocator, &Request::order(Order::ZERO).atomic());
+    assert_eq!(again.ok(), Some(group.start), "it is in CPU 0's words, or in its block");
+    assert_eq!(BARRIERS.load(Ordering::Relaxed), 2, "once an episode");
+    rest.into_iter().chain(taken).for_each(|pfn| give(&allocator, pfn));
+    allocator.age_caches();
+    allocator.drain_all();
+    assert!(BARRIERS.load(Ordering::Relaxed) > 2, "words that are their CPUs' own again cost a barrier");
+    audited(&allocator);
+}
+
+/// A request that may wait has the barrier passed itself, where nobody came in time.
+#[test]
+fn who_may_wait_takes_frames_out_of_owned_words() {
+    let (allocator, cpu) = build(|_| true);
+    let taken = leave(&allocator, (0, 64));
+    cpu.move_to(1);
+    let waits = Request::order(Order::ZERO).try_once();
+    let rest: Vec<Pfn> = (0..64).map(|_| take(&allocator, &waits).expect("64 are cached")).collect();
+    assert!(take(&allocator, &waits).is_err());
+    rest.into_iter().chain(taken).for_each(|pfn| give(&allocator, pfn));
+    audited(&allocator);
+}
+
+#[test]
+fn a_zone_without_room_begins_with_everybodys_words() {
+    let cpu = FakeCpu::leaked();
+    let machine = Machine::one_node(2, &[(0, 2 * BLOCK)]);
+    let allocator = Setup::of(&machine).owned(|_| false).build(cpu).expect("a good machine");
+    let pfn = take(&allocator, &Request::order(Order::ZERO)).expect("nothing is taken");
+    give(&allocator, pfn);
+    cpu.move_to(1);
+    assert!(allocator.drain_all() > 0, "without a barrier");
+    audited(&allocator);
+}
