@@ -97,6 +97,19 @@ impl Owners {
         })
     }
 
+    /// The frame is out of use: nobody's to hand out, and not free.
+    pub(super) fn shut(&self, pfn: Pfn) -> Result<(), Violation> {
+        let holder = self.word(pfn).map_or(u64::MAX, |word| word.swap(u64::MAX, Relaxed));
+        if holder == 0 || holder == u64::MAX { Ok(()) } else { Err(Violation::OutAndHeld { pfn, holder }) }
+    }
+
+    /// And it is no more.
+    pub(super) fn reopen(&self, pfn: Pfn) {
+        if let Some(word) = self.word(pfn) {
+            let _ = word.compare_exchange(u64::MAX, 0, Relaxed, Relaxed); // it may have been pending all the time
+        }
+    }
+
     /// The run that the frame is held in, if somebody holds it.
     pub(super) fn holder(&self, pfn: Pfn) -> Option<Run> {
         Run::from_word(self.word(pfn)?.load(Relaxed)).filter(|run| run.0 != u64::MAX)

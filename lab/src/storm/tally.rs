@@ -71,6 +71,7 @@ impl Tally {
             | Violation::Changed { .. }
             | Violation::Nowhere { .. }
             | Violation::Unplugged { .. }
+            | Violation::OutAndHeld { .. }
             | Violation::FreeRefused { .. }
             | Violation::FreeAccepted { .. } => self.double += 1,
             _ => {}

@@ -59,6 +59,10 @@ pub(super) enum Violation {
     OutsideSet { wish: Wish, pfn: Pfn, node: NodeId },
     #[error("run of order {order} at {pfn} was handed out, of a section that is offline")]
     Unplugged { pfn: Pfn, order: Order },
+    #[error("frame {pfn} is out of use and held in run {holder:#x}")]
+    OutAndHeld { pfn: Pfn, holder: u64 },
+    #[error("frame {pfn} is poisoned and nobody holds it, but it is not out, or cannot be healed")]
+    PoisonKept { pfn: Pfn },
     #[error("{what} the section at {pfn}: {error}")]
     Plug { what: &'static str, pfn: Pfn, error: HotplugError },
     #[error("{what} the section at {pfn} took place although somebody objected")]
@@ -124,6 +128,8 @@ impl Violation {
             | Self::Managed { .. }
             | Self::Unplugged { .. }
             | Self::Plug { .. }
+            | Self::OutAndHeld { .. }
+            | Self::PoisonKept { .. }
             | Self::VetoIgnored { .. }
             | Self::Audit(_) => "P5",
         }

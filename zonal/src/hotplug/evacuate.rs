@@ -96,15 +96,16 @@ impl<'a, 'm, P: Platform> Evacuation<'a, 'm, P> {
         self.zone.drain_range(self.range);
         let (zone, mut next) = (self.zone, self.range.start);
         for block in zone.blocks_of(self.range).filter(|&block| used_in(zone, block) > 0) {
-            if self.allocator.platform.cancelled() {
-                return Err(HotplugError::Cancelled);
-            }
             let used = (0..BLOCK_FRAMES)
                 .map(|at| block.start.add(at))
                 .filter(|&pfn| !block.is_free(pfn) && zone.poison.state(pfn) != Some(Poisoned::Out));
             let mut is_seen = next > block.start;
             for pfn in used {
                 if pfn >= next {
+                    // Before each run: to find room for one may take long.
+                    if self.allocator.platform.cancelled() {
+                        return Err(HotplugError::Cancelled);
+                    }
                     next = self.look_at(block, pfn, report);
                 }
                 is_seen = true;

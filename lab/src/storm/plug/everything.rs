@@ -1,6 +1,6 @@
 //! Storm `everything`: all at once. What `hotplug` does, while threads also drain, isolate, compact, change the knobs and have
 //! the zonelists made anew; while the sets that they ask from move and policies change, as in `cpuset`; while caches take what
-//! there is and kswapds and requests have it given back, as in `pressure`; and while timers interrupt them in the midst of it,
+//! there is and kswapds and requests have it given back, as in `pressure`; while frames turn out bad and are healed; and while timers interrupt them in the midst of it,
 //! whose handlers take, free and drain, as in `signals`.
 
 use anyhow::Result;
@@ -14,7 +14,7 @@ use super::super::wish::Wish;
 use super::super::{Finding, Storm};
 use super::ground::{Company, Ground, Refusals};
 use super::hotplug::Hotplug;
-use super::{Hand, Plugger, Plugging};
+use super::{Hand, Plugger, Plugging, State};
 
 /// How long it rages if nothing else is asked for.
 const SECONDS: u64 = 60;
@@ -73,6 +73,13 @@ impl Plugging for Everything {
     }
 
     fn plug(&self, plugger: &mut Plugger) -> Result<bool, Violation> {
+        if plugger.dice.u8(..32) == 0 {
+            plugger.world.poison_one(&mut plugger.dice)?;
+        }
+        // Memory that comes must not be bad.
+        let offline = |state: &State| !matches!(state, State::Online(_));
+        let hot = plugger.world.hot.iter().zip(&plugger.states);
+        hot.filter(|(_, state)| offline(state)).try_for_each(|(range, _)| plugger.world.heal_in(*range))?;
         Hotplug.plug(plugger)
     }
 

@@ -16,6 +16,7 @@ mod interrupt;
 pub(super) mod last_block;
 mod met;
 mod plugger;
+mod poison;
 mod shortage;
 mod world;
 
@@ -175,6 +176,7 @@ fn stand_still(plugger: &mut Plugger, audit: &mut Vec<String>) -> Result<(), Vio
     let Some(allocator) = plugger.world.allocator() else { return Ok(()) };
     let _stop = plugger.world.gate.stop();
     plugger.world.clear_caches()?;
+    plugger.world.heal_all()?;
     let mut found = Ok(());
     let summary = allocator.audit(&mut |finding| {
         audit.push(finding.to_string());

@@ -30,6 +30,7 @@ use super::caches::{Cached, Caches};
 use super::ground::{Company, Ground, Refusals};
 use super::houses::{HOUSES, Houses, Moving};
 use super::met::Met;
+use super::poison::Bad;
 
 /// Shares of houses that caches may have.
 const CACHED: usize = 60;
@@ -64,6 +65,7 @@ pub(super) struct World {
     /// The kswapds' threads, by node.
     pub(super) kswapds: Vec<OnceLock<Thread>>,
     pub(super) sets: &'static Sets<'static>,
+    pub(super) bad: Bad,
     /// The step that is objected to, as a number; none of them.
     vetoed: AtomicU8,
     cancelled: AtomicBool,
@@ -96,6 +98,7 @@ impl World {
             caches: Caches::new(ground.nodes, own * HOUSES..shares * HOUSES),
             kswapds: (0..nodes).map(|_| OnceLock::new()).collect(),
             sets: sets::forever(ground.nodes)?,
+            bad: Bad::default(),
             vetoed: AtomicU8::new(NO_VETO),
             cancelled: AtomicBool::new(false),
             end: Mutex::default(),
@@ -189,6 +192,7 @@ impl World {
     fn free(&self, run: Run) -> Result<(), Violation> {
         let Some(allocator) = self.allocator.get() else { return Ok(()) };
         self.owners.give(run)?;
+        self.shut_bad(run)?;
         let (pfn, order) = (run.pfn(), run.order());
         // SAFETY: the run was allocated with this order, and its stamp has just been taken off its frames, so nobody
         // else frees it; nobody touches frames at all.
@@ -217,6 +221,7 @@ impl World {
             return Err(Violation::GaveUp { wish, untried });
         }
         let _stop = self.gate.stop();
+        self.note_out()?;
         let Some(Seen { zone, now }) = self.admitting(wish, whence) else { return Ok(()) };
         if self.lay_there_all_along() || self.ask(wish, whence, house)?.is_err() {
             return Err(Violation::RefusedAdmitted { wish, zone: zone.id, now, error });
@@ -369,7 +374,8 @@ impl Platform for World {
         if !Gate::is_stopper() {
             self.hook(|| {
                 let _stop = self.gate.stop();
-                let wrong = self.judge_kill(Wish { gfp: oom.gfp, order: oom.order, task: ORDINARY });
+                let wish = Wish { gfp: oom.gfp, order: oom.order, task: ORDINARY };
+                let wrong = self.note_out().err().or_else(|| self.judge_kill(wish));
                 wrong.into_iter().for_each(|violation| self.broke(violation));
             });
         }
