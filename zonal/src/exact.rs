@@ -53,7 +53,11 @@ impl<P: Platform> PageAllocator<'_, P> {
             return Ok(pfn);
         }
         // The run is this call's own, so each of these steps is allowed and finds what it expects.
-        let cut = if order > Order::BLOCK && frames % BLOCK_FRAMES == 0 { Order::BLOCK } else { Order::ZERO };
+        let cut = if order > Order::BLOCK && frames.is_multiple_of(BLOCK_FRAMES) {
+            Order::BLOCK
+        } else {
+            Order::ZERO
+        };
         if order >= Order::BLOCK && cut == Order::ZERO {
             self.open_block(pfn.add(frames / BLOCK_FRAMES * BLOCK_FRAMES));
         }

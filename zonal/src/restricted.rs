@@ -86,10 +86,10 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 
     /// Counts a run of the node whose turn it was.
     fn count_turn(&self, turn: Option<NodeId>, pfn: Pfn) {
-        if let Some((zone, _)) = turn.and_then(|_| self.state.block(pfn).ok()) {
-            if turn == Some(zone.node) {
-                self.cpu().count_interleaved(zone);
-            }
+        if let Some((zone, _)) = turn.and_then(|_| self.state.block(pfn).ok())
+            && turn == Some(zone.node)
+        {
+            self.cpu().count_interleaved(zone);
         }
     }
 

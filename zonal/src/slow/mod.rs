@@ -140,20 +140,18 @@ impl<'s, 'm, P: Platform> Ladder<'s, 'm, P> {
 
     fn go_up(&mut self) -> Result<Pfn, AllocError> {
         let waits = self.waits;
-        if !waits {
-            if let Some(error) = self.freely().glance(self.reserve) {
-                self.wake_kswapds();
-                return Err(error);
-            }
+        if !waits && let Some(error) = self.freely().glance(self.reserve) {
+            self.wake_kswapds();
+            return Err(error);
         }
         if let Some(pfn) = self.fast_walk() {
             return Ok(pfn);
         }
         self.wake_kswapds();
-        if self.reserve != self.class || waits || !self.walk.reach.is_open() {
-            if let Some(pfn) = self.slow_walk(self.walk, self.class) {
-                return Ok(pfn);
-            }
+        if (self.reserve != self.class || waits || !self.walk.reach.is_open())
+            && let Some(pfn) = self.slow_walk(self.walk, self.class)
+        {
+            return Ok(pfn);
         }
         // No zone at all is allowed: whatever others gave back, it would not help.
         if self.walk.possible().next().is_none() && !planted(Mutant::InsaneAwaited) {

@@ -65,10 +65,10 @@ impl<'m> Zone<'m> {
             return Err(Miss::AtMark); // no claim can succeed
         }
         // Mostly the block of the last refill, or one hinted beside it, has more. If not, nothing was claimed.
-        if let Some(block) = self.near(want.kind, want.order, start) {
-            if let Offer::Taken(taken) = self.offer_group(cache, block, None, (want, most)) {
-                return Ok(taken);
-            }
+        if let Some(block) = self.near(want.kind, want.order, start)
+            && let Offer::Taken(taken) = self.offer_group(cache, block, None, (want, most))
+        {
+            return Ok(taken);
         }
         self.search_group(cache, want, start, most)
     }
@@ -281,10 +281,10 @@ impl<'m> Zone<'m> {
         let start = cache.map_or(0, CpuCache::freed_block);
         // Mostly the block that this CPU freed last, or one hinted beside it, is free. If not, nothing was claimed.
         let near = self.free_tree().peek(start).and_then(|at| self.block(BlockIndex(at as u32)));
-        if let Some(block) = near.filter(|block| block.entry.load().is_free_block()) {
-            if let Offer::Taken(start) = self.claim_free_block(cache, block, want) {
-                return Some(start);
-            }
+        if let Some(block) = near.filter(|block| block.entry.load().is_free_block())
+            && let Offer::Taken(start) = self.claim_free_block(cache, block, want)
+        {
+            return Some(start);
         }
         self.search_block(cache, want, start)
     }
