@@ -184,3 +184,47 @@ fn pointed_to(call: &Instruction) -> Option<u64> {
     // own table of addresses, aligned, written by the loader before the program began and mapped as long as it runs.
     Some(unsafe { place.read() })
 }
+
+#[cfg(test)]
+mod tests {
+    use iced_x86::{Decoder, DecoderOptions};
+
+    use super::*;
+
+    /// A function at 0x1000. Another one, which never returns, is at 0x2000, and one at 0x3000 that no case calls.
+    const CODE: &[u8] = &[
+        0x85, 0xff, // 1000: test edi, edi
+        0x75, 0x06, // 1002: jne 100a
+        0xe8, 0xf7, 0x0f, 0x00, 0x00, // 1004: call 2000
+        0x90, // 1009: nop
+        0xf0, 0x0f, 0xb1, 0x0e, // 100a: lock cmpxchg [rsi], ecx
+        0x75, 0x10, // 100e: jne 1020
+        0x89, 0xc0, 0x89, 0xc0, 0x89, 0xc0, 0x89, 0xc0, // 1010: mov eax, eax, four times
+        0x74, 0x0a, // 1018: je 1024
+        0x78, 0x0f, // 101a: js 102b
+        0xc3, // 101c: ret
+        0x90, 0x90, 0x90, // 101d: nop, three times
+        0xff, 0xc2, // 1020: inc edx
+        0xeb, 0xe6, // 1022: jmp 100a
+        0xff, 0xc1, // 1024: inc ecx
+        0xe9, 0xd5, 0x1f, 0x00, 0x00, // 1026: jmp 3000
+        0xff, 0xc3, // 102b: inc ebx
+        0xc3, // 102d: ret
+    ];
+
+    #[test]
+    fn each_class_is_told_by_where_it_comes_from_and_leads() {
+        let code: Vec<Instruction> =
+            Decoder::with_ip(64, CODE, 0x1000, DecoderOptions::NONE).iter().collect();
+        let straight =
+            [0x1000, 0x1002, 0x100a, 0x100e, 0x1010, 0x1012, 0x1014, 0x1016, 0x1018, 0x101a, 0x101c];
+        let interrupted = BTreeSet::from(straight);
+        let classes = |interrupted| Body::new(&code, interrupted).classes(|address| address == 0x2000);
+        let expected = Uncovered { panics: 1, padding: 4, lost_steps: 2, cold: 2, other_states: 2 };
+        assert_eq!(classes(&interrupted), expected);
+        assert_eq!(expected.total() as usize, code.len() - straight.len());
+        // Once the other function is called by some case, the way to it is a state like others.
+        let called = interrupted.iter().copied().chain([0x3000]).collect();
+        assert_eq!(classes(&called), Uncovered { cold: 0, other_states: 4, ..expected });
+    }
+}

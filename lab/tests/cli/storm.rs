@@ -60,8 +60,7 @@ fn every_storm_passes() {
         assert!(object["rounds"].as_u64().unwrap() >= 2, "{storm}: {object}");
         assert!(object["requests"].as_u64().unwrap() > 1_000, "{storm}: {object}");
         let is_interrupted = object["interruptions"].as_u64().unwrap() > 0;
-        let has_handlers =
-            ["signals", "nmi", "single-cpu", "everything", "kill", "step"].contains(&storm);
+        let has_handlers = ["signals", "nmi", "single-cpu", "everything", "kill", "step"].contains(&storm);
         assert_eq!(is_interrupted, has_handlers, "{object}");
         let is_stepped = object["max_steps"].as_u64().unwrap() > 10;
         // Walks, as many as what moves happens to cause.
