@@ -2,7 +2,7 @@
 //!
 //! They touch nothing but the allocator, and no heap: a handler may run at any of their instructions.
 
-use zonal::{AllocError, FrameRange, FreeError, Group, Order, Pfn, Request};
+use zonal::{AllocError, FrameRange, FreeError, Group, OnlineType, Order, Pfn, Request};
 
 use crate::entry;
 use crate::stage::{Pages, Stage};
@@ -27,6 +27,15 @@ pub(crate) enum Call {
     Reopen,
     Isolate(FrameRange),
     Unisolate(FrameRange),
+    /// The nolock pair.
+    AllocNolock(Order),
+    FreeNolock(Pfn, Order),
+    /// A request that may wait, where reclaim gives back this frame.
+    AllocReclaiming(Request, Pfn),
+    Rebuild,
+    /// Of the section that may be plugged in.
+    Online(OnlineType),
+    Offline,
 }
 
 /// What it came to.
@@ -38,6 +47,8 @@ pub(crate) enum Reply {
     Refused(AllocError),
     RefusedFree(FreeError),
     Done,
+    /// The section did not come or go.
+    NotPlugged,
 }
 
 impl Call {
@@ -46,7 +57,9 @@ impl Call {
     pub(crate) fn stake(&self) -> u64 {
         match *self {
             Self::Alloc(_, order) | Self::Free(_, order) => order.frames(),
+            Self::AllocNolock(order) | Self::FreeNolock(_, order) => order.frames(),
             Self::AllocAt(..) => 1,
+            Self::AllocReclaiming(..) => 2,
             Self::AllocExact(_, frames) => frames.next_power_of_two(),
             Self::AllocBulk(_, frames) => frames,
             Self::FreeBulk(groups) => groups.into_iter().map(|group| u64::from(group.frames())).sum(),
@@ -55,12 +68,9 @@ impl Call {
     }
 
     /// Makes the call.
-    pub(crate) fn carry_out(&self, pages: &Pages<'_>) -> Reply {
+    pub(crate) fn carry_out(&self, pages: &Pages) -> Reply {
         match *self {
-            Self::Alloc(request, order) => match entry::alloc(pages, &request) {
-                Ok(pfn) => Reply::Run(pfn, order),
-                Err(error) => Reply::Refused(error),
-            },
+            Self::Alloc(request, order) => run(entry::alloc(pages, &request), order),
             Self::AllocAt(request, pfn) => match entry::alloc_at(pages, &request, pfn) {
                 Ok(()) => Reply::Run(pfn, Order::ZERO),
                 Err(error) => Reply::Refused(error),
@@ -85,11 +95,20 @@ impl Call {
             Self::Reopen => done(entry::reopen(pages)),
             Self::Isolate(range) => done(entry::isolate(pages, range)),
             Self::Unisolate(range) => done(entry::unisolate(pages, range)),
+            Self::AllocNolock(order) => run(entry::alloc_nolock(pages, order), order),
+            Self::FreeNolock(pfn, order) => freed(entry::free_nolock(pages, pfn, order)),
+            Self::AllocReclaiming(request, _) => run(entry::alloc(pages, &request), Order::ZERO),
+            Self::Rebuild => {
+                entry::rebuild(pages);
+                Reply::Done
+            }
+            Self::Online(kind) => plugged(entry::online(pages, kind)),
+            Self::Offline => plugged(entry::offline(pages)),
         }
     }
 
     /// Writes what the call came to into the ledger; whether it was refused.
-    pub(crate) fn settle(&self, stage: &Stage<'_>, reply: Reply) -> bool {
+    pub(crate) fn settle(&self, stage: &Stage, reply: Reply) -> bool {
         let frames = |groups: [Group; GROUPS]| groups.into_iter().flat_map(Group::iter);
         match (reply, *self) {
             (Reply::Run(pfn, order), _) => stage.ledger.claim(pfn, order),
@@ -99,24 +118,36 @@ impl Call {
             (Reply::Groups(groups), _) => frames(groups).for_each(|pfn| stage.ledger.claim(pfn, Order::ZERO)),
             (Reply::RefusedFree(error), _) => stage.ledger.object(Violation::RefusedFree { error }),
             (Reply::Done, Self::Split(pfn, from)) => stage.ledger.split(pfn, from, Order::ZERO),
-            (Reply::Refused(_), _) => return true,
+            (Reply::Refused(_) | Reply::NotPlugged, _) => return true,
+            (Reply::Done, Self::Online(_)) => stage.plugged.set(Stage::section().frames()),
+            (Reply::Done, Self::Offline) => stage.plugged.set(0),
             (Reply::Done, _) => {}
         }
         false
     }
 
     /// Takes what it frees off the ledger: from its first instruction on the frames may be handed out again.
-    pub(crate) fn begin(&self, stage: &Stage<'_>) {
+    pub(crate) fn begin(&self, stage: &Stage) {
         match *self {
-            Self::Free(pfn, _) => {
+            Self::Free(pfn, _) | Self::FreeNolock(pfn, _) => {
                 stage.ledger.release(pfn);
             }
+            Self::AllocReclaiming(_, pfn) => stage.lend_to_reclaim(pfn),
             Self::FreeBulk(groups) => groups.into_iter().flat_map(Group::iter).for_each(|pfn| {
                 stage.ledger.release(pfn);
             }),
             _ => {}
         }
     }
+}
+
+fn run(result: Result<Pfn, AllocError>, order: Order) -> Reply {
+    result.map_or_else(Reply::Refused, |pfn| Reply::Run(pfn, order))
+}
+
+/// A section that stays where it was is no broken promise: somebody held frames of it, or was at work on it.
+fn plugged(came: bool) -> Reply {
+    if came { Reply::Done } else { Reply::NotPlugged }
 }
 
 fn freed(result: Result<(), FreeError>) -> Reply {

@@ -3,6 +3,11 @@
 //! A case holds frames by the stage's ledger and names spares among them, best such that share a word, a row or a block
 //! with what the call works on.
 
+mod ladder;
+mod nolock;
+mod plug;
+mod states;
+
 use zonal::{GROUP_FRAMES, Gfp, Group, Order, Pfn};
 
 use crate::call::Call;
@@ -11,23 +16,43 @@ use crate::stage::{Stage, request};
 /// Slot words of a CPU for one kind.
 const WORDS: usize = 6;
 const GROUP: usize = GROUP_FRAMES as usize;
-const KERNEL: Gfp = Gfp::KERNEL;
+pub(crate) const KERNEL: Gfp = Gfp::KERNEL;
 const MOVABLE: Gfp = Gfp::HIGHUSER_MOVABLE;
+
+/// At which of a call's instructions there is a child.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Visits {
+    /// At all of them.
+    Each,
+    /// Where this handler has not been yet, in this case or one before: the call goes through its loops by the thousand, or
+    /// much of it is others', too.
+    New,
+}
 
 /// A state and a call; `None` if the state could not be reached, which the trial reports.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     /// Frames that no request may take.
     pub(crate) mark: u64,
-    pub(crate) prepare: fn(&Stage<'_>) -> Option<Call>,
+    pub(crate) visits: Visits,
+    pub(crate) prepare: fn(&Stage) -> Option<Call>,
 }
 
-const fn case(name: &'static str, prepare: fn(&Stage<'_>) -> Option<Call>) -> Case {
-    Case { name, mark: 0, prepare }
+const fn case(name: &'static str, prepare: fn(&Stage) -> Option<Call>) -> Case {
+    Case { name, mark: 0, visits: Visits::Each, prepare }
 }
 
-/// All cases, the short ones first.
-pub(crate) const CASES: &[Case] = &[
+const fn new(name: &'static str, prepare: fn(&Stage) -> Option<Call>) -> Case {
+    Case { visits: Visits::New, ..case(name, prepare) }
+}
+
+/// All cases.
+pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
+    CASES.iter().chain(nolock::CASES).chain(ladder::CASES).chain(plug::CASES).chain(states::CASES)
+}
+
+/// Allocs, frees and upkeep, the short ones first.
+const CASES: &[Case] = &[
     case("alloc-hit", |stage| {
         stage.hold(4, KERNEL).into_iter().for_each(|pfn| stage.spare(pfn));
         Some(alloc(0, KERNEL))
@@ -246,7 +271,7 @@ fn alloc(by: u8, kind: Gfp) -> Call {
 }
 
 /// Takes everything but one run of an order, `offset` frames into a block; its first frame. The run after it is held.
-fn leave(stage: &Stage<'_>, offset: u64, by: u8) -> Option<Pfn> {
+fn leave(stage: &Stage, offset: u64, by: u8) -> Option<Pfn> {
     let blocks = stage.hold_blocks();
     let block = *blocks.get(1)?;
     stage.split(block, order(by));
@@ -258,7 +283,7 @@ fn leave(stage: &Stage<'_>, offset: u64, by: u8) -> Option<Pfn> {
 
 /// Lets every slot word of the CPU hold a frame. Frames held beside those, one for each word; and the frames held of a
 /// group that none of the words has.
-fn fill_words(stage: &Stage<'_>) -> Option<(Vec<Pfn>, Vec<Pfn>)> {
+fn fill_words(stage: &Stage) -> Option<(Vec<Pfn>, Vec<Pfn>)> {
     let held = stage.hold((WORDS + 4) * GROUP, KERNEL);
     let groups: Vec<&[Pfn]> = held.chunks(GROUP).collect();
     groups.iter().take(WORDS + 1).filter_map(|group| group.first()).for_each(|&pfn| stage.give(pfn));

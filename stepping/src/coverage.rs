@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use iced_x86::{Decoder, DecoderOptions};
+use iced_x86::{Decoder, DecoderOptions, Instruction};
 use object::{Object, ObjectSymbol, SymbolKind};
 use serde::Serialize;
-use zonal_testkit::stepper::{Address, Window};
+use zonal_testkit::stepper::Window;
 
 use crate::Error;
+use crate::uncovered::{Body, Uncovered};
 
 /// A function and how much of it was interrupted.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -23,6 +24,8 @@ pub struct Function {
     pub interrupted: u64,
     /// Its instructions.
     pub instructions: u64,
+    /// Why the others were not.
+    pub uncovered: Uncovered,
 }
 
 /// Every address at which something was interrupted.
@@ -30,8 +33,8 @@ pub struct Function {
 pub(crate) struct Coverage(BTreeSet<u64>);
 
 impl Coverage {
-    pub(crate) fn add(&mut self, addresses: &[Address]) {
-        self.0.extend(addresses.iter().map(|address| address.get()));
+    pub(crate) fn add(&mut self, addresses: &[u64]) {
+        self.0.extend(addresses);
     }
 
     /// The functions of the allocator that were interrupted, by name.
@@ -42,16 +45,24 @@ impl Coverage {
             object::ObjectKind::Dynamic => window.base(),
             _ => 0,
         };
+        let named: Vec<(u64, u64, String)> = program
+            .symbols()
+            .filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.size() > 0)
+            .map(|symbol| {
+                let name = format!("{:#}", rustc_demangle::demangle(symbol.name()?));
+                Ok((bias + symbol.address(), symbol.size(), name))
+            })
+            .collect::<Result<_, object::Error>>()?;
+        let panics: BTreeSet<u64> =
+            named.iter().filter(|(_, _, name)| is_panic(name)).map(|&(start, ..)| start).collect();
         let mut functions = BTreeMap::new();
-        for symbol in
-            program.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.size() > 0)
-        {
-            let start = bias + symbol.address();
-            let interrupted = self.0.range(start..start + symbol.size()).count() as u64;
-            let name = format!("{:#}", rustc_demangle::demangle(symbol.name()?));
+        for (start, size, name) in named {
+            let interrupted = self.0.range(start..start + size).count() as u64;
             if interrupted > 0 && is_counted(&name) {
-                let instructions = instructions(&window.narrowed(start..start + symbol.size()));
-                functions.insert(start, Function { name, interrupted, instructions });
+                let code = decoded(&window.narrowed(start..start + size), start);
+                let uncovered = Body::new(&code, &self.0).classes(|address| panics.contains(&address));
+                let instructions = code.len() as u64;
+                functions.insert(start, Function { name, interrupted, instructions, uncovered });
             }
         }
         let mut functions: Vec<_> = functions.into_values().collect();
@@ -60,13 +71,31 @@ impl Coverage {
     }
 }
 
+/// Whether a function never returns because something is wrong.
+fn is_panic(name: &str) -> bool {
+    [
+        "core::panicking::",
+        "core::option::unwrap_failed",
+        "core::option::expect_failed",
+        "core::result::unwrap_failed",
+    ]
+    .iter()
+    .chain(&[
+        "core::slice::index::slice_",
+        "core::slice::copy_from_slice_impl",
+        "core::cell::panic_",
+        "core::str::slice_error",
+    ])
+    .any(|prefix| name.starts_with(prefix))
+}
+
 fn is_counted(name: &str) -> bool {
     let path = name.trim_start_matches(['<', '&']);
     path.starts_with("zonal::") || path.starts_with("stepping::entry::")
 }
 
-/// The number of instructions of a window that is one function.
-fn instructions(function: &Window) -> u64 {
+/// The instructions of a window that is one function.
+fn decoded(function: &Window, start: u64) -> Vec<Instruction> {
     let code = function.all_code();
-    Decoder::with_ip(64, &code, 0, DecoderOptions::NONE).iter().count() as u64
+    Decoder::with_ip(64, &code, start, DecoderOptions::NONE).iter().collect()
 }

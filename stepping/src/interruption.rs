@@ -68,7 +68,7 @@ impl Interruption {
     }
 
     /// Does it.
-    pub(crate) fn carry_out(self, stage: &Stage<'_>) {
+    pub(crate) fn carry_out(self, stage: &Stage) {
         match self {
             Self::Takes => drop(stage.take(Order::ZERO, NOWAIT)),
             Self::Gives => stage.spares.take().into_iter().for_each(|pfn| stage.give(pfn)),

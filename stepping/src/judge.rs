@@ -3,7 +3,7 @@
 //! Asks the allocator nothing that the ledger can say. Invariant of a kept promise: held + free = managed at rest, and with
 //! everything given back, every block is free and can be had.
 
-use zonal::{BLOCK_FRAMES, FrameRange, Gfp, Order};
+use zonal::{FrameRange, Gfp, Order};
 
 use crate::call::{Call, Reply};
 use crate::child::Verdict;
@@ -18,12 +18,13 @@ pub(crate) enum Alone {
 }
 
 /// Judges a call that has returned, and all that handlers did meanwhile.
-pub(crate) fn judge(stage: &Stage<'_>, call: Call, alone: Alone, reply: Reply) -> Verdict {
+pub(crate) fn judge(stage: &Stage, call: Call, alone: Alone, reply: Reply) -> Verdict {
     stage.at_stake.set(0);
+    stage.take_from_reclaim();
     let refused = call.settle(stage, reply);
     // What could be had before it and can be had after it could be had all the time: handlers take or give, not both.
     if let (Reply::Refused(error), Alone::Served) = (reply, alone) {
-        let again = call.carry_out(&stage.pages);
+        let again = call.carry_out(stage.pages);
         if !call.settle(stage, again) {
             stage.ledger.object(Violation::Premature { error });
         }
@@ -42,7 +43,7 @@ pub(crate) fn judge(stage: &Stage<'_>, call: Call, alone: Alone, reply: Reply) -
 }
 
 /// The recount finds nothing, and the ledger's frames are those that are allocated.
-fn audit(stage: &Stage<'_>) {
+fn audit(stage: &Stage) {
     let summary = stage.pages.audit(&mut |finding| {
         stage.ledger.object(Violation::Audit { finding: finding.to_string() });
     });
@@ -56,7 +57,7 @@ fn audit(stage: &Stage<'_>) {
 }
 
 /// Whatever is asked for, the mark is left.
-fn keep_mark(stage: &Stage<'_>) {
+fn keep_mark(stage: &Stage) {
     let left = || stage.pages.zones().map(|zone| zone.free + zone.cached).sum::<u64>();
     if stage.mark == 0 || left() < stage.mark {
         return; // isolation may have taken the zone below its mark: requests did not
@@ -70,7 +71,8 @@ fn keep_mark(stage: &Stage<'_>) {
 }
 
 /// Gives back what is held and ends what handlers and the case began: then all is free, and every block can be had.
-fn give_back(stage: &Stage<'_>) {
+fn give_back(stage: &Stage) {
+    stage.take_from_reclaim();
     stage.ledger.runs().into_iter().for_each(|(pfn, _)| stage.give(pfn));
     while stage.pages.reopen_caches(ZONE) {}
     let all = FrameRange::new(stage.block(0).start, stage.block(BLOCKS - 1).end);
@@ -78,8 +80,8 @@ fn give_back(stage: &Stage<'_>) {
     stage.pages.drain_all();
     audit(stage);
     let free = stage.pages.zones().map(|zone| zone.free).sum::<u64>();
-    if free != BLOCKS * BLOCK_FRAMES {
-        stage.ledger.object(Violation::Lost { frames: (BLOCKS * BLOCK_FRAMES).saturating_sub(free) });
+    if free != stage.frames() {
+        stage.ledger.object(Violation::Lost { frames: stage.frames().saturating_sub(free) });
     }
     let spared = u64::from(stage.mark > 0);
     for _ in 0..BLOCKS - spared {

@@ -20,10 +20,13 @@ mod interruption;
 mod judge;
 mod ledger;
 mod report;
+mod seen;
 mod stage;
 mod trial;
+mod uncovered;
 mod violation;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
@@ -32,8 +35,8 @@ use zonal_testkit::stepper::Window;
 
 pub use coverage::Function;
 pub use report::Report;
+pub use uncovered::Uncovered;
 
-use crate::case::CASES;
 use crate::coverage::Coverage;
 use crate::interruption::Interruption;
 
@@ -82,7 +85,7 @@ pub enum Error {
 
 /// The names of the cases.
 pub fn cases() -> impl Iterator<Item = &'static str> {
-    CASES.iter().map(|case| case.name)
+    case::all().map(|case| case.name)
 }
 
 /// The names of the handlers.
@@ -99,7 +102,7 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     check(options.case.as_ref(), cases())?;
     check(options.handler.as_ref(), handlers())?;
     let is_chosen = |wanted: &Option<String>, name| wanted.as_ref().is_none_or(|wanted| wanted == name);
-    let chosen: Vec<_> = CASES.iter().filter(|case| is_chosen(&options.case, case.name)).collect();
+    let chosen: Vec<_> = case::all().filter(|case| is_chosen(&options.case, case.name)).collect();
     let handlers =
         Interruption::ALL.into_iter().filter(|handler| is_chosen(&options.handler, handler.name()));
     let window = Window::of_program()?;
@@ -107,13 +110,15 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     let mut coverage = Coverage::default();
     // One interruption after the other, so that a limit leaves every case looked at by the first ones.
     for interruption in handlers {
+        let mut known = BTreeSet::new();
         for case in &chosen {
             let is_late = options.limit.is_some_and(|limit| start.elapsed() > limit);
             if is_late || (options.until_broken && !report.holds()) {
                 report.cut = true;
                 break;
             }
-            let found = trial::run(case, interruption, options.stride, &window)?;
+            let found = trial::run(case, interruption, options.stride, &known, &window)?;
+            known.extend(&found.addresses);
             coverage.add(&found.addresses);
             report.add(found);
         }

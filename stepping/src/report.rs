@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::child::Verdict;
 use crate::coverage::Function;
 use crate::trial::Found;
+use crate::uncovered::Uncovered;
 
 /// The findings of a run.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -55,6 +56,11 @@ impl Report {
         self.functions.iter().map(|function| function.instructions).sum()
     }
 
+    /// Why the others were not: no case executes them.
+    pub fn uncovered(&self) -> Uncovered {
+        self.functions.iter().fold(Uncovered::default(), |sum, function| sum.and(function.uncovered))
+    }
+
     /// Counts what a trial found.
     pub(crate) fn add(&mut self, found: Found) {
         let Found { case, interruption, addresses, steps, verdicts } = found;
@@ -80,7 +86,7 @@ impl Report {
             if kind == b'a' {
                 self.audit.push(what.clone());
             }
-            let at = addresses.get(nth).map_or("none".into(), |address| format!("{address:?}"));
+            let at = addresses.get(nth).map_or("none".into(), |address| format!("{address:#x}"));
             self.violations
                 .push(format!("{case}, handler {}, instruction {at}: {what}", interruption.name()));
         }
@@ -91,9 +97,20 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (addresses, instructions) = (self.addresses(), self.instructions());
         let percent = addresses as f64 / instructions.max(1) as f64 * 100.0;
-        for Function { name, interrupted, instructions } in &self.functions {
-            writeln!(f, "{interrupted:>6} of {instructions:>6}  {name}")?;
+        let line = |f: &mut fmt::Formatter<'_>,
+                    Uncovered { panics, padding, lost_steps, cold, other_states },
+                    name| {
+            writeln!(f, "{panics:>7} {padding:>7} {lost_steps:>7} {cold:>7} {other_states:>7}  {name}")
+        };
+        writeln!(f, "{:>16}: panics padding    lost    cold  states  functions not wholly interrupted", "")?;
+        for Function { name, interrupted, instructions, uncovered } in &self.functions {
+            if interrupted < instructions {
+                write!(f, "{interrupted:>6} of {instructions:>6}: ")?;
+                line(f, *uncovered, name.as_str())?;
+            }
         }
+        write!(f, "{addresses:>6} of {instructions:>6}: ")?;
+        line(f, self.uncovered(), "all; of the rest no case executes any")?;
         writeln!(
             f,
             "step: {} interruptions in {} rounds, {:.1} s{}; {addresses} distinct instructions of {instructions} \

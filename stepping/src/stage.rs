@@ -1,14 +1,17 @@
 //! A tiny allocator: four blocks, two CPUs, and the ledger of who holds what.
 //!
-//! Made anew for every trial; where trials differ is what a case prepares. The call under test touches the allocator only.
+//! Made anew for every trial and left until the program ends; where trials differ is what a case prepares. The call under test
+//! touches the allocator only, and so does what its platform does for it.
 
 use std::cell::{Cell, RefCell};
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use zonal::{
-    AllocError, BLOCK_FRAMES, Config, ConfigError, FrameRange, Gfp, Mark, MemoryRange, NodeId, Order,
-    PageAllocator, Pfn, Platform, Request, Topology, ZoneId, ZoneKind,
+    AllocError, BLOCK_FRAMES, Config, ConfigError, Demand, FrameRange, Gfp, HotRange, Mark, MemoryRange,
+    NodeId, Order, PageAllocator, Pfn, Platform, Request, SECTION_FRAMES, Topology, ZoneId, ZoneKind,
 };
 
 use crate::ledger::Ledger;
@@ -21,23 +24,40 @@ pub(crate) const BLOCKS: u64 = 4;
 /// Its only zone.
 pub(crate) const ZONE: ZoneId = ZoneId(0);
 
-/// A CPU's number, chosen by the test.
-#[derive(Debug, Default)]
-pub(crate) struct Cpu(AtomicUsize);
+/// Frames of the section that may be plugged in.
+const HOT: (u64, u64) = (FIRST + SECTION_FRAMES, FIRST + 2 * SECTION_FRAMES);
 
-impl Platform for Cpu {
+/// A CPU's number, chosen by the test, and a frame that reclaim gives back.
+#[derive(Default)]
+pub(crate) struct Host {
+    cpu: AtomicUsize,
+    /// The frame, or 0.
+    reclaimable: AtomicU64,
+    /// To whom.
+    pages: OnceLock<&'static Pages>,
+}
+
+impl Platform for Host {
     #[inline]
     fn cpu(&self) -> usize {
-        self.0.load(Relaxed)
+        self.cpu.load(Relaxed)
+    }
+
+    fn reclaim(&self, _demand: &Demand) -> u64 {
+        let (frame, pages) = (self.reclaimable.swap(0, Relaxed), self.pages.get());
+        // SAFETY: a case has put the frame here, which it held and has taken off the ledger; the swap gives it to one caller.
+        let freed =
+            pages.filter(|_| frame != 0).map(|pages| unsafe { pages.free_raw(Pfn::new(frame), Order::ZERO) });
+        u64::from(freed.is_some_and(|freed| freed.is_ok()))
     }
 }
 
 /// The allocator under test.
-pub(crate) type Pages<'m> = PageAllocator<'m, &'m Cpu>;
+pub(crate) type Pages = PageAllocator<'static, &'static Host>;
 
 /// A tiny allocator and everything that is known of it.
-pub(crate) struct Stage<'m> {
-    pub(crate) pages: Pages<'m>,
+pub(crate) struct Stage {
+    pub(crate) pages: &'static Pages,
     pub(crate) ledger: Ledger,
     /// Runs a handler may free.
     pub(crate) spares: RefCell<Vec<Pfn>>,
@@ -45,37 +65,42 @@ pub(crate) struct Stage<'m> {
     pub(crate) at_stake: Cell<u64>,
     /// Whether a handler has closed the caches.
     pub(crate) is_closed: Cell<bool>,
+    /// Frames of the section that is plugged in, while it is.
+    pub(crate) plugged: Cell<u64>,
     pub(crate) mark: u64,
-    cpu: &'m Cpu,
+    host: &'static Host,
 }
 
 /// Builds a stage whose zone has this mark, and hands it to `body`.
-pub(crate) fn with_stage<R>(mark: u64, body: impl FnOnce(&Stage<'_>) -> R) -> Result<R, ConfigError> {
+pub(crate) fn with_stage<R>(mark: u64, body: impl FnOnce(&Stage) -> R) -> Result<R, ConfigError> {
     let memory = [MemoryRange::new(FIRST, FIRST + BLOCKS * BLOCK_FRAMES, 0)];
     let topology =
         Topology { memory: &memory, reserved: &[], nodes: 1, distances: &[10], cpus: &[NodeId(0); 2] };
     let marks = [Mark { node: NodeId(0), zone: ZoneKind::Normal, frames: mark }];
-    let config = Config { marks: &marks, ..Config::new(topology) };
-    let cpu = Cpu::default();
-    let mut metadata = vec![MaybeUninit::uninit(); zonal::metadata_size(&config)?];
-    let pages = PageAllocator::new(&config, &cpu, &mut metadata)?;
+    let hotplug = [HotRange::new(HOT.0, HOT.1, 0)];
+    let config = Config { marks: &marks, hotplug: &hotplug, ..Config::new(topology) };
+    let host: &'static Host = Box::leak(Box::default());
+    let metadata = vec![MaybeUninit::uninit(); zonal::metadata_size(&config)?].leak();
+    let pages = Box::leak(Box::new(PageAllocator::new(&config, host, metadata)?));
+    host.pages.get_or_init(|| pages);
     Ok(body(&Stage {
         pages,
         ledger: Ledger::default(),
         spares: RefCell::default(),
         at_stake: Cell::new(0),
         is_closed: Cell::new(false),
+        plugged: Cell::new(0),
         mark,
-        cpu: &cpu,
+        host,
     }))
 }
 
-impl Stage<'_> {
+impl Stage {
     /// Runs `body` on another CPU and comes back.
     pub(crate) fn on_cpu<R>(&self, cpu: usize, body: impl FnOnce() -> R) -> R {
-        let before = self.cpu.0.swap(cpu, Relaxed);
+        let before = self.host.cpu.swap(cpu, Relaxed);
         let result = body();
-        self.cpu.0.store(before, Relaxed);
+        self.host.cpu.store(before, Relaxed);
         result
     }
 
@@ -140,6 +165,30 @@ impl Stage<'_> {
     /// Lets handlers free a run that is held.
     pub(crate) fn spare(&self, pfn: Pfn) {
         self.spares.borrow_mut().push(pfn);
+    }
+
+    /// Frames that there are.
+    pub(crate) fn frames(&self) -> u64 {
+        BLOCKS * BLOCK_FRAMES + self.plugged.get()
+    }
+
+    /// The section that may be plugged in.
+    pub(crate) fn section() -> FrameRange {
+        FrameRange::new(Pfn::new(HOT.0), Pfn::new(HOT.1))
+    }
+
+    /// From now on a frame, which is held, is reclaim's to give back.
+    pub(crate) fn lend_to_reclaim(&self, pfn: Pfn) {
+        self.ledger.release(pfn);
+        self.host.reclaimable.store(pfn.get(), Relaxed);
+    }
+
+    /// What reclaim has not given back is held again.
+    pub(crate) fn take_from_reclaim(&self) {
+        let frame = self.host.reclaimable.swap(0, Relaxed);
+        if frame != 0 {
+            self.ledger.claim(Pfn::new(frame), Order::ZERO);
+        }
     }
 
     /// The frames of a block by its number.

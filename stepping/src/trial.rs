@@ -1,6 +1,6 @@
 //! One case under one interruption: at each instruction of the call a child in which the handler runs there.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,10 +9,11 @@ use zonal_testkit::stepper::{Address, Next, Window, step};
 
 use crate::Error;
 use crate::call::{Call, Reply};
-use crate::case::Case;
+use crate::case::{Case, Visits};
 use crate::child::{Line, Side, Verdict};
 use crate::interruption::Interruption;
 use crate::judge::{Alone, judge};
+use crate::seen::Seen;
 use crate::stage::{Stage, with_stage};
 use crate::violation::Violation;
 
@@ -30,14 +31,14 @@ pub(crate) struct Found {
     pub(crate) case: &'static str,
     pub(crate) interruption: Interruption,
     /// Where handlers ran, in order.
-    pub(crate) addresses: Vec<Address>,
+    pub(crate) addresses: Vec<u64>,
     /// Instructions of the call alone.
     pub(crate) steps: u64,
     /// A verdict for each child, at those places in their order.
     pub(crate) verdicts: Vec<Verdict>,
 }
 
-/// Runs a case under an interruption.
+/// Runs a case under an interruption, whose handler has been at the addresses that are known.
 ///
 /// # Errors
 /// If a stage cannot be built or a child not be started.
@@ -45,12 +46,13 @@ pub(crate) fn run(
     case: &Case,
     interruption: Interruption,
     stride: NonZeroU64,
+    known: &BTreeSet<u64>,
     window: &Window,
 ) -> Result<Found, Error> {
     let line = Line::new()?;
     let mut found =
         Found { case: case.name, interruption, addresses: Vec::new(), steps: 0, verdicts: Vec::new() };
-    let trial = |stage: &Stage<'_>| {
+    let trial = |stage: &Stage| {
         let Some(call) = (case.prepare)(stage) else {
             let unprepared = Violation::Audit { finding: "the case's state was not reached".into() };
             found.verdicts.push(unprepared.into());
@@ -58,7 +60,8 @@ pub(crate) fn run(
         };
         stage.at_stake.set(call.stake());
         call.begin(stage);
-        let trial = Trial { stage, call, interruption, stride, window, line: &line };
+        let visits = case.visits;
+        let trial = Trial { stage, call, interruption, stride, visits, known, window, line: &line };
         let alone = match trial.uninterrupted()? {
             Verdict::Kept { refused: true } => Alone::Refused,
             Verdict::Kept { refused: false } => Alone::Served,
@@ -77,16 +80,18 @@ pub(crate) fn run(
 }
 
 /// What a trial works with.
-struct Trial<'t, 'm> {
-    stage: &'t Stage<'m>,
+struct Trial<'t> {
+    stage: &'t Stage,
     call: Call,
     interruption: Interruption,
     stride: NonZeroU64,
+    visits: Visits,
+    known: &'t BTreeSet<u64>,
     window: &'t Window,
     line: &'t Line,
 }
 
-impl Trial<'_, '_> {
+impl Trial<'_> {
     /// A child in which nobody interrupts the call.
     fn uninterrupted(&self) -> io::Result<Verdict> {
         // SAFETY: the child ends below; it uses the stage, which is this thread's own, and the heap.
@@ -101,9 +106,11 @@ impl Trial<'_, '_> {
         let mut failed = None;
         let mut side = Side::Parent(0);
         let mut children = Children { line: self.line, under_way: VecDeque::new(), is_broken: false };
-        let at_each = |address| {
+        let mut passed = self.known.clone();
+        let at_each = |address: Address| {
             found.steps += 1;
-            if (found.steps - 1) % self.stride != 0 {
+            let is_known = !passed.insert(address.get()) && self.visits == Visits::New;
+            if is_known || (found.steps - 1) % self.stride != 0 {
                 return Next::Step;
             }
             // SAFETY: the child ends below; the handler, the call and the judge use the stage, which is this thread's
@@ -115,7 +122,7 @@ impl Trial<'_, '_> {
                     return Next::Run;
                 }
                 Ok(Side::Parent(child)) => {
-                    found.addresses.push(address);
+                    found.addresses.push(address.get());
                     failed = children.add(child, &mut found.verdicts).err();
                 }
                 Err(error) => failed = Some(error),
@@ -140,14 +147,17 @@ impl Trial<'_, '_> {
         failed.map_or(Ok(()), Err)
     }
 
-    /// One child in which the handler runs at every instruction; the parent executes the call to see where they are.
+    /// One child in which the handler runs at every instruction, those included that only its own steps lead to; the parent counts
+    /// those of the call alone.
     fn at_every_instruction(&self, alone: Alone, found: &mut Found) -> io::Result<()> {
+        let seen = Seen::with_room(MOST_IN_A_ROW)?;
         // SAFETY: the child ends below; handler, call and judge use the stage, which is this thread's own, and the heap.
         let verdict = match unsafe { Line::fork() }? {
             Side::Parent(child) => self.line.hear((0, child))?.1,
             Side::Child => {
                 let mut left = MOST_IN_A_ROW;
-                let at_each = |_| {
+                let at_each = |address| {
+                    seen.note(address);
                     self.interruption.carry_out(self.stage);
                     left -= 1;
                     if left == 0 { Next::Run } else { Next::Step }
@@ -159,19 +169,19 @@ impl Trial<'_, '_> {
             }
         };
         found.verdicts.push(verdict);
-        let see = |address| {
-            found.addresses.push(address);
+        found.addresses.extend(seen.addresses());
+        let count = |_| {
             found.steps += 1;
             Next::Step
         };
-        // SAFETY: the visit touches a vector of its own; the call does not touch the heap.
-        unsafe { step(self.window, || self.call.carry_out(&self.stage.pages), see) };
+        // SAFETY: the visit touches a number of its own.
+        unsafe { step(self.window, || self.call.carry_out(self.stage.pages), count) };
         Ok(())
     }
 
     /// Has the call carried out by `how` and judges what came of it. A panic is a verdict too.
     fn judged(&self, alone: Alone, how: impl FnOnce(&dyn Fn() -> Reply) -> Reply) -> Verdict {
-        let carry_out = || self.call.carry_out(&self.stage.pages);
+        let carry_out = || self.call.carry_out(self.stage.pages);
         match catch_unwind(AssertUnwindSafe(|| how(&carry_out))) {
             Ok(reply) => judge(self.stage, self.call, alone, reply),
             Err(_) => Violation::Died { status: PANICKED }.into(),

@@ -26,7 +26,7 @@ impl Storm for Step {
         &["EvictionDropsFrame", "DrainPlain"]
     }
 
-    /// All of it takes one to two minutes; it ends when it is done.
+    /// All of it takes two to three minutes on an idle machine; it ends when it is done.
     fn seconds(&self) -> u64 {
         180
     }
