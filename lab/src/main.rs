@@ -5,6 +5,7 @@
 
 mod bench;
 mod conform;
+mod latency;
 mod ledger;
 mod machine;
 mod output;
@@ -42,6 +43,7 @@ enum Command {
     Replay(replay::ReplayArgs),
     Bench(bench::BenchArgs),
     Conform(conform::ConformArgs),
+    Latency(latency::LatencyArgs),
     Storm(storm::StormArgs),
     Proc(proc::ProcArgs),
     Machine(machine::MachineArgs),
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Some(Command::Replay(args)) => replay::run(args, format),
         Some(Command::Bench(args)) => bench::run(args, format),
         Some(Command::Conform(args)) => conform::run(args, format),
+        Some(Command::Latency(args)) => latency::run(&args, format),
         Some(Command::Storm(args)) => storm::run(&args, format),
         Some(Command::Proc(args)) => proc::run(&args, format),
         Some(Command::Machine(args)) => machine::run(args, format),

@@ -1,5 +1,5 @@
 //! The threads that run a pool's daemons, for each node with memory, named as Linux names them. They come with a node's first
-//! memory and end with its last.
+//! memory and end with its last; with them comes the one that goes over idle caches.
 //!
 //! A thread does its daemon's work while there is some, and sleeps on its bell otherwise. It holds no lock. Invariant: it
 //! sleeps only if it has found neither work nor the word to stop while it could hear the bell; so whoever leaves work and
@@ -17,6 +17,7 @@ use crate::built::{Built, PoolError};
 use crate::platform::{Crew, Host, LinuxPlatform};
 use crate::refusal::PlugError;
 use crate::task::{self, Flags};
+use crate::upkeep::{self, Upkeep};
 
 /// A daemon, its threads' name, and what they do with work.
 struct Duty {
@@ -61,6 +62,7 @@ pub(crate) struct Threads {
     built: Arc<Built<LinuxPlatform>>,
     host: Arc<Host>,
     running: Mutex<Vec<Running>>,
+    _upkeep: Upkeep,
 }
 
 struct Running {
@@ -96,7 +98,10 @@ impl Threads {
         let populated = built.allocator().zones().filter(|zone| zone.managed > 0);
         let mut nodes: Vec<NodeId> = populated.map(|zone| zone.node).collect();
         nodes.dedup(); // zones are listed by node
-        let threads = Self { built, host, running: Mutex::default() };
+        let failed =
+            |error| NoThread { name: upkeep::NAME, node: nodes.first().copied().unwrap_or(NodeId(0)), error };
+        let upkeep = Upkeep::start(&built).map_err(failed)?;
+        let threads = Self { built, host, running: Mutex::default(), _upkeep: upkeep };
         nodes.into_iter().try_for_each(|node| threads.serve_all(node))?;
         Ok(threads)
     }

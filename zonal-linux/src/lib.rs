@@ -106,6 +106,7 @@ mod review;
 mod shrinker;
 mod simulation;
 mod task;
+mod upkeep;
 
 pub use binding::Binding;
 pub use built::PoolError;

@@ -95,7 +95,8 @@ pub enum Daemons {
     /// Nobody, or the embedder by calling [`PageAllocator::kswapd`] and the like: requests that wait reclaim for themselves.
     #[default]
     None,
-    /// A thread of the pool for each daemon of each node with memory.
+    /// A thread of the pool for each daemon of each node with memory, and one that goes over idle caches every second
+    /// ([`PageAllocator::age_caches`]).
     Threads,
 }
 

@@ -47,6 +47,8 @@ mutants! {
     LostRunKept: "A multi-frame request that loses its run keeps its claim.",
     ActiveCacheAges: "A pass of the upkeep takes a cache in use for one that has been idle for long.",
     ExpiryForgotten: "What a CPU caches of other nodes' zones stays there however long it is idle.",
+    DrainAwaitsArrivals: "A drain of a CPU's words waits until nothing is on the move.",
+    DrainSkipsBusy: "A drain of a CPU's words leaves them alone while something is on the move.",
     DrainPlain: "A drain reads a slot word and then stores an empty one.",
     InstallIgnoresClose: "A refill installs over a closed slot word.",
     InstalledWhileIsolated: "An install does not look whether the block has been isolated since.",

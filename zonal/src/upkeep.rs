@@ -303,3 +303,6 @@ fn isolate_for<T>(zone: &Zone<'_>, frames: u64, flag: impl FnOnce() -> (T, u64))
     zone.count.leave(frames);
     flagged
 }
+
+#[cfg(all(test, not(any(zonal_loom, zonal_shuttle))))]
+mod tests;

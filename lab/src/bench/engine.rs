@@ -13,34 +13,34 @@ use super::wrong::{Wrong, check_distinct};
 
 /// What an engine is set up for: one zone, or one in each of several nodes where the engine knows nodes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Setup {
-    pub(super) cpus: u16,
-    pub(super) order: Order,
-    pub(super) nodes: usize,
+pub(crate) struct Setup {
+    pub(crate) cpus: u16,
+    pub(crate) order: Order,
+    pub(crate) nodes: usize,
     /// Size of all zones together, a whole number of blocks each.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
     /// What requests say, where the engine hears it.
-    pub(super) gfp: Gfp,
+    pub(crate) gfp: Gfp,
     /// What its zones' marks follow from, where it has marks.
-    pub(super) tuning: Option<Tuning>,
+    pub(crate) tuning: Option<Tuning>,
     /// Whose its slot words are, where it has any.
-    pub(super) words: WordKind,
+    pub(crate) words: WordKind,
 }
 
 impl Setup {
     /// Frames of the zone.
-    pub(super) fn frames(&self) -> u64 {
+    pub(crate) fn frames(&self) -> u64 {
         self.bytes / FRAME_SIZE
     }
 
     /// All of them, from the first.
-    pub(super) fn zone(&self) -> Range<u64> {
+    pub(crate) fn zone(&self) -> Range<u64> {
         0..self.frames()
     }
 }
 
 /// Allocates and frees runs of one order.
-pub(super) trait Engine: Sync + Sized + 'static {
+pub(crate) trait Engine: Sync + Sized + 'static {
     /// Sets the engine up. Of the zone's frames, counted from its first, those of the ranges `free` are free (ascending
     /// and disjoint), all others taken for good.
     fn build(setup: &Setup, free: &[Range<u64>]) -> Result<Self>;

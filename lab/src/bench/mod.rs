@@ -32,9 +32,14 @@ use anyhow::Result;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+pub(crate) use self::zonal::Zonal;
 use crate::output::{Format, Verdict, explain};
+pub(crate) use engine::{Engine, Setup};
 use name::{BenchName, EngineName};
+pub(crate) use peers::{BuddySpin, FrameAlloc};
 use row::Row;
+pub(crate) use threads::Cpus;
+pub(crate) use wrong::Wrong;
 
 /// Rounds, an odd number: the median is one of them.
 const ROUNDS: usize = 101;

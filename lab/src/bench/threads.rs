@@ -20,17 +20,22 @@ pub(super) fn place() -> usize {
 
 /// The CPUs this process may use, in ascending order.
 #[derive(Clone, Debug)]
-pub(super) struct Cpus(Vec<usize>);
+pub(crate) struct Cpus(Vec<usize>);
 
 impl Cpus {
-    pub(super) fn allowed() -> Result<Self> {
+    pub(crate) fn allowed() -> Result<Self> {
         let set = sched_getaffinity(None).context("the CPUs this process may use")?;
         Ok(Self((0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect()))
     }
 
+    /// How many they are.
+    pub(crate) fn number(&self) -> usize {
+        self.0.len()
+    }
+
     /// Pins this thread to the CPU of its place among the threads; with more threads than CPUs they share. A kernel
     /// that refuses leaves the thread free to move, which costs accuracy only.
-    fn pin(&self, thread: usize) {
+    pub(crate) fn pin(&self, thread: usize) {
         let Some(&cpu) = thread.checked_rem(self.0.len()).and_then(|place| self.0.get(place)) else { return };
         let mut only = CpuSet::new();
         only.set(cpu);

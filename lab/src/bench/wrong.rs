@@ -4,7 +4,7 @@ use zonal::{AllocError, FreeError, HotplugError, Order, Pfn};
 
 /// What was wrong.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Wrong {
+pub(crate) enum Wrong {
     #[error("an allocation was refused with memory to spare: {0}")]
     Refused(AllocError),
     #[error("an allocation was refused with memory to spare")]
@@ -38,6 +38,11 @@ pub(super) enum Wrong {
 }
 
 impl Wrong {
+    /// Whether an allocation was refused, for whatever cause.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Self::OutOfMemory | Self::Refused(_) | Self::Peer(_))
+    }
+
     /// Whether it says that no run is left: right where none is.
     pub(super) fn is_out_of_memory(&self) -> bool {
         matches!(

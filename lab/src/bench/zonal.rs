@@ -15,7 +15,7 @@ use super::wrong::Wrong;
 const PARTED: Order = Order::new(8).unwrap();
 
 /// Where the allocator comes from.
-pub(super) trait Home: Sync + Sized + 'static {
+pub(crate) trait Home: Sync + Sized + 'static {
     type Platform: Platform;
 
     fn build(machine: &Machine) -> Result<Self>;
@@ -50,7 +50,7 @@ impl Home for Simulation {
 }
 
 /// The page allocator of a pool of this process, or of a simulation where frames need not exist.
-pub(super) struct Zonal<H> {
+pub(crate) struct Zonal<H> {
     home: H,
     request: Request,
     order: Order,

@@ -110,6 +110,13 @@ pub(super) fn rage(storm: &'static dyn Threads, dice: Run) -> Result<Finding> {
 }
 
 impl Outcome {
+    /// This part of a storm and the next one together.
+    pub(super) fn and(mut self, next: Self) -> Self {
+        self.tally.add(&next.tally);
+        self.audit.extend(next.audit);
+        Self { rounds: self.rounds + next.rounds, elapsed: self.elapsed + next.elapsed, ..self }
+    }
+
     /// The same as it is reported.
     pub(super) fn finding(&self, storm: &'static str) -> Finding {
         let broken = self.tally.first.map(|violation| format!("{}: {violation}", violation.promise()));

@@ -351,6 +351,11 @@ impl Hand {
         self.call(Call::Drain, |allocator| allocator.drain_all());
     }
 
+    /// A pass over idle caches.
+    pub(super) fn age_caches(&mut self) {
+        self.call(Call::Drain, |allocator| allocator.age_caches());
+    }
+
     /// Closes a zone's caches, makes sure that they stay empty during `work`, and opens them again.
     pub(super) fn while_closed(&mut self, mut work: impl FnMut(&mut Self)) {
         let zone = self.zone().id;

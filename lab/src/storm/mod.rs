@@ -172,6 +172,10 @@ trait Threads: Storm {
 /// In `paused-rebuild`, `console` and `nodemask` a round is a rebuild of the zonelists that has stood still, a rebuild, or a
 /// section that comes or goes.
 ///
+/// In `drain` the threads whose words are emptied are first stopped by a signal at whatever instruction they are: their words must be empty
+/// after a drain, in 10,000 instructions, and all frames must be had but for what they have in hand; `drains` has the number, mean and longest
+/// of the drains, and the longest call of others during drains of two thousand frames, the time without a CPU included.
+///
 /// In `cpuset` every node always has a frame to spare for every set, so each refusal and each kill is one too many.
 ///
 /// `requests` counts calls of the allocator. `failed_blocking` and `failed_atomic` are refusals that broke a promise, by

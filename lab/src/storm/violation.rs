@@ -81,6 +81,12 @@ pub(super) enum Violation {
         "a request for a single frame took {steps} instructions while others completed {others} calls; {bound} are allowed"
     )]
     Steps { steps: u64, others: u64, bound: u64 },
+    #[error("CPU {cpu}, whose owner stands still, caches {frames} frames after a drain")]
+    NotDrained { cpu: usize, frames: u64 },
+    #[error(
+        "a drain of one CPU took {steps} instructions while others completed {others} calls; {bound} are allowed"
+    )]
+    DrainSteps { steps: u64, others: u64, bound: u64 },
     #[error("thread {thread} has been in {call} for {seconds} s, with nobody else at work")]
     Hung { thread: usize, call: Call, seconds: u64 },
     #[error("thread {thread} panicked in {call}")]
@@ -92,7 +98,7 @@ impl Violation {
     /// and emptied; P5 nothing lost or handed out twice; P6 whole lists; P8 no panic.
     pub(super) fn promise(&self) -> &'static str {
         match self {
-            Self::Steps { .. } | Self::Climbed { .. } | Self::Hung { .. } => "P1",
+            Self::Steps { .. } | Self::DrainSteps { .. } | Self::Climbed { .. } | Self::Hung { .. } => "P1",
             Self::KilledSoon { .. } | Self::Asleep { .. } | Self::KilledInSet { .. } => "P2",
             Self::OutsideSet { .. } | Self::KilledNeedlessly { .. } => "P2",
             Self::Refused { class, .. } | Self::RefusedStill { class, .. } if class.may_block() => "P2",
@@ -115,7 +121,7 @@ impl Violation {
             | Self::BelowMark { .. }
             | Self::BelowFloor { .. }
             | Self::TooDeep { .. } => "P3",
-            Self::CachedClosed { .. } => "P4",
+            Self::CachedClosed { .. } | Self::NotDrained { .. } => "P4",
             Self::NotWhole { .. } => "P6",
             Self::Panicked { .. } => "P8",
             Self::Twice { .. }

@@ -314,6 +314,12 @@ impl<'m> Zone<'m> {
         if !cache.holds_frames() {
             return 0;
         }
+        while planted(Mutant::DrainAwaitsArrivals) && self.count.transit().frames() > 0 {
+            core::hint::spin_loop();
+        }
+        if planted(Mutant::DrainSkipsBusy) && self.count.transit().frames() > 0 {
+            return 0;
+        }
         let Some(_held) = cache.held(barriers) else { return 0 };
         cache.words().map(|word| self.drain_word(word)).sum()
     }

@@ -11,7 +11,7 @@ use crate::bench::engine::{Engine, Setup, exhaust};
 use crate::bench::wrong::Wrong;
 
 /// Frame numbers are those of the zone; its trees live on the heap.
-pub(in crate::bench) struct BuddySpin {
+pub(crate) struct BuddySpin {
     allocator: LockedFrameAllocator<ORDERS>,
     order: Order,
 }

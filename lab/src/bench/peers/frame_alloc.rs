@@ -23,13 +23,13 @@ use crate::bench::wrong::Wrong;
 const PAGE: PageSize = PageSize::from_log2(FRAME_SIZE.trailing_zeros() as u8);
 
 /// The buddy by itself.
-pub(in crate::bench) type FrameAlloc = OnSpan<Core>;
+pub(crate) type FrameAlloc = OnSpan<Core>;
 /// The buddy under the depot, for `SLOTS` CPUs; depths as by default.
 pub(in crate::bench) type FrameAllocDepot<const SLOTS: usize> = OnSpan<DepotAllocator<Core, Place, SLOTS>>;
 type Core = SummaryBuddyAllocator<ORDERS, Exposed>;
 
 /// Addresses of the span are its physical addresses.
-pub(in crate::bench) struct Exposed;
+pub(crate) struct Exposed;
 
 // SAFETY: (1) the span's provenance is exposed, so that the pointer reaches all of it; (2) `destroy` ends nothing.
 unsafe impl Provenance for Exposed {
@@ -44,7 +44,7 @@ unsafe impl Provenance for Exposed {
 }
 
 /// A thread's place stands for its CPU: each is pinned to its own.
-pub(in crate::bench) struct Place;
+pub(crate) struct Place;
 
 impl CpuId for Place {
     #[inline]
@@ -54,7 +54,7 @@ impl CpuId for Place {
 }
 
 /// An allocator that can be made without memory.
-pub(in crate::bench) trait Fresh: PhysicalAllocator + RegionInit + Sync + 'static {
+pub(crate) trait Fresh: PhysicalAllocator + RegionInit + Sync + 'static {
     fn fresh() -> Self;
 }
 
@@ -71,7 +71,7 @@ impl<const SLOTS: usize> Fresh for DepotAllocator<Core, Place, SLOTS> {
 }
 
 /// An allocator and its zone.
-pub(in crate::bench) struct OnSpan<A> {
+pub(crate) struct OnSpan<A> {
     allocator: Box<A>,
     /// Where the bitmap is; dropped after the allocator.
     _span: Span,

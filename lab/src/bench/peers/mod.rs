@@ -9,8 +9,9 @@ mod span;
 /// and to merge.
 pub(super) const ORDERS: usize = 10;
 
-pub(super) use buddy::BuddySpin;
-pub(super) use frame_alloc::{FrameAlloc, FrameAllocDepot};
+pub(crate) use buddy::BuddySpin;
+pub(crate) use frame_alloc::FrameAlloc;
+pub(super) use frame_alloc::FrameAllocDepot;
 #[cfg(target_env = "gnu")]
 pub(super) use malloc::Glibc;
 pub(super) use malloc::Malloc;
