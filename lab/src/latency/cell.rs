@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use fastrand::Rng;
 use zonal::{Gfp, Order, Pfn};
-use zonal_linux::Pool;
+use zonal_linux::{Pool, WordKind};
 
 use super::interrupts;
 use super::samples::{Op, Samples, Watch};
@@ -85,7 +85,15 @@ impl Cell {
 
     fn measure_on<E: Engine>(&self, time: Duration, seed: u64) -> Result<Result<Samples, Wrong>> {
         let gfp = if self.context == Context::Task { Gfp::KERNEL } else { Gfp::ATOMIC };
-        let setup = Setup { cpus: 2, order: Order::ZERO, nodes: 1, bytes: BYTES, gfp, tuning: None };
+        let setup = Setup {
+            cpus: 2,
+            order: Order::ZERO,
+            nodes: 1,
+            bytes: BYTES,
+            gfp,
+            tuning: None,
+            words: WordKind::Locked,
+        };
         let engine = E::build(&setup, from_ref(&setup.zone()))?;
         let (before, cpus) = (engine.free_frames(), Cpus::allowed()?);
         let others = if self.load == Load::Idle { 0 } else { cpus.number().saturating_sub(1).max(1) };
