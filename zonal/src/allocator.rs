@@ -5,26 +5,19 @@
 //! Nothing here waits, sleeps, takes a lock or calls back in the middle of a step: every method may be called in any
 //! context (task, IRQ, NMI, signal handler) and may interrupt itself, but for requests that may wait: those are a task's.
 
-use core::mem::MaybeUninit;
 use core::ops::Range;
 
 use crate::block::bitmap::row_and_mask;
-use crate::build::build;
-#[cfg(not(any(zonal_loom, zonal_shuttle)))]
-use crate::build::rebuild;
 use crate::cache::CpuCache;
 use crate::cache::hand::Locked;
 use crate::cache::hold::Barriers;
 use crate::cache::word::Put;
-use crate::config::Config;
-use crate::error::{AllocError, ConfigError, FreeError};
-use crate::frame::{BLOCK_FRAMES, FrameRange, Order, Pfn, ROW_FRAMES, ROWS};
+use crate::error::{AllocError, FreeError};
+use crate::frame::{BLOCK_FRAMES, Order, Pfn, ROW_FRAMES, ROWS};
 use crate::gfp::Gfp;
 use crate::mutant::{Mutant, planted};
 use crate::platform::Platform;
 use crate::policy::reach::Reach;
-#[cfg(not(any(zonal_loom, zonal_shuttle)))]
-use crate::recovery::{Recovery, RecoveryError};
 use crate::request::Request;
 use crate::slow;
 use crate::slow::walk::{Walk, take};
@@ -42,48 +35,6 @@ pub struct PageAllocator<'m, P> {
 }
 
 impl<'m, P: Platform> PageAllocator<'m, P> {
-    /// Builds an allocator in `metadata` ([`crate::metadata_size`] bytes). Every usable frame that is not reserved is
-    /// free afterwards.
-    ///
-    /// # Errors
-    /// A [`ConfigError`] that names the mistake; nothing is built then.
-    pub fn new(
-        config: &Config<'_>,
-        platform: P,
-        metadata: &'m mut [MaybeUninit<u8>],
-    ) -> Result<Self, ConfigError> {
-        Ok(Self { state: build(config, metadata)?, platform })
-    }
-
-    #[cfg(not(any(zonal_loom, zonal_shuttle)))]
-    /// Builds an allocator over what an earlier one left in `metadata` when its process died, at whatever step.
-    ///
-    /// Bits are the truth; counts and hints are made anew. What an operation had taken out of one place and not brought
-    /// to another looks allocated: so `owned` is asked about every run that does, a frame or a whole block (in checked
-    /// mode a run as it was allocated), and what it disowns is free afterwards. Marks may differ from the earlier ones;
-    /// isolations and closings have ended. Linear in memory. A recovery that died is begun again.
-    ///
-    /// Memory that survives a power failure may hold stores out of order: that is not covered.
-    ///
-    /// # Errors
-    /// A [`RecoveryError`] that says what the metadata is instead.
-    ///
-    /// # Safety
-    /// (1) Every byte of `metadata` is initialised. (2) It is what an allocator that [`PageAllocator::new`] or this built
-    /// in the same bytes left there (a copy, or a mapping at another address, counts as the same), or anything whose
-    /// first 64 bytes it did not write: those are checked. (3) Nobody uses the earlier allocator any more, and who owns
-    /// frames of it goes on to own only what `owned` says.
-    pub unsafe fn recover(
-        config: &Config<'_>,
-        platform: P,
-        metadata: &'m mut [MaybeUninit<u8>],
-        mut owned: impl FnMut(FrameRange) -> bool,
-    ) -> Result<(Self, Recovery), RecoveryError> {
-        // SAFETY: the caller vouches for what `rebuild` asks.
-        let (state, recovery) = unsafe { rebuild(config, metadata, &mut owned) }?;
-        Ok((Self { state, platform }, recovery))
-    }
-
     /// Allocates a run of the request's order. Its content is whatever was left there unless [`Gfp::ZERO`] is set.
     ///
     /// Any context, if the request does not wait ([`Request::atomic`], [`Request::nowait`]); a task, if it may

@@ -44,6 +44,7 @@ mod bulk;
 mod cache;
 mod compact;
 mod config;
+mod construction;
 mod contig;
 mod daemon;
 mod error;

@@ -3,6 +3,13 @@
 //! Only facts about the machine; how a word is changed with them is in `cache::hand`, who else may be at work on a CPU's
 //! words in `cache::hold`.
 
+/// Whether restartable sequences are built for this processor.
+const HAS_SEQUENCES: bool =
+    cfg!(all(target_arch = "x86_64", target_os = "linux", not(any(zonal_loom, zonal_shuttle))));
+
+/// Whether there is an unlocked compare-exchange.
+const HAS_UNLOCKED: bool = cfg!(all(target_arch = "x86_64", not(any(zonal_loom, zonal_shuttle))));
+
 /// How CPUs change their own slot words without a locked instruction ([`crate::Config::own_words`]).
 ///
 /// An owned word costs its CPU a plain store where a locked one costs a locked instruction. In exchange, whoever else is to
@@ -46,7 +53,7 @@ impl OwnWords {
     /// before is seen by those that begin after. (3) [`crate::Platform::cpu`] gives the kernel's CPU numbers below `cpus`
     /// or numbers from `cpus` on. (4) All who use the allocator are threads of one process.
     pub const unsafe fn sequences(area: isize, cpus: usize, barrier: fn(cpu: usize) -> bool) -> Option<Self> {
-        match crate::cache::hand::HAS_SEQUENCES {
+        match HAS_SEQUENCES {
             true => Some(Self { how: How::Sequence { area }, cpus, barrier }),
             false => None,
         }
@@ -62,7 +69,7 @@ impl OwnWords {
     /// every call that was under way on that CPU when `barrier` was called has returned, and what the caller wrote before
     /// is seen by those that begin after.
     pub const unsafe fn pinned(cpus: usize, barrier: fn(cpu: usize) -> bool) -> Option<Self> {
-        match crate::cache::hand::HAS_UNLOCKED {
+        match HAS_UNLOCKED {
             true => Some(Self { how: How::Pinned, cpus, barrier }),
             false => None,
         }

@@ -3,21 +3,12 @@
 //! A hit is one try and no locked instruction; whatever else it comes to goes the way of every miss, where the owner tries
 //! again. Functions of their own with answers that fit registers, so that locked hits are not the longer for them.
 
-use crate::allocator::PageAllocator;
 use crate::cache::word::Put;
 use crate::frame::{Order, Pfn};
 use crate::own_words::How;
-use crate::platform::Platform;
 use crate::request::Request;
 use crate::state::{Hits, State};
 use crate::zone::Cpu;
-
-impl<P: Platform> PageAllocator<'_, P> {
-    /// Whether CPUs own slot words ([`crate::Config::own_words`]).
-    pub fn owns_words(&self) -> bool {
-        self.state.zones.iter().flat_map(|zone| zone.caches).any(|cache| cache.is_owned())
-    }
-}
 
 impl<'m> State<'m> {
     /// Takes a frame from the word that last gave one of the request's kind, if that is all it asks for.

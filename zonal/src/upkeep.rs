@@ -2,6 +2,7 @@
 
 use crate::allocator::PageAllocator;
 use crate::block::entry::Raise;
+use crate::cache::CpuCache;
 use crate::cache::hold::Barriers;
 use crate::error::{ConfigError, IsolateError};
 use crate::frame::{BLOCK_FRAMES, FrameRange, MAX_FRAMES, Pfn, ZoneId};
@@ -14,6 +15,11 @@ use crate::zone::{Block, Zone};
 const TRIES: usize = 64;
 
 impl<'m, P: Platform> PageAllocator<'m, P> {
+    /// Whether CPUs own slot words ([`crate::Config::own_words`]).
+    pub fn owns_words(&self) -> bool {
+        self.state.zones.iter().flat_map(|zone| zone.caches).any(CpuCache::is_owned)
+    }
+
     /// Lands what one CPU caches; the number of frames. The CPU is neither asked nor delayed. Reads 18 words a zone; for each that
     /// holds frames one step takes them, whatever others do meanwhile, and five more locked ones land them.
     pub fn drain_cpu(&self, cpu: usize) -> u64 {

@@ -69,10 +69,10 @@ fn a_nodes_memory_is_compacted_as_far_as_it_goes() {
 fn aged_memory_gives_every_block_that_nobody_pins() {
     const BLOCKS: u64 = 64;
     let (allocator, tenants) = Tenants::housed(&setup(BLOCKS));
-    let temper = |at| if scattered(at) % 700 == 0 { Temper::Pinned } else { Temper::Movable };
-    fill(tenants, temper, |at| scattered(at) % 700 == 0 || scattered(at ^ 0xa5a5) % 100 < 70);
+    let temper = |at| if scattered(at).is_multiple_of(700) { Temper::Pinned } else { Temper::Movable };
+    fill(tenants, temper, |at| scattered(at).is_multiple_of(700) || scattered(at ^ 0xa5a5) % 100 < 70);
     for round in 0..20 {
-        let (leaving, runs) = (|at: u64| scattered(at ^ round) % 10 == 0, tenants.runs());
+        let (leaving, runs) = (|at: u64| scattered(at ^ round).is_multiple_of(10), tenants.runs());
         let pinned: BTreeSet<Pfn> = tenants.pinned().into_iter().collect();
         let gone = runs.iter().filter(|pfn| leaving(pfn.get()) && !pinned.contains(pfn));
         let gone = gone.filter(|&&pfn| tenants.leave(pfn)).count();
@@ -120,7 +120,7 @@ fn frames_freed_while_they_are_moved_are_taken_as_they_are() {
         for setup in [setup.clone(), setup.clone().checked(), setup.named().checked()] {
             let (allocator, tenants) = Tenants::housed(&setup);
             let temper = |at| if at % 2 == 0 { Temper::Movable } else { Temper::Leaving };
-            fill(tenants, temper, |at| scattered(at) % 3 > 0);
+            fill(tenants, temper, |at| !scattered(at).is_multiple_of(3));
             let pfn = allocator.alloc_contig(&movable(9)).expect("everything can be moved");
             tenants.house(pfn, order(9), Temper::Pinned);
             tenants.check();

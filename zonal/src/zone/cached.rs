@@ -1,4 +1,4 @@
-//! Slot words and blocks: refilling a word, keeping or landing a freed group, emptying any CPU's words.
+//! Slot words and blocks: refilling a word, keeping or landing a freed group, finding frames in any CPU's words.
 //!
 //! Whatever moves between a word and the rows is in the transit word meanwhile. A word is only ever filled by a
 //! compare-exchange from the value read and only ever emptied for good by a drain, so a refiller that slept cannot
@@ -6,46 +6,36 @@
 //!
 //! Invariant of the CPU hints: a word is of a group => its CPU's hint is set, or who filled the word when it was EMPTY is
 //! on the move still, or a clear of hints is in progress.
-//!
-//! | gate, bits | field | changed by |
-//! |---|---|---|
-//! | 0..=31 | closings in force | [`Zone::close_caches`], [`Zone::reopen_caches`] |
-//! | 32..=54 | epoch of the last closing | `close_caches` |
-
-use core::ops::Range;
 
 use crate::block::bitmap::row_and_mask;
 use crate::block::entry::Entry;
 use crate::cache::hand::Locked;
 use crate::cache::hold::Barriers;
-use crate::cache::word::{Epoch, Slot, SlotWord};
+use crate::cache::word::{Slot, SlotWord};
 use crate::cache::{CpuCache, Room};
-use crate::frame::{BLOCK_FRAMES, FrameRange, GROUP_FRAMES, GroupIndex, Order, Pfn};
+use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, GroupIndex, Order, Pfn};
 use crate::hint::Stamp;
 use crate::mutant::{Mutant, planted};
-use crate::sync::{Ordering, store_load_barrier};
+use crate::sync::store_load_barrier;
 use crate::topology::Kind;
 use crate::zone::count::Transit;
 use crate::zone::take::{Miss, TakenGroup};
 use crate::zone::{Cpu, Want, Zone};
 
-const CLOSINGS: u64 = 0xffff_ffff;
-const EPOCH_SHIFT: u32 = 32;
-
 /// The beginning of a search of the CPU hints.
-struct Look {
+pub(in crate::zone) struct Look {
     stamp: Stamp,
     transit: Transit,
 }
 
 impl Look {
-    fn at(zone: &Zone<'_>) -> Self {
+    pub(in crate::zone) fn at(zone: &Zone<'_>) -> Self {
         Self { stamp: zone.cpu_hints.stamp(), transit: zone.count.transit() }
     }
 
     /// Whether the search has named every CPU whose words hold frames put there by then: no clear was in progress, and
     /// nobody filled an EMPTY word meanwhile, whose hint might have been set behind the search.
-    fn saw_all(&self, zone: &Zone<'_>) -> bool {
+    pub(in crate::zone) fn saw_all(&self, zone: &Zone<'_>) -> bool {
         self.transit.frames() == 0
             && zone.count.transit() == self.transit
             && zone.cpu_hints.settled(self.stamp)
@@ -309,58 +299,8 @@ impl<'m> Zone<'m> {
         frames
     }
 
-    /// Lands what one CPU's words hold; the number of frames. A barrier if they are owned and hold any.
-    pub(crate) fn drain_cache(&self, cache: &CpuCache, barriers: Barriers) -> u64 {
-        if !cache.holds_frames() {
-            return 0;
-        }
-        while planted(Mutant::DrainAwaitsArrivals) && self.count.transit().frames() > 0 {
-            core::hint::spin_loop();
-        }
-        if planted(Mutant::DrainSkipsBusy) && self.count.transit().frames() > 0 {
-            return 0;
-        }
-        let Some(_held) = cache.held(barriers) else { return 0 };
-        cache.words().map(|word| self.drain_word(word)).sum()
-    }
-
-    fn drain_word(&self, word: &SlotWord) -> u64 {
-        if word.load().mask() == 0 { 0 } else { self.land_emptied(|| word.empty()) }
-    }
-
-    /// Lands what all CPUs' words hold of frames in `range`, and makes the words forget the groups, so that a free
-    /// of their frames does not come back to them; the number of frames. Reads every word of the zone.
-    pub(crate) fn drain_range(&self, range: FrameRange) -> u64 {
-        let groups = self.groups_of(range);
-        self.caches.iter().map(|cache| self.drain_groups(cache, &groups)).sum()
-    }
-
-    /// The same of one CPU's words. A barrier if they are owned and hold any of the groups.
-    fn drain_groups(&self, cache: &CpuCache, groups: &Range<u32>) -> u64 {
-        // A word that is EMPTY or closed is of a group that no zone has.
-        let inside = |word: &SlotWord| Some(word.load().group()).filter(|group| groups.contains(&group.0));
-        let Some(first) = cache.words().position(|word| inside(word).is_some()) else { return 0 };
-        let Some(_held) = cache.held(Barriers::Allowed) else { return 0 };
-        let take = |word: &SlotWord, group| match planted(Mutant::WordsRememberOffline) {
-            true => word.empty(),
-            false => word.forget(Locked, group).unwrap_or(Slot::EMPTY),
-        };
-        let words = cache.words().skip(first).filter_map(|word| Some((word, inside(word)?)));
-        words.map(|(word, group)| self.land_emptied(|| take(word, group))).sum()
-    }
-
-    /// Lands what a word holds and makes it forget the group; the number of frames.
-    pub(in crate::zone) fn land_group_of(&self, word: &SlotWord) -> u64 {
-        let slot = word.load();
-        if slot.mask() == 0 {
-            0
-        } else {
-            self.land_emptied(|| word.forget(Locked, slot.group()).unwrap_or(Slot::EMPTY))
-        }
-    }
-
     /// Takes a word's frames by `take` and lands them, on the move meanwhile.
-    fn land_emptied(&self, take: impl FnOnce() -> Slot) -> u64 {
+    pub(in crate::zone) fn land_emptied(&self, take: impl FnOnce() -> Slot) -> u64 {
         self.count.enter(GROUP_FRAMES);
         let slot = take();
         if slot.mask() != 0 {
@@ -368,64 +308,5 @@ impl<'m> Zone<'m> {
         }
         self.count.leave(GROUP_FRAMES);
         u64::from(slot.mask().count_ones())
-    }
-
-    /// Lands what all CPUs' words hold; the number of frames. Reads the words that the hints name.
-    pub(crate) fn drain(&self, barriers: Barriers) -> u64 {
-        self.collect_credits();
-        let (mut frames, mut from) = (0, 0);
-        let look = Look::at(self);
-        while let Some(rank) = self.cpu_hints.next(from) {
-            let Some(cache) = self.caches.get(rank) else { break };
-            let drained = self.drain_cache(cache, barriers);
-            if drained == 0 {
-                self.clear_hint(rank, cache);
-            }
-            frames += drained;
-            from = rank + 1;
-        }
-        if !look.saw_all(self) {
-            frames += self.caches.iter().map(|cache| self.drain_cache(cache, barriers)).sum::<u64>();
-        }
-        frames
-    }
-
-    /// Empties every word and lets nothing in until as many reopenings: one swap a word.
-    pub(crate) fn close_caches(&self) -> u64 {
-        let mut gate = self.gate.load(Ordering::Relaxed); // Relaxed: the exchange decides
-        let epoch = loop {
-            let epoch = (gate >> EPOCH_SHIFT).wrapping_add(1) & 0x007f_ffff;
-            let next = ((gate & CLOSINGS) + 1) | (epoch << EPOCH_SHIFT);
-            // AcqRel: closings and reopenings of a zone are one history.
-            match self.gate.compare_exchange(gate, next, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => break Epoch(epoch as u32),
-                Err(now) => gate = now,
-            }
-        };
-        let close = |cache: &CpuCache| {
-            let _held = cache.held(Barriers::Allowed)?;
-            Some(cache.words().map(|word| self.land_emptied(|| word.close(epoch))).sum::<u64>())
-        };
-        self.caches.iter().filter_map(close).sum()
-    }
-
-    /// Ends one closing; when none is left, words closed in the last epoch open. False if none was in force.
-    pub(crate) fn reopen_caches(&self) -> bool {
-        let mut gate = self.gate.load(Ordering::Relaxed); // Relaxed: the exchange decides
-        loop {
-            if gate & CLOSINGS == 0 {
-                return false;
-            }
-            // AcqRel: as in `close_caches`.
-            match self.gate.compare_exchange(gate, gate - 1, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => break,
-                Err(now) => gate = now,
-            }
-        }
-        if gate & CLOSINGS == 1 {
-            let epoch = Epoch((gate >> EPOCH_SHIFT) as u32);
-            self.caches.iter().flat_map(CpuCache::words).for_each(|word| word.reopen(epoch));
-        }
-        true
     }
 }

@@ -1,7 +1,7 @@
 //! A zone: one node's blocks of one placement, their hints, what CPUs cache of them, and the count behind its mark.
 //!
 //! This file says what a zone is and how its frames are numbered; [`search`] finds a block, [`take`] and [`runs`]
-//! take frames out of blocks, [`vacate`] also those in use, [`land`] puts frames back, [`cached`] deals with slot words,
+//! take frames out of blocks, [`vacate`] also those in use, [`land`] puts frames back, [`cached`] deals with slot words, [`drain`] empties them,
 //! [`aging`] with those that nobody uses, [`credit`] with the count, [`highatomic`] with blocks kept back, [`marks`] says what must be left, [`short`] what is
 //! different near that, [`poisoned`] takes bad frames out, [`cpu`] is who asks.
 //!
@@ -13,6 +13,7 @@ pub(crate) mod cached;
 pub(crate) mod count;
 pub(crate) mod cpu;
 pub(crate) mod credit;
+pub(crate) mod drain;
 pub(crate) mod figures;
 pub(crate) mod giving_up;
 pub(crate) mod highatomic;

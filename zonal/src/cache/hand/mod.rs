@@ -13,13 +13,6 @@ use crate::cache::hold::Hold;
 use crate::own_words::How;
 use crate::sync::{AtomicU64, Ordering};
 
-/// Whether restartable sequences are built for this processor.
-pub(crate) const HAS_SEQUENCES: bool =
-    cfg!(all(target_arch = "x86_64", target_os = "linux", not(any(zonal_loom, zonal_shuttle))));
-
-/// Whether there is an unlocked compare-exchange.
-pub(crate) const HAS_UNLOCKED: bool = cfg!(all(target_arch = "x86_64", not(any(zonal_loom, zonal_shuttle))));
-
 /// How often an owner tries again that is interrupted.
 const TRIES: usize = 2;
 
