@@ -24,14 +24,14 @@ impl Zone<'_> {
             0 if planted(Mutant::ActiveCacheAges) => OLDEST,
             idle => idle,
         };
-        let expires = idle >= OLDEST && !planted(Mutant::ExpiryForgotten);
+        let is_near = self.node == cpu.node;
+        let lands = if is_near { idle > 0 } else { idle >= OLDEST && !planted(Mutant::ExpiryForgotten) };
         // Nothing is held that is not about to land: a barrier is for a CPU's words that hold frames.
-        let held = if idle > 0 && cache.holds_frames() { cache.held(Barriers::Allowed) } else { None };
-        let landed = match self.node == cpu.node {
-            _ if held.is_none() => 0,
-            true => cache.first_with_frames().map(|word| self.land_group_of(word)).sum(),
-            false if expires => cache.words().map(|word| self.land_group_of(word)).sum(),
-            _ => 0,
+        let held = if lands && cache.holds_frames() { cache.held(Barriers::Allowed) } else { None };
+        let landed = match &held {
+            Some(_) if is_near => cache.first_with_frames().map(|word| self.land_group_of(word)).sum(),
+            Some(_) => cache.words().map(|word| self.land_group_of(word)).sum(),
+            None => 0,
         };
         if landed > 0 {
             cache.age.settle(cache.look(taken));
