@@ -177,8 +177,11 @@ mod bounds {
     fn a_pass_lands_three_words_of_a_cache_at_most() {
         let (allocator, _) = of(3, Caching::Local);
         fill(&allocator, 0, GROUPS);
-        assert_eq!(locked(|| allocator.age_caches()), (0, 0), "locked steps and frames of the first pass");
+        // Of each zone it also looks at whose the words are.
+        let (review, landed) = locked(|| allocator.age_caches());
+        assert_eq!(landed, 0, "frames of the first pass");
         let (locked, _) = locked(|| allocator.age_caches());
-        assert!(locked <= KINDS.len() as u64 * OF_A_WORD + OF_HINTS, "{locked} locked steps");
+        assert!(locked <= KINDS.len() as u64 * OF_A_WORD + OF_HINTS + review, "{locked} locked steps");
+        assert!(review <= 2 * OF_A_WORD, "{review} locked steps of a pass of which nothing lands");
     }
 }
