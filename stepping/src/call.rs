@@ -2,7 +2,7 @@
 //!
 //! They touch nothing but the allocator, and no heap: a handler may run at any of their instructions.
 
-use zonal::{AllocError, FrameRange, FreeError, Group, OnlineType, Order, Pfn, Request};
+use zonal::{AllocError, Context, FrameRange, FreeError, Group, OnlineType, Order, Pfn, Request};
 
 use crate::entry;
 use crate::stage::{Pages, Stage};
@@ -33,6 +33,8 @@ pub(crate) enum Call {
     /// A request that may wait, where reclaim gives back this frame.
     AllocReclaiming(Request, Pfn),
     Rebuild,
+    /// A request of a task of a cpuset with a policy.
+    AllocIn(&'static Context<'static>, Request, Order),
     /// Of the section that may be plugged in.
     Online(OnlineType),
     Offline,
@@ -57,7 +59,9 @@ impl Call {
     pub(crate) fn stake(&self) -> u64 {
         match *self {
             Self::Alloc(_, order) | Self::Free(_, order) => order.frames(),
-            Self::AllocNolock(order) | Self::FreeNolock(_, order) => order.frames(),
+            Self::AllocNolock(order) | Self::FreeNolock(_, order) | Self::AllocIn(_, _, order) => {
+                order.frames()
+            }
             Self::AllocAt(..) => 1,
             Self::AllocReclaiming(..) => 2,
             Self::AllocExact(_, frames) => frames.next_power_of_two(),
@@ -98,6 +102,7 @@ impl Call {
             Self::AllocNolock(order) => run(entry::alloc_nolock(pages, order), order),
             Self::FreeNolock(pfn, order) => freed(entry::free_nolock(pages, pfn, order)),
             Self::AllocReclaiming(request, _) => run(entry::alloc(pages, &request), Order::ZERO),
+            Self::AllocIn(context, request, order) => run(entry::alloc_in(pages, context, &request), order),
             Self::Rebuild => {
                 entry::rebuild(pages);
                 Reply::Done

@@ -7,8 +7,9 @@ mod ladder;
 mod nolock;
 mod plug;
 mod states;
+mod ways;
 
-use zonal::{GROUP_FRAMES, Gfp, Group, Order, Pfn};
+use zonal::{Checking, GROUP_FRAMES, Gfp, Group, Order, Pfn};
 
 use crate::call::Call;
 use crate::stage::{Stage, request};
@@ -34,12 +35,13 @@ pub(crate) struct Case {
     pub(crate) name: &'static str,
     /// Frames that no request may take.
     pub(crate) mark: u64,
+    pub(crate) checking: Checking,
     pub(crate) visits: Visits,
     pub(crate) prepare: fn(&Stage) -> Option<Call>,
 }
 
 const fn case(name: &'static str, prepare: fn(&Stage) -> Option<Call>) -> Case {
-    Case { name, mark: 0, visits: Visits::Each, prepare }
+    Case { name, mark: 0, checking: Checking::Off, visits: Visits::Each, prepare }
 }
 
 const fn new(name: &'static str, prepare: fn(&Stage) -> Option<Call>) -> Case {
@@ -48,7 +50,13 @@ const fn new(name: &'static str, prepare: fn(&Stage) -> Option<Call>) -> Case {
 
 /// All cases.
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
-    CASES.iter().chain(nolock::CASES).chain(ladder::CASES).chain(plug::CASES).chain(states::CASES)
+    CASES
+        .iter()
+        .chain(nolock::CASES)
+        .chain(ladder::CASES)
+        .chain(plug::CASES)
+        .chain(states::CASES)
+        .chain(ways::CASES)
 }
 
 /// Allocs, frees and upkeep, the short ones first.

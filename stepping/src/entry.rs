@@ -1,7 +1,7 @@
 //! The allocator's entry points as functions of their own: what the compiler inlines of the allocator is in them, and
 //! nothing else is.
 
-use zonal::{AllocError, FrameRange, FreeError, Gfp, Group, OnlineType, Order, Pfn, Request};
+use zonal::{AllocError, Context, FrameRange, FreeError, Gfp, Group, OnlineType, Order, Pfn, Request};
 
 use crate::stage::{Pages, Stage, ZONE};
 
@@ -102,6 +102,12 @@ pub(crate) fn alloc_nolock(pages: &Pages, order: Order) -> Result<Pfn, AllocErro
 pub(crate) fn free_nolock(pages: &Pages, pfn: Pfn, order: Order) -> Result<(), FreeError> {
     // SAFETY: the case holds the run and has taken it off the ledger.
     unsafe { pages.free_nolock(pfn, order) }
+}
+
+/// A run for a task of a cpuset with a policy.
+#[inline(never)]
+pub(crate) fn alloc_in(pages: &Pages, context: &Context<'_>, request: &Request) -> Result<Pfn, AllocError> {
+    pages.alloc_raw_in(context, request)
 }
 
 /// Has the zonelists rebuilt.

@@ -10,8 +10,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use zonal::{
-    AllocError, BLOCK_FRAMES, Config, ConfigError, Demand, FrameRange, Gfp, HotRange, Mark, MemoryRange,
-    NodeId, Order, PageAllocator, Pfn, Platform, Request, SECTION_FRAMES, Topology, ZoneId, ZoneKind,
+    AllocError, BLOCK_FRAMES, Checking, Config, ConfigError, Demand, FrameRange, Gfp, HotRange, Mark,
+    MemoryRange, NodeId, Order, PageAllocator, Pfn, Platform, Request, SECTION_FRAMES, Topology, ZoneId,
+    ZoneKind,
 };
 
 use crate::ledger::Ledger;
@@ -72,13 +73,17 @@ pub(crate) struct Stage {
 }
 
 /// Builds a stage whose zone has this mark, and hands it to `body`.
-pub(crate) fn with_stage<R>(mark: u64, body: impl FnOnce(&Stage) -> R) -> Result<R, ConfigError> {
+pub(crate) fn with_stage<R>(
+    mark: u64,
+    checking: Checking,
+    body: impl FnOnce(&Stage) -> R,
+) -> Result<R, ConfigError> {
     let memory = [MemoryRange::new(FIRST, FIRST + BLOCKS * BLOCK_FRAMES, 0)];
     let topology =
         Topology { memory: &memory, reserved: &[], nodes: 1, distances: &[10], cpus: &[NodeId(0); 2] };
     let marks = [Mark { node: NodeId(0), zone: ZoneKind::Normal, frames: mark }];
     let hotplug = [HotRange::new(HOT.0, HOT.1, 0)];
-    let config = Config { marks: &marks, hotplug: &hotplug, ..Config::new(topology) };
+    let config = Config { marks: &marks, hotplug: &hotplug, checking, ..Config::new(topology) };
     let host: &'static Host = Box::leak(Box::default());
     let metadata = vec![MaybeUninit::uninit(); zonal::metadata_size(&config)?].leak();
     let pages = Box::leak(Box::new(PageAllocator::new(&config, host, metadata)?));
