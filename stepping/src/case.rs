@@ -9,10 +9,10 @@ mod plug;
 mod states;
 mod ways;
 
-use zonal::{Checking, GROUP_FRAMES, Gfp, Group, Order, Pfn};
+use zonal::{GROUP_FRAMES, Gfp, Group, Order, Pfn};
 
 use crate::call::Call;
-use crate::stage::{Stage, request};
+use crate::stage::{Ground, Stage, request};
 
 /// Slot words of a CPU for one kind.
 const WORDS: usize = 6;
@@ -33,15 +33,13 @@ pub(crate) enum Visits {
 /// A state and a call; `None` if the state could not be reached, which the trial reports.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
-    /// Frames that no request may take.
-    pub(crate) mark: u64,
-    pub(crate) checking: Checking,
+    pub(crate) ground: Ground,
     pub(crate) visits: Visits,
     pub(crate) prepare: fn(&Stage) -> Option<Call>,
 }
 
 const fn case(name: &'static str, prepare: fn(&Stage) -> Option<Call>) -> Case {
-    Case { name, mark: 0, checking: Checking::Off, visits: Visits::Each, prepare }
+    Case { name, ground: Ground::PLAIN, visits: Visits::Each, prepare }
 }
 
 const fn new(name: &'static str, prepare: fn(&Stage) -> Option<Call>) -> Case {
@@ -200,7 +198,7 @@ const CASES: &[Case] = &[
         Some(Call::Free(*blocks.first()?, Order::BLOCK))
     }),
     Case {
-        mark: 100,
+        ground: Ground::marked(100),
         ..case("free-9-near-the-mark", |stage| {
             let held = stage.take(Order::BLOCK, KERNEL)?;
             Some(Call::Free(held, Order::BLOCK))

@@ -72,18 +72,40 @@ pub(crate) struct Stage {
     host: &'static Host,
 }
 
-/// Builds a stage whose zone has this mark, and hands it to `body`.
-pub(crate) fn with_stage<R>(
+/// What a stage is built on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ground {
+    /// Frames that no request may take.
     mark: u64,
     checking: Checking,
-    body: impl FnOnce(&Stage) -> R,
-) -> Result<R, ConfigError> {
+    /// Sections that may be plugged in: one or none.
+    sections: usize,
+}
+
+impl Ground {
+    /// No mark, unchecked, nothing to be plugged in.
+    pub(crate) const PLAIN: Self = Self { mark: 0, checking: Checking::Off, sections: 0 };
+    /// The same in checked mode.
+    pub(crate) const CHECKED: Self = Self { checking: Checking::On, ..Self::PLAIN };
+    /// The same with a section that may be plugged in.
+    pub(crate) const PLUGGABLE: Self = Self { sections: 1, ..Self::PLAIN };
+
+    /// The same with a mark.
+    pub(crate) const fn marked(mark: u64) -> Self {
+        Self { mark, ..Self::PLAIN }
+    }
+}
+
+/// Builds a stage and hands it to `body`.
+pub(crate) fn with_stage<R>(ground: Ground, body: impl FnOnce(&Stage) -> R) -> Result<R, ConfigError> {
+    let Ground { mark, checking, sections } = ground;
     let memory = [MemoryRange::new(FIRST, FIRST + BLOCKS * BLOCK_FRAMES, 0)];
     let topology =
         Topology { memory: &memory, reserved: &[], nodes: 1, distances: &[10], cpus: &[NodeId(0); 2] };
     let marks = [Mark { node: NodeId(0), zone: ZoneKind::Normal, frames: mark }];
     let hotplug = [HotRange::new(HOT.0, HOT.1, 0)];
-    let config = Config { marks: &marks, hotplug: &hotplug, checking, ..Config::new(topology) };
+    let hotplug = hotplug.get(..sections).unwrap_or(&[]);
+    let config = Config { marks: &marks, hotplug, checking, ..Config::new(topology) };
     let host: &'static Host = Box::leak(Box::default());
     let metadata = vec![MaybeUninit::uninit(); zonal::metadata_size(&config)?].leak();
     let pages = Box::leak(Box::new(PageAllocator::new(&config, host, metadata)?));

@@ -75,7 +75,7 @@ pub(crate) fn run(
             _ => trial.at_each_instruction_once(alone, &mut found),
         }
     };
-    with_stage(case.mark, case.checking, trial)??;
+    with_stage(case.ground, trial)??;
     Ok(found)
 }
 

@@ -4,6 +4,7 @@ use zonal::Order;
 
 use super::{Case, GROUP, KERNEL, case, leave, new, order};
 use crate::call::Call;
+use crate::stage::Ground;
 
 const ZERO: Order = Order::ZERO;
 
@@ -29,7 +30,7 @@ pub(super) const CASES: &[Case] = &[
         Some(Call::AllocNolock(ZERO))
     }),
     Case {
-        mark: 100,
+        ground: Ground::marked(100),
         ..new("nolock-near-the-mark", |stage| {
             // Down to a few frames above the mark, which no fast walk would take.
             while stage.pages.zones().any(|zone| zone.free + zone.cached > 104) {

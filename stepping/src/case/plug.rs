@@ -4,23 +4,28 @@ use zonal::OnlineType;
 
 use super::{Case, KERNEL, case, new};
 use crate::call::Call;
-use crate::stage::Stage;
+use crate::stage::{Ground, Stage};
+
+/// The same with a section that may be plugged in.
+const fn pluggable(case: Case) -> Case {
+    Case { ground: Ground::PLUGGABLE, ..case }
+}
 
 pub(super) const CASES: &[Case] = &[
     case("rebuild", |stage| {
         stage.hold(4, KERNEL).into_iter().for_each(|pfn| stage.spare(pfn));
         Some(Call::Rebuild)
     }),
-    new("online", |stage| {
+    pluggable(new("online", |stage| {
         stage.pages.add_memory(Stage::section()).ok()?;
         stage.hold(4, KERNEL).into_iter().for_each(|pfn| stage.spare(pfn));
         Some(Call::Online(OnlineType::Movable))
-    }),
-    new("offline", |stage| {
+    })),
+    pluggable(new("offline", |stage| {
         stage.pages.add_memory(Stage::section()).ok()?;
         stage.pages.online_memory(Stage::section(), OnlineType::Kernel).ok()?;
         stage.plugged.set(Stage::section().frames());
         stage.hold(4, KERNEL).into_iter().for_each(|pfn| stage.spare(pfn));
         Some(Call::Offline)
-    }),
+    })),
 ];

@@ -1,16 +1,16 @@
 //! Other ways to ask and to free: in checked mode, within a cpuset and by a policy, below a limit, near the mark.
 
-use zonal::{Checking, Context, Cpuset, Gfp, Mempolicy, NodeId, NodeMask, Order};
+use zonal::{Context, Cpuset, Gfp, Mempolicy, NodeId, NodeMask, Order};
 
 use super::{Case, GROUP, KERNEL, alloc, new, order};
 use crate::call::Call;
-use crate::stage::{Stage, request};
+use crate::stage::{Ground, Stage, request};
 
 const ZERO: Order = Order::ZERO;
 
 /// The same in checked mode.
 const fn checked(case: Case) -> Case {
-    Case { checking: Checking::On, ..case }
+    Case { ground: Ground::CHECKED, ..case }
 }
 
 pub(super) const CASES: &[Case] = &[
@@ -60,14 +60,14 @@ pub(super) const CASES: &[Case] = &[
         Some(Call::Alloc(request(order(2), KERNEL).aligned(order(7)), order(2)))
     }),
     Case {
-        mark: 200,
+        ground: Ground::marked(200),
         ..new("atomic-run-near-the-mark", |stage| {
             short(stage)?;
             Some(alloc(2, Gfp::ATOMIC))
         })
     },
     Case {
-        mark: 200,
+        ground: Ground::marked(200),
         ..new("alloc-that-tries-hard-near-the-mark", |stage| {
             short(stage)?;
             Some(alloc(0, KERNEL.union(Gfp::RETRY_MAYFAIL)))
