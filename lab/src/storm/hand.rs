@@ -91,11 +91,7 @@ impl Hand {
     }
 
     /// Makes a call, timed.
-    pub(super) fn call<R>(
-        &mut self,
-        call: Call,
-        body: impl FnOnce(&PageAllocator<'_, SimulatedPlatform>) -> R,
-    ) -> R {
+    fn call<R>(&mut self, call: Call, body: impl FnOnce(&PageAllocator<'_, SimulatedPlatform>) -> R) -> R {
         let start = Instant::now();
         let result = self.untimed(call, body);
         self.tally.longest = self.tally.longest.max(start.elapsed());
@@ -154,6 +150,11 @@ impl Hand {
     pub(super) fn refused_wrongly(&mut self, class: Class, error: AllocError) {
         let spare = self.stage.spare();
         self.tally.broke(Violation::Refused { class, spare, error });
+    }
+
+    /// The upkeep that a daemon does once a second: slot words that CPUs own are given up where memory runs short.
+    pub(super) fn keep_up(&mut self) {
+        self.call(Call::Drain, |allocator| allocator.age_caches());
     }
 
     /// Has the zonelists rebuilt.

@@ -75,6 +75,10 @@ impl<'h> Judge<'h> {
         let class = Class::ALL[self.hand.dice.usize(..Class::ALL.len())];
         self.hand.migrate();
         loop {
+            // Between any two requests a daemon may have run; this one does, so that no request has to do its work.
+            if self.hand.stage.owns_words {
+                self.hand.keep_up();
+            }
             match self.hand.request(class, order) {
                 Ok(run) => self.hand.hold(run),
                 Err(error) => {

@@ -4,12 +4,11 @@
 use anyhow::Result;
 use zonal_linux::{Machine, MachineError, WordKind};
 
-use super::call::Call;
 use super::engine::{self, Run};
 use super::hand::Hand;
 use super::{Finding, Storm, Threads};
 
-/// A node of 64 blocks and as many CPUs as this machine lets the process have, four at most.
+/// A node of 64 blocks (no room for blocks kept for atomic requests) and as many CPUs as this machine lets the process have, four at most.
 pub(super) struct OwnWords;
 
 impl Storm for OwnWords {
@@ -33,7 +32,7 @@ impl Storm for OwnWords {
 impl Threads for OwnWords {
     fn machine(&self) -> Result<Machine, MachineError> {
         let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(4));
-        Ok(Machine::uniform(1, 256 << 20, cpus)?.with_words(WordKind::Owned))
+        Ok(Machine::uniform(1, 128 << 20, cpus)?.with_words(WordKind::Owned))
     }
 
     fn handlers(&self) -> usize {
@@ -50,9 +49,7 @@ impl Threads for OwnWords {
             0..=27 => hand.take_and_hold(class, order),
             28 | 29 => hand.drain_one(),
             30 => hand.while_closed(|_| {}),
-            31 => hand.call(Call::Drain, |allocator| {
-                allocator.age_caches();
-            }),
+            31 => hand.keep_up(),
             _ => hand.give_one(),
         }
     }

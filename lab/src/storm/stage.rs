@@ -61,6 +61,7 @@ pub(super) struct Stage {
     /// What stays free in a roomy round.
     spare: u64,
     mains: u64,
+    pub(super) owns_words: bool,
     /// A seat for each thread, and one for the judge.
     pub(super) seats: Vec<Seat>,
 }
@@ -89,6 +90,7 @@ impl Stage {
             owners: Owners::of(machine.memory()),
             frames: machine.memory().iter().map(|memory| memory.range.frames()).sum(),
             zones,
+            owns_words: simulation.allocator().owns_words(),
             simulation,
             shelf: [const { AtomicU64::new(0) }; SHELF],
             spare: contexts as u64 * HIDDEN + credits * CREDIT + SHELF as u64 * GROUP_FRAMES + marks,

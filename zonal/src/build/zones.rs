@@ -272,7 +272,7 @@ fn build_zone<'m>(
         poison: parts.poison,
         trees: core::array::from_fn(|_| parts.tree(plan.blocks())),
         caches,
-        words: Words::new(),
+        words: Words::new(caches),
         first_rank: first_rank(config, node),
         cpu_hints: parts.tree(caches.len()),
         credit_hints: parts.tree(caches.len()),

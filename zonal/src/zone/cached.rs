@@ -74,7 +74,6 @@ impl<'m> Zone<'m> {
         let most = if self.is_ample() { GROUP_FRAMES } else { want.frames() };
         let taken = self.take_group(Some(cache), want, cache.start_block(kind), most)?;
         cache.remember_block(kind, taken.block);
-        self.note_near();
         let run = (((1u64 << want.frames()) - 1) << taken.first) as u32;
         let rest = taken.mask & !run;
         // The take itself may have brought the zone below its high mark, or raised that.

@@ -1,16 +1,17 @@
 //! Giving words up: a zone that nears its marks has its CPUs' own words turned into everybody's, until it has recovered.
 //!
 //! A frame in an owned word is had by others only after a barrier, which is for task context. So it is not left to the
-//! request that needs the frame: the refill that finds the zone near says so, kswapd (or whoever calls the upkeep) holds the
-//! words of every CPU, one barrier each, and lets go when the zone has room for all words to fill twice.
+//! request that needs the frame: the miss that finds the zone near says so, kswapd (or whoever calls the upkeep) holds the
+//! words of every CPU, one barrier each, and lets go when the zone has room for all words to fill three times.
 //!
 //! | value | state | changed by |
 //! |---|---|---|
-//! | 0 | the words are their CPUs' own, or were nobody's from the start | [`Zone::give_words_back`] |
-//! | 1 | near: a refill has seen it | [`Zone::note_near`] |
+//! | 0 | the words are their CPUs' own | [`Zone::give_words_back`] |
+//! | 1 | near: a miss has seen it | [`Zone::note_near`] |
 //! | 2 | and kswapd has been told | [`Zone::take_near`] |
 //! | 3, 5 | somebody is at it: giving up, giving back | [`Zone::give_words_up`], [`Zone::give_words_back`] |
 //! | 4 | everybody's: each CPU's words are held once for it | `give_words_up` |
+//! | 6 | they have no owners, and stay so | |
 //!
 //! A zone that has no such room from the start, or no memory yet, begins as everybody's.
 //!
@@ -30,13 +31,15 @@ const TOLD: u8 = 2;
 const GIVING_UP: u8 = 3;
 const EVERYBODYS: u8 = 4;
 const GIVING_BACK: u8 = 5;
+const LOCKED: u8 = 6;
 
 /// The word.
 pub(crate) struct Words(AtomicU8);
 
 impl Words {
-    pub(crate) fn new() -> Self {
-        Self(AtomicU8::new(OWN))
+    pub(crate) fn new(caches: &[CpuCache]) -> Self {
+        let have_owners = caches.iter().any(CpuCache::is_owned);
+        Self(AtomicU8::new(if have_owners { OWN } else { LOCKED }))
     }
 
     /// Goes on from one state to the next, if it is in that.
@@ -51,11 +54,6 @@ impl Words {
 }
 
 impl Zone<'_> {
-    /// Whether CPUs own words here.
-    fn has_own_words(&self) -> bool {
-        self.caches.first().is_some_and(CpuCache::is_owned)
-    }
-
     /// Frames that all its words can hold.
     fn capacity(&self) -> u64 {
         self.caches.len() as u64 * WORDS as u64 * GROUP_FRAMES
@@ -69,7 +67,7 @@ impl Zone<'_> {
 
     /// Before anybody uses the zone: whose its words are at first.
     pub(crate) fn begin_words(&self) {
-        if self.has_own_words() && !self.has_recovered() && self.words.go(OWN, EVERYBODYS) {
+        if !self.has_recovered() && self.words.go(OWN, EVERYBODYS) {
             self.caches.iter().for_each(CpuCache::hold_from_the_start);
         }
     }
@@ -79,18 +77,15 @@ impl Zone<'_> {
         self.count.free() >= self.near_floor() + self.capacity()
     }
 
-    /// After a refill: notes whether the zone nears its marks.
-    #[inline]
-    pub(crate) fn note_near(&self) {
-        if self.words.is(OWN) && self.has_own_words() && self.count.free() < self.near_floor() {
-            self.words.go(OWN, NEAR);
-        }
-    }
-
-    /// Whether the zone nears its marks and nobody has told kswapd.
+    /// Whether the zone nears its marks and nobody has told kswapd: what a miss asks.
     #[inline]
     pub(crate) fn is_near(&self) -> bool {
-        self.words.is(NEAR)
+        self.words.is(OWN) && self.note_near() || self.words.is(NEAR)
+    }
+
+    /// Notes whether the zone nears its marks.
+    fn note_near(&self) -> bool {
+        self.count.free() < self.near_floor() && self.words.go(OWN, NEAR)
     }
 
     /// The same, and from now on it has been told: by the caller.
@@ -131,7 +126,7 @@ impl Zone<'_> {
 
     /// Makes the words their CPUs' own again if the zone has recovered.
     fn give_words_back(&self) {
-        if self.has_recovered() && self.words.go(EVERYBODYS, GIVING_BACK) {
+        if self.words.is(EVERYBODYS) && self.has_recovered() && self.words.go(EVERYBODYS, GIVING_BACK) {
             self.caches.iter().for_each(CpuCache::let_go);
             self.words.go(GIVING_BACK, OWN);
         }

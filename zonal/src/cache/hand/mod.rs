@@ -111,7 +111,9 @@ impl Hand for Own<'_> {
     }
 
     fn exchange(self, word: &AtomicU64, from: u64, to: u64) -> bool {
-        self.again(word, (from, to), Try::Held).is_ok()
+        // Always the locked instruction: a plain store would come after what the caller reads next.
+        let mut tries = (0..TRIES).map(|_| self.locked(word, from, to));
+        tries.find(|&last| last != Try::Restarted) == Some(Try::Done)
     }
 }
 
