@@ -29,6 +29,8 @@ pub(super) enum Step {
     CasPair,
     /// The same, each of the two finding the word by the number of the CPU it runs on, in a call of its own.
     CpuPair,
+    /// The same by plain loads and stores, with nothing that keeps others off.
+    PlainPair,
 }
 
 /// Changes a word that this thread alone uses; returns what it held.
@@ -38,6 +40,15 @@ fn change(word: &AtomicU64, new: impl Fn(u64) -> u64) -> Result<u64, Wrong> {
     let now = word.load(Ordering::Relaxed);
     // AcqRel as in the allocator's own words; nothing is published through this one.
     word.compare_exchange(now, new(now), Ordering::AcqRel, Ordering::Relaxed).map_err(|_| Wrong::WordChanged)
+}
+
+/// The same by a load and a store.
+#[inline]
+fn change_plainly(word: &AtomicU64, new: impl Fn(u64) -> u64) -> u64 {
+    let word = black_box(word);
+    let now = word.load(Ordering::Relaxed);
+    word.store(new(now), Ordering::Relaxed);
+    now
 }
 
 /// Takes the lowest bit of a word and says which it was.
@@ -87,6 +98,17 @@ impl Limit {
         put(self.here()?, bit)
     }
 
+    #[inline(never)]
+    fn take_plainly(&self) -> Result<u32, Wrong> {
+        Ok(change_plainly(self.here()?, |now| now & now.wrapping_sub(1)).trailing_zeros())
+    }
+
+    #[inline(never)]
+    fn put_plainly(&self, bit: u32) -> Result<(), Wrong> {
+        change_plainly(self.here()?, |now| now | 1u64.wrapping_shl(bit));
+        Ok(())
+    }
+
     /// Does the step `steps` times.
     #[inline]
     fn repeat(&self, word: &AtomicU64, steps: u64) -> Result<(), Wrong> {
@@ -94,6 +116,7 @@ impl Limit {
             Step::Cas => (0..steps).try_for_each(|_| change(word, |now| now ^ 1).map(drop)),
             Step::CasPair => (0..steps).try_for_each(|_| put(word, take(word)?)),
             Step::CpuPair => (0..steps).try_for_each(|_| self.put_here(self.take_here()?)),
+            Step::PlainPair => (0..steps).try_for_each(|_| self.put_plainly(self.take_plainly()?)),
         }
     }
 }

@@ -12,6 +12,8 @@ pub(super) enum BenchName {
     CasPair,
     /// The same, each in a call of its own that finds the word by the number of its CPU.
     CpuPair,
+    /// The same by plain loads and stores: what a pair of any allocator with a word of its own CPU costs.
+    PlainPair,
     /// One allocation and its free, in a loop.
     Pair,
     /// The same, asked for by who may not wait (GFP_ATOMIC).
@@ -81,6 +83,7 @@ impl BenchName {
             Self::Cas => "cas",
             Self::CasPair => "cas-pair",
             Self::CpuPair => "cpu-pair",
+            Self::PlainPair => "plain-pair",
             Self::Pair => "pair",
             Self::Atomic => "atomic",
             Self::Nowait => "nowait",
@@ -118,7 +121,7 @@ impl BenchName {
     pub(super) const fn unit(self) -> &'static str {
         match self {
             Self::Cas => "load + locked compare-exchange",
-            Self::CasPair | Self::CpuPair => "bit cleared + set",
+            Self::CasPair | Self::CpuPair | Self::PlainPair => "bit cleared + set",
             Self::Pair | Self::Atomic | Self::Nowait | Self::Zeroed | Self::KernelLow => "alloc + free",
             Self::ZeroPage => "page filled",
             Self::HoldAlloc => "alloc",
@@ -161,7 +164,8 @@ impl BenchName {
 
     /// Whether it is the processor that is timed, on no machine of ours.
     pub(super) const fn is_limit(self) -> bool {
-        matches!(self, Self::Cas | Self::CasPair | Self::CpuPair | Self::ZeroPage | Self::BootMemset)
+        let of_words = matches!(self, Self::Cas | Self::CasPair | Self::CpuPair | Self::PlainPair);
+        of_words || matches!(self, Self::ZeroPage | Self::BootMemset)
     }
 
     /// Whether it is about what a request says of itself, or about marks, memory that comes and goes, or emptying

@@ -116,6 +116,7 @@ fn limit(case: &Case) -> Result<Boxed> {
         BenchName::CasPair => Box::new(Limit::new(Step::CasPair, case.threads)?),
         BenchName::ZeroPage => Box::new(ZeroPage),
         BenchName::CpuPair => Box::new(Limit::new(Step::CpuPair, case.threads)?),
+        BenchName::PlainPair => Box::new(Limit::new(Step::PlainPair, case.threads)?),
         _ => Box::new(Limit::new(Step::Cas, case.threads)?),
     })
 }
@@ -173,6 +174,7 @@ fn single<E: Engine>(case: &Case) -> Result<Boxed> {
         | BenchName::Cas
         | BenchName::CasPair
         | BenchName::CpuPair
+        | BenchName::PlainPair
         | BenchName::BootMemset => Box::new(Pair::<E>::on(whole(case)?, case.order)),
     })
 }
