@@ -14,7 +14,7 @@ pub(crate) mod word;
 
 use crate::cache::age::{Age, Look};
 use crate::cache::credit::Credit;
-use crate::cache::hand::{AnyHand, Hand, Once, Own};
+use crate::cache::hand::{AnyHand, Hand, Locked, Once, Own};
 use crate::cache::hold::{Barriers, Held, Hold};
 use crate::cache::word::{Put, Slot, SlotWord};
 use crate::frame::{GroupIndex, Order};
@@ -197,7 +197,14 @@ impl CpuCache {
 
     /// Takes an aligned run of `order` of this kind from any word: the word's number, the run's group and first frame.
     pub(crate) fn take_of(&self, kind: Kind, order: Order) -> Option<(usize, (GroupIndex, u32))> {
-        let hand = self.hand();
+        match self.hand() {
+            AnyHand::Locked => self.take_of_by(Locked, kind, order),
+            AnyHand::Own(own) => self.take_of_by(own, kind, order),
+        }
+    }
+
+    #[inline]
+    fn take_of_by(&self, hand: impl Hand, kind: Kind, order: Order) -> Option<(usize, (GroupIndex, u32))> {
         self.words_of(kind).find_map(|(at, word)| Some((at, word.take(hand, order)?)))
     }
 

@@ -161,7 +161,7 @@ impl SlotWord {
 
     /// Takes an aligned run of `order`: the group and the run's first frame in it. One locked step on a hit, or one of the
     /// owner's.
-    #[inline(always)]
+    #[inline]
     #[must_use]
     pub(crate) fn take(&self, hand: impl Hand, order: Order) -> Option<(GroupIndex, u32)> {
         if order == Order::ZERO {
