@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::support::{refused, zonal};
 
-const STORMS: [&str; 20] = [
+const STORMS: [&str; 21] = [
     "churn",
     "mixed-orders",
     "drain",
@@ -23,6 +23,7 @@ const STORMS: [&str; 20] = [
     "paused-rebuild",
     "console",
     "nodemask",
+    "kfree-rcu",
     "kill",
     "step",
 ];
