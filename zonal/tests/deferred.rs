@@ -209,6 +209,26 @@ fn who_is_interrupted_by_another_with_a_new_sheet_gives_its_own_back() {
 }
 
 #[test]
+fn who_is_stopped_between_claim_and_slot_holds_back_its_sheet_alone() {
+    let ground = Ground::with(4);
+    ground.queue();
+    *ground.host.interrupt.borrow_mut() = Some(Box::new(move || {
+        assert_eq!(ground.collect(), Collected::default());
+        ground.host.pass();
+        assert_eq!(ground.collect(), Collected { objects: 1, frames: 0 }, "its slot is not written");
+        assert_eq!(ground.queue(), Queued::OnNewSheet, "others get on");
+        for _ in 0..2 {
+            ground.host.pass();
+            ground.collect();
+        }
+        assert_eq!((ground.host.freed(), ground.queue.frames()), (2, 1));
+    }));
+    assert_eq!(ground.queue(), Queued::OnSheet);
+    assert_eq!(audited(ground.allocator).allocated, 1);
+    ground.assert_freed(3);
+}
+
+#[test]
 fn a_shrinker_gets_frames_back_in_one_call_where_grace_periods_are_short() {
     let ground = Ground::with(4);
     ground.host.over.set(u64::MAX);
