@@ -81,7 +81,7 @@
 //!   something from them.
 //!
 //! Files, callers first: `review`, `plug`, `pool`, `simulation`, `daemon`, `built`, `platform`, `refusal`, `shrinker`, `mover`, `registry`,
-//! `task`, `bell`, `memory`, `binding`, `mapping`, `cpu`, `machine`, `meminfo`. Invariant: what a pool or a simulation allocates lies in its machine's ranges, and
+//! `task`, `grace`, `bell`, `memory`, `binding`, `mapping`, `cpu`, `machine`, `meminfo`. Invariant: what a pool or a simulation allocates lies in its machine's ranges, and
 //! a pool maps exactly those.
 
 #![cfg(target_os = "linux")]
@@ -91,6 +91,7 @@ mod binding;
 mod built;
 mod cpu;
 mod daemon;
+mod grace;
 mod machine;
 mod mapping;
 mod meminfo;
@@ -110,6 +111,7 @@ mod upkeep;
 
 pub use binding::Binding;
 pub use built::PoolError;
+pub use grace::{Grace, Reader};
 pub use machine::{Machine, MachineError};
 pub use memory::{MemoryError, Pages, Step};
 pub use mover::{Mover, Movers, Relocation};

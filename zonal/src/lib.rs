@@ -47,6 +47,7 @@ mod config;
 mod construction;
 mod contig;
 mod daemon;
+mod deferred;
 mod error;
 mod events;
 mod exact;
@@ -101,6 +102,10 @@ pub use audit::{AuditSummary, Finding};
 pub use build::metadata_size;
 pub use compact::CompactSummary;
 pub use config::{Caching, Checking, Config, Mark, Naming};
+pub use deferred::DeferredFree;
+pub use deferred::head::Head;
+pub use deferred::host::DeferredHost;
+pub use deferred::pile::{Collected, Pile, Queued};
 pub use error::{AllocError, ConfigError, FreeError, IsolateError};
 pub use events::{Event, Events, Numa};
 pub use frame::{

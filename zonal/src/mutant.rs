@@ -167,6 +167,16 @@ mutants! {
     SleepUnchecked: "Checked mode does not look where requests that may sleep are made.",
     WakeUnchecked: "Checked mode does not look where requests that may wake kswapd are made.",
     RolledBackRowsKept: "A lost multi-row run does not put back the rows it took.",
+    DeferredEarly: "A queue of deferred frees does not look whether a grace period is over.",
+    DeferredStampedEarly: "It names the grace period before it takes what was queued.",
+    DeferredSlotTrusted: "It takes a slot that was claimed for written.",
+    DeferredClaimRelaxed: "A claim of a slot does not release what was done to the object.",
+    DeferredPushBlind: "An object that is queued by its head replaces what others queued meanwhile.",
+    DeferredTakenTwice: "A collector reads a list and then takes it, in two steps.",
+    DeferredFrameKept: "A bookkeeping frame that is done with is not given back.",
+    DeferredUnbounded: "It takes as many bookkeeping frames as there are.",
+    DeferredDropped: "It forgets an object for which there is no frame.",
+    DeferredShrinksOnce: "Its shrinker does not collect what it has just stamped.",
 }
 
 /// Whether this fault is planted in this run.

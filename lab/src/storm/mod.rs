@@ -20,6 +20,7 @@ mod floors;
 mod gate;
 mod hand;
 mod judge;
+mod kfree_rcu;
 mod kill;
 mod ledger;
 mod mixed_orders;
@@ -88,6 +89,7 @@ const STORMS: &[&dyn Storm] = &[
     &paused_rebuild::PausedRebuild,
     &console::Console,
     &nodemask::Nodemask,
+    &kfree_rcu::KfreeRcu,
     &kill::Kill,
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     &step::Step,
@@ -175,6 +177,10 @@ trait Threads: Storm {
 /// In `drain` the threads whose words are emptied are first stopped by a signal at whatever instruction they are: their words must be empty
 /// after a drain, in 10,000 instructions, and all frames must be had but for what they have in hand; `drains` has the number, mean and longest
 /// of the drains, and the longest call of others during drains of two thousand frames, the time without a CPU included.
+///
+/// In `kfree-rcu` threads and their handlers queue objects to be freed after a grace period while all frames come and go:
+/// `requests` are objects queued, `interruptions` handlers in the middle of that, `lost` objects never freed and frames that
+/// did not come back, `double` objects freed twice.
 ///
 /// In `cpuset` every node always has a frame to spare for every set, so each refusal and each kill is one too many.
 ///

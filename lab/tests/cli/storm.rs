@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use crate::support::{refused, zonal};
 
-const STORMS: [&str; 20] = [
+const STORMS: [&str; 22] = [
     "churn",
     "mixed-orders",
     "drain",
     "cross-cpu",
     "signals",
+    "own-words",
     "nmi",
     "nolock",
     "parked",
@@ -23,6 +24,7 @@ const STORMS: [&str; 20] = [
     "paused-rebuild",
     "console",
     "nodemask",
+    "kfree-rcu",
     "kill",
     "step",
 ];

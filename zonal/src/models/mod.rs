@@ -13,6 +13,8 @@ mod count;
 #[cfg(zonal_loom)]
 mod credit;
 #[cfg(zonal_loom)]
+mod deferred;
+#[cfg(zonal_loom)]
 mod entry;
 #[cfg(zonal_loom)]
 mod explore;
