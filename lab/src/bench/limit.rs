@@ -5,7 +5,8 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use rustix::thread::{CpuSet, sched_getaffinity};
 use zonal::{FRAME_SIZE, Pfn, Platform};
 use zonal_linux::{CpuSource, Machine, Simulation};
 
@@ -73,8 +74,10 @@ pub(super) struct Limit {
 
 impl Limit {
     pub(super) fn new(step: Step, threads: u16) -> Result<Self> {
-        // CPUs are numbered from 0 on: a word for each that may run a thread.
-        let words = std::thread::available_parallelism()?.get().max(usize::from(threads));
+        // A word for each CPU up to the last that may run a thread.
+        let may_run = sched_getaffinity(None).context("the CPUs this process may use")?;
+        let last = (0..CpuSet::MAX_CPU).rfind(|&cpu| may_run.is_set(cpu)).unwrap_or(0);
+        let words = usize::from(threads).max(last + 1);
         Ok(Self {
             words: (0..words).map(|_| Word(AtomicU64::new(u64::MAX))).collect(),
             step,
