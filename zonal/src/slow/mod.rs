@@ -71,6 +71,8 @@ pub(crate) fn alloc<P: Platform>(walk: Walk<'_, '_>, platform: &P) -> Result<Pfn
     if waits {
         walk.zones().for_each(Zone::give_words_up);
     }
+    // Those that only requests from elsewhere empty, too.
+    walk.zones().for_each(|zone| walk.tell_kswapd(platform, zone));
     let (cookie, climb) = (Cookie::of(walk.state, asked), Climb::default());
     let mut ladder =
         Ladder { walk, asked, platform, class, reserve, freely, waits, recursive, cookie, climb };

@@ -96,6 +96,7 @@ impl Zone<'_> {
 
     /// Gives words up or back, as the zone stands. Task context: one barrier a CPU.
     pub(crate) fn review_words(&self) {
+        let _ = self.is_near(); // it may be nobody's first zone, whose misses would have noted it
         self.give_words_up();
         self.give_words_back();
     }
