@@ -310,7 +310,7 @@ fn free_run<'m>(
     let (row, bits) = row_and_mask(pfn.get() % BLOCK_FRAMES, order);
     if let Some(cache) = cache {
         let (group, mask) = (zone.group_of(pfn), group_mask(pfn, order));
-        match cache.put(group, mask) {
+        match cache.put(zone.own_words, group, mask) {
             (Put::OtherGroup, _) => {}
             (Put::Kept, at) => {
                 cpu.note_put(cache, CpuCache::kind_of(at), at);

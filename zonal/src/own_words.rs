@@ -14,8 +14,10 @@ const HAS_UNLOCKED: bool = cfg!(all(target_arch = "x86_64", not(any(zonal_loom, 
 ///
 /// An owned word costs its CPU a plain store where a locked one costs a locked instruction. In exchange, whoever else is to
 /// change it (a drain, an isolation, a request that runs out of memory) first says so and has the owner's CPU pass a
-/// barrier; so drains, closings, isolations and offlining are for task context then. Words are given up ahead of need:
-/// when a zone nears its marks, kswapd or the upkeep turns them into locked ones until it has recovered.
+/// barrier; so drains, closings, isolations, poisoning and offlining are for task context then. Words are given up ahead of
+/// need: when a zone nears its marks, kswapd or the upkeep turns them into locked ones until it has recovered. Where a
+/// barrier is refused, the words of that CPU stay as they are: what was to be drained, closed, isolated or poisoned there
+/// is still in them, and must be asked for again.
 #[derive(Clone, Copy, Debug)]
 pub struct OwnWords {
     pub(crate) how: How,
@@ -51,7 +53,8 @@ impl OwnWords {
     /// the usual signature of the processor, or with a `cpu_id` that is negative. (2) When `barrier(cpu)` has returned true,
     /// no thread goes on with a sequence that it was in on that CPU when `barrier` was called, and what the caller wrote
     /// before is seen by those that begin after. (3) [`crate::Platform::cpu`] gives the kernel's CPU numbers below `cpus`
-    /// or numbers from `cpus` on. (4) All who use the allocator are threads of one process.
+    /// or numbers from `cpus` on. (4) All who use the allocator are threads of one process, children of `vfork` not among them,
+    /// and the code is not unloaded while one of them may be in it or was last in a sequence of it.
     pub const unsafe fn sequences(area: isize, cpus: usize, barrier: fn(cpu: usize) -> bool) -> Option<Self> {
         match HAS_SEQUENCES {
             true => Some(Self { how: How::Sequence { area }, cpus, barrier }),
@@ -59,15 +62,17 @@ impl OwnWords {
         }
     }
 
-    /// One unlocked compare-exchange for CPUs `0..cpus`; CPUs above have locked words. `barrier(cpu)`, called in task context,
-    /// waits until the CPU has left the calls it was in: a grace period of RCU (sched) in a kernel. `None` on processors that have no such
-    /// instruction (there is x86-64).
+    /// One unlocked compare-exchange for CPUs `0..cpus`; CPUs above have locked words. `barrier(cpu)`, called in task context
+    /// by drains, closings, isolations, poisoning, offlining, kswapd and the upkeep, waits until the CPU has left the
+    /// allocations and frees it was in: a grace period of RCU (sched) in a kernel. No allocation or free calls it, so one that
+    /// may wait relies on kswapd, too. `None` on processors that have no such instruction (there is x86-64).
     ///
     /// # Safety
-    /// (1) From [`crate::Platform::cpu`] to the end of the call nobody leaves the CPU with the number it gave, and nobody
-    /// else gets that number but contexts that interrupt there and end before. (2) When `barrier(cpu)` has returned true,
-    /// every call that was under way on that CPU when `barrier` was called has returned, and what the caller wrote before
-    /// is seen by those that begin after.
+    /// (1) [`crate::Platform::cpu`] gives numbers of the table of CPUs ([`crate::Topology::cpus`]) only: each to one CPU. (2)
+    /// From there to the end of an allocation or a free nobody leaves that CPU, not while a hook of the platform waits
+    /// either; what interrupts him there, and other tasks of that CPU, may get the number meanwhile. (3) When `barrier(cpu)`
+    /// has returned true, every allocation and free that was under way on that CPU when `barrier` was called has returned, or
+    /// is in a hook of the platform, and what the caller wrote before is seen by those that begin after, or go on from there.
     pub const unsafe fn pinned(cpus: usize, barrier: fn(cpu: usize) -> bool) -> Option<Self> {
         match HAS_UNLOCKED {
             true => Some(Self { how: How::Pinned, cpus, barrier }),

@@ -106,17 +106,67 @@ fn words_are_given_up_ahead_of_need_and_given_back() {
     audited(&allocator);
 }
 
-/// A request that may wait has the barrier passed itself, where nobody came in time.
+/// On pinned CPUs a barrier waits for calls to end: no request passes one in its middle, not one that may wait either.
 #[test]
-fn who_may_wait_takes_frames_out_of_owned_words() {
-    let (allocator, cpu) = build(|_| true);
+fn no_request_passes_a_barrier_of_pinned_cpus() {
+    static BARRIERS: AtomicU64 = AtomicU64::new(0);
+    let (allocator, cpu) = build(|_| {
+        BARRIERS.fetch_add(1, Ordering::Relaxed);
+        true
+    });
     let taken = leave(&allocator, (0, 64));
     cpu.move_to(1);
     let waits = Request::order(Order::ZERO).try_once();
-    let rest: Vec<Pfn> = (0..64).map(|_| take(&allocator, &waits).expect("64 are cached")).collect();
-    assert!(take(&allocator, &waits).is_err());
+    let all = || std::iter::from_fn(|| take(&allocator, &waits).ok());
+    let mut rest: Vec<Pfn> = all().collect();
+    assert!(rest.len() < 64, "some are in CPU 0's words");
+    assert_eq!(BARRIERS.load(Ordering::Relaxed), 0);
+    assert!(allocator.kswapd(NodeId(0)), "it was told");
+    rest.extend(all());
+    assert_eq!((rest.len(), BARRIERS.load(Ordering::Relaxed)), (64, 2));
     rest.into_iter().chain(taken).for_each(|pfn| give(&allocator, pfn));
     audited(&allocator);
+}
+
+/// Takes all there is as CPU 0, with both daemons at work, while CPU 1 sleeps over what it has cached of the last zone.
+fn exhaust(allocator: &Leaked) -> u64 {
+    let request = Request::order(Order::ZERO).atomic();
+    let mut taken = 0;
+    while take(allocator, &request).is_ok() {
+        taken += 1;
+        [NodeId(0), NodeId(1)].iter().for_each(|&node| {
+            allocator.kswapd(node);
+        });
+    }
+    taken
+}
+
+#[test]
+fn words_of_another_node_are_given_up_that_only_others_empty() {
+    let cpu = FakeCpu::leaked();
+    let machine = Machine::equal_nodes(2, 1, 0, BLOCKS * BLOCK);
+    let allocator = Setup::of(&machine).owned(|_| true).build(cpu).expect("a good machine");
+    cpu.move_to(1);
+    let request = Request::order(Order::ZERO).atomic();
+    let own: Vec<Pfn> = (0..128).map(|_| take(&allocator, &request).expect("nothing is taken")).collect();
+    own.into_iter().for_each(|pfn| give(&allocator, pfn));
+    cpu.move_to(0);
+    assert_eq!(exhaust(&allocator), 2 * BLOCKS * BLOCK);
+}
+
+#[test]
+fn words_of_a_lower_zone_are_given_up_that_is_nobodys_first() {
+    let cpu = FakeCpu::leaked();
+    let mut machine = Machine::one_node(2, &[(0, 2 * BLOCKS * BLOCK)]);
+    machine.dma32_end = BLOCKS * BLOCK;
+    let allocator = Setup::of(&machine).owned(|_| true).build(cpu).expect("a good machine");
+    let request = Request::order(Order::ZERO).atomic();
+    let taken: Vec<Pfn> = std::iter::from_fn(|| take(&allocator, &request).ok()).collect();
+    allocator.age_caches();
+    let low: Vec<Pfn> = taken.into_iter().filter(|pfn| pfn.get() < BLOCKS * BLOCK).take(64).collect();
+    low.iter().for_each(|&pfn| give(&allocator, pfn));
+    cpu.move_to(1);
+    assert!(low.iter().all(|_| take(&allocator, &request).is_ok()), "64 are free");
 }
 
 #[test]

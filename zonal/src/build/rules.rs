@@ -69,6 +69,12 @@ pub(in crate::build) fn cpus_that_cache(config: &Config<'_>, node: NodeId) -> im
     cpus.filter(move |(_, home)| has_lines(**home)).map(|(cpu, _)| cpu)
 }
 
+/// The CPU as the owner of its words, if it is one of those that own theirs.
+pub(in crate::build) fn owner_of(config: &Config<'_>, cpu: usize) -> Option<u32> {
+    let owns = config.own_words.is_some_and(|words| cpu < words.cpus);
+    u32::try_from(cpu).ok().filter(|_| owns)
+}
+
 /// The rank of the first CPU that has lines for the node's zones.
 pub(in crate::build) fn first_rank(config: &Config<'_>, node: NodeId) -> u32 {
     match config.caching {

@@ -5,9 +5,9 @@ use core::ops::Range;
 use crate::block::bitmap::Bitmap;
 use crate::block::entry::Entry;
 use crate::build::marks::marks_of;
-use crate::build::rules::{cached_cpus, cpus_that_cache, first_rank};
+use crate::build::rules::{cached_cpus, cpus_that_cache, first_rank, owner_of};
 use crate::build::sections::place_of;
-use crate::cache::{CpuCache, WordOwner};
+use crate::cache::CpuCache;
 use crate::config::{Caching, Checking, Config};
 use crate::error::ConfigError;
 use crate::events::{Counting, EventRow, Traffic};
@@ -171,7 +171,7 @@ pub(in crate::build) fn new_caches<'p>(
         let (blocks, count) = (plan.blocks() as u64, cached_cpus(config, zone.node) as u64);
         (0u32..).zip(cpus_that_cache(config, zone.node)).map(move |(rank, cpu)| {
             let start = (blocks * u64::from(rank) / count) as u32;
-            CpuCache::new(rank, start, WordOwner::of(config.own_words, cpu))
+            CpuCache::new(rank, start, owner_of(config, cpu))
         })
     })
 }
@@ -272,6 +272,7 @@ fn build_zone<'m>(
         poison: parts.poison,
         trees: core::array::from_fn(|_| parts.tree(plan.blocks())),
         caches,
+        own_words: config.own_words,
         words: Words::new(caches),
         first_rank: first_rank(config, node),
         cpu_hints: parts.tree(caches.len()),

@@ -19,7 +19,7 @@ use crate::cache::hold::{Barriers, Held, Hold};
 use crate::cache::word::{Put, Slot, SlotWord};
 use crate::frame::{GroupIndex, Order};
 use crate::mutant::{Mutant, planted};
-use crate::own_words::{Barrier, How, OwnWords};
+use crate::own_words::{How, OwnWords};
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::topology::Kind;
 
@@ -30,21 +30,8 @@ const KINDS: usize = 3;
 /// Slot words in all.
 pub(crate) const WORDS: usize = SLOTS * KINDS;
 
-/// Whose the words are, where a CPU owns them.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WordOwner {
-    how: How,
-    cpu: u32,
-    barrier: Barrier,
-}
-
-impl WordOwner {
-    /// The owner of CPU `cpu`'s words, if that is one of those that own theirs.
-    pub(crate) fn of(words: Option<OwnWords>, cpu: usize) -> Option<Self> {
-        let words = words.filter(|words| cpu < words.cpus)?;
-        Some(Self { how: words.how, cpu: u32::try_from(cpu).ok()?, barrier: words.barrier })
-    }
-}
+/// The number of no CPU.
+const NOBODY: u32 = u32::MAX;
 
 /// One CPU's words for one zone and the hints beside them: three cache lines, and one of whose they are.
 #[repr(C, align(64))]
@@ -69,8 +56,8 @@ pub(crate) struct CpuCache {
     base: u32,
     /// What it may claim of the zone without the zone's count.
     pub(crate) credit: Credit,
-    /// Whose the words are, if they are not everybody's.
-    owner: Option<WordOwner>,
+    /// The CPU that owns the words, or [`NOBODY`].
+    owner: u32,
     /// Others that are at work on the words, if they have an owner.
     hold: Hold,
 }
@@ -100,7 +87,8 @@ impl Room {
 
 impl CpuCache {
     /// Empty words of the CPU at place `rank`, whose first search starts at `block`.
-    pub(crate) fn new(rank: u32, block: u32, owner: Option<WordOwner>) -> Self {
+    /// They are those of CPU `owner`, if of any.
+    pub(crate) fn new(rank: u32, block: u32, owner: Option<u32>) -> Self {
         Self {
             words: core::array::from_fn(|_| SlotWord::new()),
             groups: AtomicU64::new(0),
@@ -112,7 +100,7 @@ impl CpuCache {
             rank,
             base: block,
             credit: Credit::new(),
-            owner,
+            owner: owner.unwrap_or(NOBODY),
             hold: Hold::new(owner.is_some()),
         }
     }
@@ -123,26 +111,26 @@ impl CpuCache {
         Once(Own { how, cpu, hold: &self.hold })
     }
 
-    /// How the CPU itself changes its words.
-    pub(crate) fn hand(&self) -> AnyHand<'_> {
-        match self.owner {
+    /// How the CPU itself changes its words, if CPUs own theirs by `words`.
+    pub(crate) fn hand(&self, words: Option<OwnWords>) -> AnyHand<'_> {
+        match words.filter(|_| self.is_owned()) {
             None => AnyHand::Locked,
-            Some(WordOwner { how, cpu, .. }) => AnyHand::Own(Own { how, cpu, hold: &self.hold }),
+            Some(words) => AnyHand::Own(Own { how: words.how, cpu: self.owner, hold: &self.hold }),
         }
     }
 
     /// Whether a CPU owns the words.
     pub(crate) fn is_owned(&self) -> bool {
-        self.owner.is_some()
+        self.owner != NOBODY
     }
 
     /// Makes the words everybody's for as long as the answer lives. `None`: nobody holds them, and the owner cannot be made to
     /// pass a barrier now.
-    pub(crate) fn held(&self, barriers: Barriers) -> Option<Held<'_>> {
-        match &self.owner {
+    pub(crate) fn held(&self, words: Option<OwnWords>, barriers: Barriers) -> Option<Held<'_>> {
+        match words.filter(|_| self.is_owned()) {
             None => Some(Held::EVERYBODYS),
             Some(_) if planted(Mutant::WordsUnheld) => Some(Held::EVERYBODYS),
-            Some(owner) => self.hold.hold(barriers, || (owner.barrier)(owner.cpu as usize)),
+            Some(words) => self.hold.hold(barriers, || (words.barrier)(self.owner as usize)),
         }
     }
 
@@ -196,8 +184,13 @@ impl CpuCache {
     }
 
     /// Takes an aligned run of `order` of this kind from any word: the word's number, the run's group and first frame.
-    pub(crate) fn take_of(&self, kind: Kind, order: Order) -> Option<(usize, (GroupIndex, u32))> {
-        match self.hand() {
+    pub(crate) fn take_of(
+        &self,
+        words: Option<OwnWords>,
+        kind: Kind,
+        order: Order,
+    ) -> Option<(usize, (GroupIndex, u32))> {
+        match self.hand(words) {
             AnyHand::Locked => self.take_of_by(Locked, kind, order),
             AnyHand::Own(own) => self.take_of_by(own, kind, order),
         }
@@ -215,14 +208,14 @@ impl CpuCache {
 
     /// Puts frames where their group is cached already, in a word of any kind: what that came to, and where.
     #[inline(always)]
-    pub(crate) fn put(&self, group: GroupIndex, mask: u32) -> (Put, usize) {
-        if self.may_hold(group) { self.put_held(group, mask) } else { (Put::OtherGroup, WORDS) }
+    pub(crate) fn put(&self, words: Option<OwnWords>, group: GroupIndex, mask: u32) -> (Put, usize) {
+        if self.may_hold(group) { self.put_held(words, group, mask) } else { (Put::OtherGroup, WORDS) }
     }
 
     #[inline(never)]
-    fn put_held(&self, group: GroupIndex, mask: u32) -> (Put, usize) {
+    fn put_held(&self, words: Option<OwnWords>, group: GroupIndex, mask: u32) -> (Put, usize) {
         for (at, word) in self.words.iter().enumerate().filter(|(_, word)| word.is_of_now(group)) {
-            match word.put(self.hand(), group, mask) {
+            match word.put(self.hand(words), group, mask) {
                 Put::OtherGroup => {}
                 done => return (done, at),
             }

@@ -67,8 +67,10 @@ pub(crate) fn alloc<P: Platform>(walk: Walk<'_, '_>, platform: &P) -> Result<Pfn
     let atomic = !urgency.waits && class.flags.contains(AllocFlags::MIN_RESERVE);
     let freely = atomic || reserve != class && !planted(Mutant::ReserveWalled);
     let asked = walk.reach;
-    let walk = if waits { Walk { barriers: Barriers::Allowed, ..walk } } else { walk };
-    if waits {
+    // A barrier that waits for calls to end would wait for this one.
+    let passes_barriers = waits && walk.state.zones.first().is_some_and(Zone::may_give_up_in_a_call);
+    let walk = if passes_barriers { Walk { barriers: Barriers::Allowed, ..walk } } else { walk };
+    if passes_barriers {
         walk.zones().for_each(Zone::give_words_up);
     }
     // Those that only requests from elsewhere empty, too.

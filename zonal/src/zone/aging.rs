@@ -27,7 +27,7 @@ impl Zone<'_> {
         let is_near = self.node == cpu.node;
         let lands = if is_near { idle > 0 } else { idle >= OLDEST && !planted(Mutant::ExpiryForgotten) };
         // Nothing is held that is not about to land: a barrier is for a CPU's words that hold frames.
-        let held = if lands && cache.holds_frames() { cache.held(Barriers::Allowed) } else { None };
+        let held = if lands && cache.holds_frames() { self.held(cache, Barriers::Allowed) } else { None };
         let landed = match &held {
             Some(_) if is_near => cache.first_with_frames().map(|word| self.land_group_of(word)).sum(),
             Some(_) => cache.words().map(|word| self.land_group_of(word)).sum(),

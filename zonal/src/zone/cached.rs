@@ -52,7 +52,7 @@ impl<'m> Zone<'m> {
         kind: Kind,
         order: Order,
     ) -> Option<Pfn> {
-        let (at, hit) = cache.take_of(kind, order)?;
+        let (at, hit) = cache.take_of(self.own_words, kind, order)?;
         cpu.note_giving(cache, kind, at);
         Some(self.frame(hit))
     }
@@ -122,8 +122,8 @@ impl<'m> Zone<'m> {
         let Some(word) = cache.word(at) else { return };
         // As the words' owner; if this is no longer the owner's CPU, as anybody.
         self.land_emptied(|| {
-            word.forget(cache.hand(), group).unwrap_or_else(|| {
-                let held = cache.held(Barriers::Allowed);
+            word.forget(self.hand(cache), group).unwrap_or_else(|| {
+                let held = self.held(cache, Barriers::Allowed);
                 held.and_then(|_held| word.forget(Locked, group)).unwrap_or(Slot::EMPTY)
             })
         });
@@ -146,7 +146,7 @@ impl<'m> Zone<'m> {
         let last = cache.word(at).map(|word| (word, word.load()));
         // Mostly the word that took the last free has given its frames since.
         if let Some((word, slot)) = last.filter(|(_, slot)| slot.is_owned() && slot.mask() == 0) {
-            if are_free() || !word.exchange(cache.hand(), slot, freed) {
+            if are_free() || !word.exchange(self.hand(cache), slot, freed) {
                 return false;
             }
             cache.note_group(slot.group(), group);
@@ -176,7 +176,7 @@ impl<'m> Zone<'m> {
         let filled = if from.mask() != 0 {
             self.evict(cache, word, from, to)
         } else if from.is_owned() {
-            word.exchange(cache.hand(), from, to)
+            word.exchange(self.hand(cache), from, to)
         } else {
             self.own(cache, word, from, to)
         };
@@ -192,7 +192,7 @@ impl<'m> Zone<'m> {
     fn own(&self, cache: &CpuCache, word: &SlotWord, from: Slot, to: Slot) -> bool {
         let frames = u64::from(to.mask().count_ones());
         self.count.enter(frames);
-        let installed = word.exchange(cache.hand(), from, to);
+        let installed = word.exchange(self.hand(cache), from, to);
         if installed {
             self.cpu_hints.set(cache.rank());
         }
@@ -205,7 +205,7 @@ impl<'m> Zone<'m> {
     fn evict(&self, cache: &CpuCache, word: &SlotWord, from: Slot, to: Slot) -> bool {
         let frames = u64::from(from.mask().count_ones());
         self.count.enter(frames);
-        let evicted = word.exchange(cache.hand(), from, to);
+        let evicted = word.exchange(self.hand(cache), from, to);
         if evicted {
             let lost = if planted(Mutant::EvictionDropsFrame) {
                 from.mask() & from.mask().wrapping_neg()
@@ -234,7 +234,7 @@ impl<'m> Zone<'m> {
             return None;
         }
         let own = self.cache_of(cpu).filter(|cache| cache.is_owned());
-        if let Some(hit) = own.and_then(|cache| cache.take_any(cache.hand(), order)) {
+        if let Some(hit) = own.and_then(|cache| cache.take_any(self.hand(cache), order)) {
             return Some(self.frame(hit));
         }
         let look = Look::at(self);
@@ -260,7 +260,7 @@ impl<'m> Zone<'m> {
 
     /// Clears the hint of a CPU whose words hold nothing, if they can be held without a barrier: it is only a hint.
     pub(in crate::zone) fn clear_hint(&self, rank: usize, cache: &CpuCache) {
-        let Some(_held) = cache.held(Barriers::Forbidden) else { return };
+        let Some(_held) = self.held(cache, Barriers::Forbidden) else { return };
         if cache.frames() == 0 {
             if planted(Mutant::HintClearKeepsGroups) {
                 return self.cpu_hints.clear(rank, || cache.frames() > 0);
@@ -274,7 +274,7 @@ impl<'m> Zone<'m> {
         if cache.is_owned() && cache.frames() < order.frames() {
             return None; // not worth a barrier
         }
-        let _held = cache.held(barriers)?;
+        let _held = self.held(cache, barriers)?;
         cache.take_any(Locked, order).map(|hit| self.frame(hit))
     }
 

@@ -35,7 +35,7 @@ impl Zone<'_> {
         if planted(Mutant::DrainSkipsBusy) && self.count.transit().frames() > 0 {
             return 0;
         }
-        let Some(_held) = cache.held(barriers) else { return 0 };
+        let Some(_held) = self.held(cache, barriers) else { return 0 };
         cache.words().map(|word| self.drain_word(word)).sum()
     }
 
@@ -55,7 +55,7 @@ impl Zone<'_> {
         // A word that is EMPTY or closed is of a group that no zone has.
         let inside = |word: &SlotWord| Some(word.load().group()).filter(|group| groups.contains(&group.0));
         let Some(first) = cache.words().position(|word| inside(word).is_some()) else { return 0 };
-        let Some(_held) = cache.held(Barriers::Allowed) else { return 0 };
+        let Some(_held) = self.held(cache, Barriers::Allowed) else { return 0 };
         let take = |word: &SlotWord, group| match planted(Mutant::WordsRememberOffline) {
             true => word.empty(),
             false => word.forget(Locked, group).unwrap_or(Slot::EMPTY),
@@ -107,7 +107,7 @@ impl Zone<'_> {
             }
         };
         let close = |cache: &CpuCache| {
-            let _held = cache.held(Barriers::Allowed)?;
+            let _held = self.held(cache, Barriers::Allowed)?;
             Some(cache.words().map(|word| self.land_emptied(|| word.close(epoch))).sum::<u64>())
         };
         self.caches.iter().filter_map(close).sum()

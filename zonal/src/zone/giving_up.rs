@@ -18,10 +18,12 @@
 //! Who finds somebody at it leaves it to him. Who dies at it leaves the words as they are: held ones are everybody's, which is
 //! slower; others cost a barrier when they are needed.
 
-use crate::cache::hold::Barriers;
+use crate::cache::hand::AnyHand;
+use crate::cache::hold::{Barriers, Held};
 use crate::cache::{CpuCache, WORDS};
 use crate::frame::GROUP_FRAMES;
 use crate::mutant::{Mutant, planted};
+use crate::own_words::How;
 use crate::sync::{AtomicU8, Ordering};
 use crate::zone::Zone;
 
@@ -54,6 +56,16 @@ impl Words {
 }
 
 impl Zone<'_> {
+    /// How a CPU itself changes its words here.
+    pub(crate) fn hand<'c>(&self, cache: &'c CpuCache) -> AnyHand<'c> {
+        cache.hand(self.own_words)
+    }
+
+    /// Makes a CPU's words here everybody's for as long as the answer lives, if they can be.
+    pub(crate) fn held<'c>(&self, cache: &'c CpuCache, barriers: Barriers) -> Option<Held<'c>> {
+        cache.held(self.own_words, barriers)
+    }
+
     /// Frames that all its words can hold.
     fn capacity(&self) -> u64 {
         self.caches.len() as u64 * WORDS as u64 * GROUP_FRAMES
@@ -94,21 +106,28 @@ impl Zone<'_> {
         self.words.go(NEAR, TOLD)
     }
 
+    /// Whether a barrier can be passed in the middle of a request.
+    pub(crate) fn may_give_up_in_a_call(&self) -> bool {
+        self.own_words.is_some_and(|words| words.how != How::Pinned)
+    }
+
     /// Gives words up or back, as the zone stands. Task context: one barrier a CPU.
     pub(crate) fn review_words(&self) {
-        let _ = self.is_near(); // it may be nobody's first zone, whose misses would have noted it
         self.give_words_up();
         self.give_words_back();
     }
 
     /// Makes every CPU's words everybody's if the zone nears its marks. Task context: one barrier a CPU.
     pub(crate) fn give_words_up(&self) {
-        if planted(Mutant::WordsKeptOwn)
-            || !(self.words.go(NEAR, GIVING_UP) || self.words.go(TOLD, GIVING_UP))
-        {
+        // It may be nobody's first zone, whose misses would have noted it.
+        let is_near = self.words.is(TOLD) || self.is_near();
+        if !is_near || planted(Mutant::WordsKeptOwn) {
             return;
         }
-        let hold = |cache: &CpuCache| match cache.held(Barriers::Allowed) {
+        if !(self.words.go(NEAR, GIVING_UP) || self.words.go(TOLD, GIVING_UP)) {
+            return; // somebody is at it
+        }
+        let hold = |cache: &CpuCache| match self.held(cache, Barriers::Allowed) {
             Some(held) => {
                 held.keep();
                 true

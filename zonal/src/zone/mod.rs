@@ -39,6 +39,7 @@ use crate::frame::{
 };
 use crate::hint::HintTree;
 use crate::node::Node;
+use crate::own_words::OwnWords;
 use crate::poison::PoisonTable;
 use crate::request::Request;
 use crate::section::{Owner, Section, block_in_section};
@@ -93,6 +94,8 @@ pub(crate) struct Zone<'m> {
     pub(crate) poison: PoisonTable<'m>,
     pub(crate) trees: [HintTree<'m>; TREES],
     pub(crate) caches: &'m [CpuCache],
+    /// How CPUs own words, if they do.
+    pub(crate) own_words: Option<OwnWords>,
     /// Whose their words are now, where CPUs own words.
     pub(crate) words: Words,
     /// Rank of the first CPU that has lines here; the others follow.

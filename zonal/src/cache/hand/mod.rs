@@ -138,6 +138,12 @@ impl Own<'_> {
         }
     }
 
+    /// By a locked instruction, out of the way of hits that need none.
+    #[inline(never)]
+    fn while_held(self, word: &AtomicU64, from: u64, to: u64) -> bool {
+        self.locked(word, from, to) == Try::Done
+    }
+
     /// Without a locked instruction.
     #[inline(always)]
     fn plain(self, word: &AtomicU64, from: u64, to: u64) -> Try {
@@ -178,8 +184,11 @@ impl Hand for Once<'_> {
     fn change(self, word: &AtomicU64, from: u64, to: u64, _: Ordering) -> Result<(), Unchanged> {
         // On x86-64 every load acquires and every store releases.
         #[cfg(all(target_arch = "x86_64", not(any(zonal_loom, zonal_shuttle))))]
-        if self.0.plain(word, from, to) == Try::Done {
-            return Ok(());
+        match self.0.plain(word, from, to) {
+            Try::Done => return Ok(()),
+            // Everybody's for now: a hit all the same.
+            Try::Held if self.0.while_held(word, from, to) => return Ok(()),
+            _ => {}
         }
         let _ = (word, from, to);
         Err(Unchanged::NotNow)

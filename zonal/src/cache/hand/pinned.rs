@@ -11,6 +11,11 @@ pub(super) fn plain(hold: &AtomicU64, word: &AtomicU64, from: u64, to: u64) -> T
     if hold.load(Ordering::Acquire) != 0 {
         return Try::Held;
     }
+    // One that fails writes back what it found, over another's locked change: so it must not fail but for who interrupts here.
+    // The word is that of a group now, which only holders change, and they wait for this call.
+    if word.load(Ordering::Acquire) != from {
+        return Try::Other;
+    }
     let found: u64;
     // SAFETY: the word is live and aligned. The instruction reads and writes it whole; no other CPU changes it meanwhile,
     // as nobody holds the words, and who wants to waits until this call is over.
