@@ -175,8 +175,8 @@ trait Threads: Storm {
 /// section that comes or goes.
 ///
 /// In `drain` the threads whose words are emptied are first stopped by a signal at whatever instruction they are: their words must be empty
-/// after a drain, in 10,000 instructions, and all frames must be had but for what they have in hand; `drains` has the number, mean and longest
-/// of the drains, and the longest call of others during drains of two thousand frames, the time without a CPU included.
+/// after a drain, in 10,000 instructions, and all frames must be had but for what they have in hand. It says how many drains there were, their mean
+/// and longest, and the longest call of others during drains of two thousand frames, the time without a CPU included.
 ///
 /// In `kfree-rcu` threads and their handlers queue objects to be freed after a grace period while all frames come and go:
 /// `requests` are objects queued, `interruptions` handlers in the middle of that, `lost` objects never freed and frames that

@@ -4,7 +4,6 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::drain::DrainFigures;
 use super::engine::Outcome;
 use super::tally::Tally;
 
@@ -25,9 +24,6 @@ pub(super) struct Report {
     pub(super) max_steps: u64,
     pub(super) longest_wait_us: u64,
     pub(super) audit: Vec<String>,
-    /// How long drains took, where they are what the storm is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) drains: Option<DrainFigures>,
     /// Calls that others completed while the request of `max_steps` was counted. For people only.
     #[serde(skip)]
     pub(super) others: u64,
@@ -61,7 +57,6 @@ impl Report {
             max_steps: tally.max_steps,
             longest_wait_us: u64::try_from(tally.longest.as_micros()).unwrap_or(u64::MAX),
             audit: outcome.audit.clone(),
-            drains: None,
             others: tally.others,
             details: interrupted(tally),
         }

@@ -62,12 +62,14 @@ fn every_storm_passes() {
         assert!(object["rounds"].as_u64().unwrap() >= 2, "{storm}: {object}");
         assert!(object["requests"].as_u64().unwrap() > 1_000, "{storm}: {object}");
         let is_interrupted = object["interruptions"].as_u64().unwrap() > 0;
-        let has_handlers = ["signals", "nmi", "single-cpu", "everything", "kill", "step"].contains(&storm);
+        let with_handlers =
+            ["drain", "signals", "own-words", "nmi", "single-cpu", "everything", "kfree-rcu", "kill", "step"];
+        let has_handlers = with_handlers.contains(&storm);
         assert_eq!(is_interrupted, has_handlers, "{object}");
         let is_stepped = object["max_steps"].as_u64().unwrap() > 10;
         // Walks, as many as what moves happens to cause.
         let are_walks = ["cpuset", "last-block", "hotplug", "everything"].contains(&storm);
-        let is_counted = storm != "kill" && cfg!(target_arch = "x86_64");
+        let is_counted = !["kill", "kfree-rcu"].contains(&storm) && cfg!(target_arch = "x86_64");
         assert!(are_walks || is_stepped == is_counted, "{object}");
         assert!(run.stderr.contains(&format!("{storm}: --seed 7")), "{}", run.stderr);
     }

@@ -14,7 +14,6 @@ use zonal_linux::{Machine, MachineError};
 use super::engine::{self, Run};
 use super::hand::Hand;
 use super::{Finding, Storm, Threads};
-pub(super) use times::DrainFigures;
 
 /// The part with stopped owners takes half of the time, and no more seconds than these.
 const STOPPED: u64 = 8;
@@ -43,7 +42,6 @@ impl Storm for Drain {
         }
         let mut finding = outcome.finding(self.name());
         finding.report.details = times.to_string();
-        finding.report.drains = Some(times.figures());
         Ok(finding)
     }
 }

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
-
 /// Drains of one sort. The longest includes the time without a CPU.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Drains {
@@ -48,17 +46,6 @@ pub(super) struct Times {
     pub(super) others: Vec<Duration>,
 }
 
-/// The same as it is reported: all drains together.
-#[derive(Clone, Copy, Default, Debug, Serialize)]
-pub(in crate::storm) struct DrainFigures {
-    drains: u64,
-    frames: u64,
-    mean_us: f64,
-    max_us: f64,
-    others_median_us: f64,
-    others_max_us: f64,
-}
-
 impl Times {
     /// Median and longest of the longest calls of others.
     fn others_us(&self) -> [f64; 2] {
@@ -66,25 +53,6 @@ impl Times {
         sorted.sort_unstable();
         let us = |at: usize| sorted.get(at).map_or(0.0, |took| took.as_secs_f64() * 1e6);
         [us(sorted.len() / 2), us(sorted.len().saturating_sub(1))]
-    }
-
-    pub(super) fn figures(&self) -> DrainFigures {
-        let sorts = [self.stopped, self.beside, self.much];
-        let all = sorts.into_iter().fold(Drains::default(), |all, sort| Drains {
-            number: all.number + sort.number,
-            total: all.total + sort.total,
-            longest: all.longest.max(sort.longest),
-            frames: all.frames + sort.frames,
-        });
-        let [median, longest] = self.others_us();
-        DrainFigures {
-            drains: all.number,
-            frames: all.frames,
-            mean_us: all.mean_us(),
-            max_us: all.longest.as_secs_f64() * 1e6,
-            others_median_us: median,
-            others_max_us: longest,
-        }
     }
 }
 
