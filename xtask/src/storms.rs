@@ -14,7 +14,7 @@ use crate::outcome::Outcome;
 use crate::workspace::Workspace;
 
 /// How long a storm rages that nothing is wrong with.
-const SECONDS: &str = "3";
+const SECONDS: &str = "2";
 /// How long one may take in all: it is to notice by itself that something hangs, and says so sooner.
 const TIME_LIMIT: Duration = Duration::from_secs(100);
 /// Where the program is in a build directory.

@@ -16,7 +16,8 @@ use crate::wait::{InvalidWait, WaitContext};
 pub trait Platform {
     /// The CPU this code runs on. Only a hint: any value is correct, a good one is fast; a number outside the
     /// table is taken modulo the number of CPUs. Called in any context (task, IRQ, NMI, signal handler), at the
-    /// start of every operation; must not block or allocate.
+    /// start of every operation; must not block or allocate. Where CPUs own their slot words
+    /// ([`crate::Config::own_words`]) it is what [`crate::OwnWords`] asks for.
     fn cpu(&self) -> usize;
 
     /// Fills frames `first..first + frames` with zeroes and returns true, or returns false if the platform cannot
