@@ -24,7 +24,7 @@ fn only(node: u16) -> NodeMask {
 
 #[test]
 fn shuttle_moves_no_request_fails_because_its_set_moves() {
-    storm(4000, || {
+    storm(40_000, || {
         let stage = stage(&Plan { nodes: 2, ..Plan::blocks(2) });
         let set = Arc::new(Cpuset::root(only(0)).expect("it has nodes"));
         let moved = Arc::clone(&set);
