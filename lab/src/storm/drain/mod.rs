@@ -31,7 +31,7 @@ impl Storm for Drain {
     }
 
     fn faults(&self) -> &'static [&'static str] {
-        &["DrainAwaitsArrivals", "DrainSkipsBusy", "DrainPlain", "InstallIgnoresClose", "IsolateNoDebit"]
+        &["DrainSkipsBusy", "DrainPlain", "InstallIgnoresClose", "IsolateNoDebit"]
     }
 
     fn rage(&'static self, run: Run) -> Result<Finding> {

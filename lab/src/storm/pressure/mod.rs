@@ -53,7 +53,7 @@ impl Storm for Pressure {
     }
 
     fn faults(&self) -> &'static [&'static str] {
-        &["WakeLost", "CachedForgotten", "CreditForgotten", "KillsSoon", "EvictionDropsFrame"]
+        &["WakeLost", "CachedForgotten", "CreditForgotten", "EvictionDropsFrame"]
     }
 
     fn seconds(&self) -> u64 {
