@@ -8,6 +8,7 @@ use std::ffi::CStr;
 use std::num::NonZeroIsize;
 
 /// Where `struct rseq` keeps `cpu_id`; negative there means "not registered".
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const CPU_ID: isize = 4;
 
 /// How this process learns the CPU number. Found once, before any allocator needs it.
@@ -40,8 +41,8 @@ impl CpuReader {
         if let Some(area) = self.area {
             // SAFETY: glibc reserves a `struct rseq` at this offset from every thread's thread pointer, so the four
             // bytes of `cpu_id` are readable; `find` saw that it does.
-            let number = unsafe { thread_area::load_i32(area.get() + CPU_ID) };
-            if let Ok(number) = usize::try_from(number) {
+            let number = unsafe { thread_area::load_cpu_id(area.get()) };
+            if number as i32 >= 0 {
                 return number;
             }
         }
@@ -71,20 +72,22 @@ mod thread_area {
     /// Whether [`load_i32`] works here.
     pub(super) const READABLE: bool = true;
 
-    /// Loads four bytes at `offset` from the thread pointer.
+    /// Loads `cpu_id` of the area at `area` from the thread pointer, as an unsigned number.
     ///
     /// # Safety
-    /// The four bytes are readable in every thread.
+    /// The area is readable in every thread.
     #[inline]
-    pub(super) unsafe fn load_i32(offset: isize) -> i32 {
-        let value: i32;
+    pub(super) unsafe fn load_cpu_id(area: isize) -> usize {
+        let value: usize;
         // SAFETY: `fs` is the thread pointer on x86-64 Linux, and the caller vouches for the bytes. The kernel changes
-        // them at any time: one aligned load is atomic, and the block is not `pure`, so it is not merged with another.
+        // them at any time: one aligned load is atomic, and the block is not `pure`, so it is not merged with another. A load
+        // of 32 bits clears those above.
         unsafe {
             core::arch::asm!(
-                "mov {value:e}, dword ptr fs:[{offset}]",
+                "mov {value:e}, dword ptr fs:[{area} + {cpu_id}]",
                 value = lateout(reg) value,
-                offset = in(reg) offset,
+                area = in(reg) area,
+                cpu_id = const super::CPU_ID,
                 options(nostack, preserves_flags, readonly),
             );
         }
@@ -97,19 +100,19 @@ mod thread_area {
     /// Whether [`load_i32`] works here.
     pub(super) const READABLE: bool = true;
 
-    /// Loads four bytes at `offset` from the thread pointer.
+    /// Loads `cpu_id` of the area at `area` from the thread pointer, as an unsigned number.
     ///
     /// # Safety
-    /// The four bytes are readable in every thread.
+    /// The area is readable in every thread.
     #[inline]
-    pub(super) unsafe fn load_i32(offset: isize) -> i32 {
+    pub(super) unsafe fn load_cpu_id(area: isize) -> usize {
         let pointer: *const u8;
         // SAFETY: `tpidr_el0` is the thread pointer on AArch64 Linux; reading it has no effect.
         unsafe {
             core::arch::asm!("mrs {}, tpidr_el0", out(reg) pointer, options(nomem, nostack, preserves_flags));
         }
         // SAFETY: the caller vouches for the bytes. The kernel changes them at any time: the load is volatile and aligned.
-        unsafe { pointer.offset(offset).cast::<i32>().read_volatile() }
+        unsafe { pointer.offset(area + super::CPU_ID).cast::<u32>().read_volatile() as usize }
     }
 }
 
@@ -122,8 +125,8 @@ mod thread_area {
     ///
     /// # Safety
     /// None needed.
-    pub(super) unsafe fn load_i32(_offset: isize) -> i32 {
-        -1
+    pub(super) unsafe fn load_cpu_id(_area: isize) -> usize {
+        usize::MAX
     }
 }
 

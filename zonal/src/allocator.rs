@@ -9,7 +9,6 @@ use core::ops::Range;
 
 use crate::block::bitmap::row_and_mask;
 use crate::cache::CpuCache;
-use crate::cache::hand::Locked;
 use crate::cache::hold::Barriers;
 use crate::cache::word::Put;
 use crate::error::{AllocError, FreeError};
@@ -18,10 +17,10 @@ use crate::gfp::Gfp;
 use crate::mutant::{Mutant, planted};
 use crate::platform::Platform;
 use crate::policy::reach::Reach;
-use crate::request::Request;
+use crate::request::{Hit, Request};
 use crate::slow;
 use crate::slow::walk::{Walk, take};
-use crate::state::{Hits, State};
+use crate::state::State;
 use crate::waiting;
 use crate::zone::cpu::group_mask;
 use crate::zone::land::NotLanded;
@@ -45,23 +44,14 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     #[inline(always)] // what is inline is a hit, and two calls
     pub fn alloc_raw(&self, request: &Request) -> Result<Pfn, AllocError> {
         let cpu = self.cpu();
-        let Request { highest, kind, order, plain, .. } = *request;
-        let locked = self.state.hits == Hits::Locked;
-        let hit = match locked {
-            true if plain => cpu.take(|_| Locked, highest, kind, order),
-            true => None,
-            false => self.state.take_as_owner(request, cpu),
+        let hit = match request.hit {
+            Hit::Frame => self.state.take_frame(request, cpu),
+            Hit::Run => self.state.take_run(request, cpu),
+            Hit::Never => None,
         };
-        if let Some(pfn) = hit {
-            return Ok(pfn);
-        }
-        match if (locked || self.state.is_bare()) && !request.gfp.contains(Gfp::ZERO) {
-            self.alloc_missed(request, cpu)
-        } else {
-            None
-        } {
+        match hit {
             Some(pfn) => Ok(pfn),
-            None => self.alloc_slowly(request, cpu),
+            None => self.alloc_missed(request, cpu),
         }
     }
 
@@ -77,13 +67,12 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// The caller owns all frames of the run (from an allocation here that has not been freed) and does not touch
     /// them afterwards. In checked mode a free that breaks this is refused, except for one of a run that was freed
     /// and has been allocated again since with the same order.
-    #[inline]
+    #[inline(always)] // the answer of a hit stays in registers
     pub unsafe fn free_raw(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let cpu = self.cpu();
-        let put = match self.state.hits == Hits::Locked {
-            _ if order > Order::GROUP || !pfn.is_aligned(order) => Put::OtherGroup,
-            true => cpu.put(|_| Locked, pfn, order),
-            false => self.state.put_as_owner(pfn, order, cpu),
+        let put = match order {
+            Order::ZERO => self.state.put_frame(pfn, cpu),
+            _ => self.state.put_run(pfn, order, cpu),
         };
         match put {
             Put::Kept => Ok(()),
@@ -98,10 +87,19 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         self.state.cpu(self.platform.cpu())
     }
 
-    /// A request that the hinted word did not serve: this CPU's other words, then the blocks of its first zone.
+    /// A request that the hinted word did not serve: this CPU's other words, the blocks of its first zone, then the ladder.
     #[inline(never)]
-    fn alloc_missed(&self, request: &Request, cpu: &Cpu<'m>) -> Option<Pfn> {
-        self.alloc_near(self.first_zone(request, cpu)?, request, cpu)
+    fn alloc_missed(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
+        let is_bare = self.state.is_bare() && !request.gfp.contains(Gfp::ZERO);
+        if !is_bare {
+            waiting::check(&self.state, &self.platform, request);
+        }
+        let near = self.first_zone(request, cpu).and_then(|first| self.alloc_near(first, request, cpu));
+        let pfn = match near {
+            Some(pfn) => pfn,
+            None => self.alloc_anywhere(request, cpu)?,
+        };
+        if is_bare { Ok(pfn) } else { self.deliver(request, pfn) }
     }
 
     /// The same of any first zone, with what the CPU has of it.
@@ -127,6 +125,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     }
 
     /// A request that its first zone did not serve.
+    #[inline(never)]
     pub(crate) fn alloc_anywhere(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
         self.climb(self.walk(request, cpu))
     }
@@ -155,19 +154,6 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     pub(crate) fn preferred(&self, request: &Request, cpu: &Cpu<'m>) -> Option<&'m Zone<'m>> {
         let first = self.state.lists.first(request.node.unwrap_or(cpu.node), request.highest);
         self.state.zones.get(usize::from(first.0))
-    }
-
-    /// A request that its first zone did not serve, or whose run is to be noted or zeroed.
-    #[inline(never)]
-    fn alloc_slowly(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
-        if self.state.is_bare() && !request.gfp.contains(Gfp::ZERO) {
-            return self.alloc_anywhere(request, cpu);
-        }
-        waiting::check(&self.state, &self.platform, request);
-        match self.alloc_missed(request, cpu) {
-            Some(pfn) => self.deliver(request, pfn),
-            None => self.deliver(request, self.alloc_anywhere(request, cpu)?),
-        }
     }
 
     /// The request's way through the zones.

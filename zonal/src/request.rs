@@ -41,8 +41,19 @@ pub struct Request {
     pub(crate) align: Order,
     /// Slot words can serve it: at most a group, anywhere.
     pub(crate) cacheable: bool,
-    /// Nothing but the CPU's own words for its first zone is asked of a hit: cacheable, no node, nothing to deliver.
-    pub(crate) plain: bool,
+    /// What of it can hit: of what is cacheable, names no node and leaves nothing to deliver.
+    pub(crate) hit: Hit,
+}
+
+/// What of a request can hit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Hit {
+    /// A frame: nothing but the CPU's own words for its first zone is asked for.
+    Frame,
+    /// The same of a longer run, at most a group.
+    Run,
+    /// Nothing.
+    Never,
 }
 
 impl Request {
@@ -57,7 +68,7 @@ impl Request {
             below: None,
             align: Order::ZERO,
             cacheable: true,
-            plain: true,
+            hit: Hit::Frame,
         }
         .settle()
     }
@@ -229,7 +240,12 @@ impl Request {
     const fn settle(self) -> Self {
         let cacheable = self.order.get() <= Order::GROUP.get() && !self.is_placed();
         let special = self.gfp.intersects(Gfp::ZERO.union(Gfp::THISNODE)) || self.node.is_some();
-        Self { cacheable, plain: cacheable && !special, ..self }
+        let hit = match self.order {
+            _ if special || !cacheable => Hit::Never,
+            Order::ZERO => Hit::Frame,
+            _ => Hit::Run,
+        };
+        Self { cacheable, hit, ..self }
     }
 
     /// Whether the run's place is restricted beyond zone and node.
@@ -248,12 +264,14 @@ mod tests {
         let table = Request::order(Order::GROUP);
         let lower = table.zones_up_to(ZoneKind::Dma32).movable().atomic().silent();
         assert_eq!(lower.urgency(), Urgency::of(Gfp::ATOMIC | Gfp::NOWARN));
-        assert_eq!((lower.highest, lower.kind, lower.plain), (ZoneKind::Dma32, Kind::Movable, true));
+        assert_eq!((lower.highest, lower.kind, lower.hit), (ZoneKind::Dma32, Kind::Movable, Hit::Run));
         let back = lower.gfp(Gfp::KERNEL).map(|request| request.node(NodeId(1)).never_fail());
         let Ok(back) = back else { panic!("no flag of KERNEL is forbidden") };
         assert_eq!(back.urgency(), Urgency { never_fails: true, ..table.urgency() });
-        assert_eq!((back.highest, back.kind, back.plain), (ZoneKind::Normal, Kind::Unmovable, false));
-        assert!(!table.zeroed().plain && !table.this_node().plain && table.zeroed().cacheable);
+        assert_eq!((back.highest, back.kind, back.hit), (ZoneKind::Normal, Kind::Unmovable, Hit::Never));
+        assert_eq!((table.zeroed().hit, table.this_node().hit), (Hit::Never, Hit::Never));
+        assert!(table.zeroed().cacheable);
+        assert_eq!(Request::order(Order::ZERO).hit, Hit::Frame);
     }
 
     #[test]

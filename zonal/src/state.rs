@@ -24,7 +24,7 @@ pub(crate) struct State<'m> {
     pub(crate) zones: &'m [Zone<'m>],
     pub(crate) map: SectionMap<'m>,
     pub(crate) lists: Zonelists<'m>,
-    /// How a hit is made: what hits look at.
+    /// Who makes hits.
     pub(crate) hits: Hits,
     pub(crate) notes: Option<Notes<'m>>,
     pub(crate) nodes: &'m [Node],
@@ -44,16 +44,16 @@ pub(crate) struct State<'m> {
     pub(crate) kills: Rate,
 }
 
-/// How requests and frees hit slot words.
+/// Who makes hits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Hits {
-    /// By a locked instruction.
+    /// Anybody, by a locked instruction.
     Locked,
-    /// By a restartable sequence, where a CPU owns its words: from the thread pointer to the thread's area.
+    /// A word's owner, by a restartable sequence: from the thread pointer to the thread's area.
     Sequence(isize),
-    /// By an unlocked instruction, where a CPU owns its words.
+    /// A word's owner, by an unlocked instruction.
     Pinned,
-    /// Not at once: something is noted of each frame.
+    /// Nobody: something is noted of each frame.
     Noted,
 }
 

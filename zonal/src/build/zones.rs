@@ -120,7 +120,7 @@ pub(in crate::build) fn build_cpus<'m>(
         let rank = ranks.get_mut(usize::from(node.0)).map_or(0, |rank| core::mem::replace(rank, *rank + 1));
         let rank = if config.caching == Caching::All { cpu as u32 } else { rank };
         let traffic = traffic.get(cpu * zones.len()..(cpu + 1) * zones.len()).unwrap_or(&[]);
-        let cpu = Cpu::new((cpu as u32, node, rank), (&events[cpu], traffic), counting);
+        let cpu = Cpu::new((node, rank), (&events[cpu], traffic), counting);
         // Zones are numbered by node.
         let own =
             zones.partition_point(|zone| zone.node < node)..zones.partition_point(|zone| zone.node <= node);

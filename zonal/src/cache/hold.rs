@@ -2,8 +2,12 @@
 //!
 //! | bits | field | changed by |
 //! |---|---|---|
-//! | 0..=31 | `holders`: who is at work on the words from elsewhere, or about to be | [`Hold::begin`], [`Hold::join`] up; [`Hold::release`], [`Hold::give_up`] down |
-//! | 32..=63 | `ready`: those of them that may change words | [`Hold::ready`], `join` up; `release` down |
+//! | 0..=19 | `owner`: the number of the CPU whose words they are; [`NOBODY`] if they are everybody's | never |
+//! | 20..=41 | `holders`: who is at work on the words from elsewhere, or about to be | [`Hold::begin`], [`Hold::join`] up; [`Hold::release`], [`Hold::give_up`] down |
+//! | 42..=63 | `ready`: those of them that may change words | [`Hold::ready`], `join` up; `release` down |
+//!
+//! So the word is the number of the CPU that may change the words without a lock, while there is one: an owner's step compares
+//! it with the number of the CPU it is on, and that is all it has to ask.
 //!
 //! Who begins has the owner's CPU pass a barrier before it is ready: what was in a sequence there is restarted and finds the
 //! holders. While one is ready nobody is in a sequence and nobody begins one, so others join without a barrier, in any
@@ -12,8 +16,10 @@
 use crate::mutant::{Mutant, planted};
 use crate::sync::{AtomicU64, Ordering};
 
-const HOLDER: u64 = 1;
-const READY: u64 = 1 << 32;
+/// The number of no CPU.
+const NOBODY: u32 = HOLDER as u32 - 1;
+const HOLDER: u64 = 1 << 20;
+const READY: u64 = 1 << 42;
 
 /// Whether whoever is to change another CPU's own words may have that CPU pass a barrier first, which takes time and is for
 /// task context; if not, it goes without what nobody holds.
@@ -48,15 +54,27 @@ impl Drop for Held<'_> {
 pub(crate) struct Hold(AtomicU64);
 
 impl Hold {
-    /// Held by nobody; or for good, where the words have no owner.
-    pub(crate) fn new(has_owner: bool) -> Self {
-        Self(AtomicU64::new(if has_owner { 0 } else { READY + HOLDER }))
+    /// Of the words of CPU `owner`, held by nobody; or of words that have no owner.
+    pub(crate) fn new(owner: Option<u32>) -> Self {
+        Self(AtomicU64::new(u64::from(owner.filter(|&owner| owner < NOBODY).unwrap_or(NOBODY))))
     }
 
-    /// The word that a sequence looks at: it goes on if it is 0.
+    /// The word that an owner's step looks at: it goes on if it is the number of the CPU it is on.
     #[inline]
     pub(crate) fn word(&self) -> &AtomicU64 {
         &self.0
+    }
+
+    /// Whose the words are, if anybody's.
+    #[inline]
+    pub(crate) fn owner(&self) -> Option<u32> {
+        let owner = self.0.load(Ordering::Relaxed) as u32 & NOBODY; // Relaxed: it never changes
+        (owner != NOBODY).then_some(owner)
+    }
+
+    /// Whether somebody is at work on the words from elsewhere, or about to be.
+    pub(crate) fn is_held(&self) -> bool {
+        self.0.load(Ordering::Acquire) >= HOLDER // Acquire: what a holder did to the words; partner: `release`
     }
 
     /// Holds the words: beside one who is ready, else after a barrier, if one is allowed and can be passed now.

@@ -30,9 +30,6 @@ const KINDS: usize = 3;
 /// Slot words in all.
 pub(crate) const WORDS: usize = SLOTS * KINDS;
 
-/// The number of no CPU.
-const NOBODY: u32 = u32::MAX;
-
 /// One CPU's words for one zone and the hints beside them: three cache lines, and one of whose they are.
 #[repr(C, align(64))]
 pub(crate) struct CpuCache {
@@ -56,9 +53,7 @@ pub(crate) struct CpuCache {
     base: u32,
     /// What it may claim of the zone without the zone's count.
     pub(crate) credit: Credit,
-    /// The CPU that owns the words, or [`NOBODY`].
-    owner: u32,
-    /// Others that are at work on the words, if they have an owner.
+    /// The CPU that owns the words, if one does, and others that are at work on them.
     hold: Hold,
 }
 
@@ -100,37 +95,36 @@ impl CpuCache {
             rank,
             base: block,
             credit: Credit::new(),
-            owner: owner.unwrap_or(NOBODY),
-            hold: Hold::new(owner.is_some()),
+            hold: Hold::new(owner),
         }
     }
 
-    /// How the CPU itself makes a hit, if CPUs own their words by `how` and it is number `cpu`.
+    /// How the CPU itself makes a hit, if CPUs own their words by `how`.
     #[inline(always)]
-    pub(crate) fn once(&self, how: How, cpu: u32) -> Once<'_> {
-        Once(Own { how, cpu, hold: &self.hold })
+    pub(crate) fn once(&self, how: How) -> Once<'_> {
+        Once(Own { how, hold: &self.hold })
     }
 
     /// How the CPU itself changes its words, if CPUs own theirs by `words`.
     pub(crate) fn hand(&self, words: Option<OwnWords>) -> AnyHand<'_> {
         match words.filter(|_| self.is_owned()) {
             None => AnyHand::Locked,
-            Some(words) => AnyHand::Own(Own { how: words.how, cpu: self.owner, hold: &self.hold }),
+            Some(words) => AnyHand::Own(Own { how: words.how, hold: &self.hold }),
         }
     }
 
     /// Whether a CPU owns the words.
     pub(crate) fn is_owned(&self) -> bool {
-        self.owner != NOBODY
+        self.hold.owner().is_some()
     }
 
     /// Makes the words everybody's for as long as the answer lives. `None`: nobody holds them, and the owner cannot be made to
     /// pass a barrier now.
     pub(crate) fn held(&self, words: Option<OwnWords>, barriers: Barriers) -> Option<Held<'_>> {
-        match words.filter(|_| self.is_owned()) {
+        match words.zip(self.hold.owner()) {
             None => Some(Held::EVERYBODYS),
             Some(_) if planted(Mutant::WordsUnheld) => Some(Held::EVERYBODYS),
-            Some(words) => self.hold.hold(barriers, || (words.barrier)(self.owner as usize)),
+            Some((words, owner)) => self.hold.hold(barriers, || (words.barrier)(owner as usize)),
         }
     }
 

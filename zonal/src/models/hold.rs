@@ -29,7 +29,7 @@ impl Owned {
     fn with(mask: u32) -> Self {
         let word = SlotWord::new();
         assert!(word.exchange(Locked, Slot::EMPTY, Slot::new(GROUP, mask)));
-        let (hold, barriers) = (Hold::new(true), Mutex::new(0));
+        let (hold, barriers) = (Hold::new(Some(0)), Mutex::new(0));
         Self { word, hold, barriers, row: Row::new(0), first: Content::new() }
     }
 

@@ -10,7 +10,6 @@ use crate::events::{Counter, Counting, Event, EventRow, Numa, Traffic};
 use crate::frame::{
     BLOCK_FRAMES, BlockIndex, FrameRange, GROUP_FRAMES, GroupIndex, NodeId, Order, Pfn, ZoneId,
 };
-use crate::own_words::How;
 use crate::sync::{AtomicU8, Ordering};
 use crate::topology::{Kind, ZoneKind};
 use crate::zone::{Block, Zone};
@@ -28,8 +27,9 @@ pub(crate) struct Cpu<'m> {
     /// The frames of the home at [`ZoneKind::Normal`] where a frame's number leads to its block at once and for good
     /// ([`Zone::stretch`]). Else empty.
     stretch: FrameRange,
+    /// Frames from the base of the home at [`ZoneKind::Normal`] to the end of its reach.
+    reach: u64,
     pub(crate) node: NodeId,
-    pub(crate) number: u32,
     /// Its place in the order in which zones have lines for CPUs.
     pub(crate) rank: u32,
     /// Frames freed here, in whatever zone.
@@ -66,7 +66,7 @@ impl<'m> Home<'m> {
 impl<'m> Cpu<'m> {
     /// A CPU without homes.
     pub(crate) fn new(
-        (number, node, rank): (u32, NodeId, u32),
+        (node, rank): (NodeId, u32),
         (events, traffic): (&'m EventRow, &'m [Traffic]),
         counting: Counting,
     ) -> Self {
@@ -74,8 +74,8 @@ impl<'m> Cpu<'m> {
             homes: [const { None }; 4],
             first: ZoneKind::ALL.map(|_| AtomicU8::new(AWAY)),
             stretch: FrameRange::new(Pfn::new(0), Pfn::new(0)),
+            reach: 0,
             node,
-            number,
             rank,
             freed: Counter::default(),
             counting,
@@ -102,9 +102,10 @@ impl<'m> Cpu<'m> {
                 homes[place as usize] = Some(Home::new(zone, cache));
             }
         }
-        let plain = homes[ZoneKind::Normal as usize].as_ref().and_then(|home| home.zone.stretch());
-        let stretch = plain.unwrap_or(self.stretch);
-        let cpu = Self { homes, stretch, ..self };
+        let normal = homes[ZoneKind::Normal as usize].as_ref().map(|home| home.zone);
+        let stretch = normal.and_then(Zone::stretch).unwrap_or(self.stretch);
+        let reach = normal.map_or(0, |zone| zone.reach.end.get().saturating_sub(zone.base.get()));
+        let cpu = Self { homes, stretch, reach, ..self };
         cpu.rehome(|kind| first(kind).map(|zone| zone.id));
         cpu
     }
@@ -168,24 +169,16 @@ impl<'m> Cpu<'m> {
         Some(home.base.add(u64::from(group.0) * GROUP_FRAMES + u64::from(first)))
     }
 
-    /// The same of a single frame, by the CPU's own hand: one try, without a locked instruction.
-    #[inline(always)]
-    pub(crate) fn take_frame(&self, how: How, highest: ZoneKind, kind: Kind) -> Option<Pfn> {
-        let home = self.home(highest)?;
-        let at = usize::from(home.giving[kind as usize].load(Ordering::Relaxed)); // Relaxed: a hint
-        let hand = home.cache.once(how, self.number);
-        let (group, first) = home.cache.word(at)?.take(hand, Order::ZERO)?;
-        home.hits[0].add(1);
-        Some(home.base.add(u64::from(group.0) * GROUP_FRAMES + u64::from(first)))
-    }
-
     /// Puts a run (at most a group) into the word that last matched a free: one step, by the hand that `hand` says.
     #[inline]
     pub(crate) fn put<H: Hand>(&self, hand: impl FnOnce(&'m CpuCache) -> H, pfn: Pfn, order: Order) -> Put {
-        let Some(home) = self.stretch_home().filter(|_| self.stretch.contains(pfn)) else {
+        let Some(home) = self.stretch_home() else { return Put::OtherGroup };
+        // No word has a group of another zone's frames: what lies in the zone's reach is told apart by its word.
+        let frame = pfn.get().wrapping_sub(home.base.get());
+        if frame >= self.reach {
             return Put::OtherGroup;
-        };
-        let group = GroupIndex((pfn.get().wrapping_sub(home.base.get()) / GROUP_FRAMES) as u32);
+        }
+        let group = GroupIndex((frame / GROUP_FRAMES) as u32);
         let at = usize::from(home.taking.load(Ordering::Relaxed)); // Relaxed: a hint
         let Some(word) = home.cache.word(at) else { return Put::OtherGroup };
         let put = word.put(hand(home.cache), group, group_mask(pfn, order));

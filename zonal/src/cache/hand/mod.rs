@@ -55,7 +55,6 @@ impl Hand for Locked {
 #[derive(Clone, Copy)]
 pub(crate) struct Own<'c> {
     pub(crate) how: How,
-    pub(crate) cpu: u32,
     pub(crate) hold: &'c Hold,
 }
 
@@ -91,9 +90,9 @@ enum Try {
     Done,
     /// The word has another value.
     Other,
-    /// Others hold the words: by a locked instruction.
-    Held,
-    /// The thread runs on another CPU.
+    /// Others hold the words, or this is not the owner's CPU: only by a locked instruction, if at all.
+    NotAlone,
+    /// This is not the owner's CPU.
     Elsewhere,
     /// Interrupted.
     Restarted,
@@ -127,21 +126,15 @@ impl Own<'_> {
                 Try::Done => return Ok(()),
                 Try::Other => break,
                 Try::Elsewhere => return Err(Unchanged::NotNow),
-                Try::Held => self.locked(word, from, to),
+                Try::NotAlone => self.locked(word, from, to),
                 Try::Restarted => self.plain(word, from, to),
             };
         }
         match last {
             Try::Done => Ok(()),
             Try::Other => Err(Unchanged::Is(word.load(Ordering::Acquire))),
-            Try::Held | Try::Restarted | Try::Elsewhere => Err(Unchanged::NotNow),
+            Try::NotAlone | Try::Restarted | Try::Elsewhere => Err(Unchanged::NotNow),
         }
-    }
-
-    /// By a locked instruction, out of the way of hits that need none.
-    #[inline(never)]
-    fn while_held(self, word: &AtomicU64, from: u64, to: u64) -> bool {
-        self.locked(word, from, to) == Try::Done
     }
 
     /// Without a locked instruction.
@@ -150,12 +143,10 @@ impl Own<'_> {
         match self.how {
             // SAFETY: who built the allocator vouches for the area.
             #[cfg(target_os = "linux")]
-            How::Sequence { area } => unsafe {
-                sequence::plain((area, self.cpu), self.hold.word(), word, from, to)
-            },
+            How::Sequence { area } => unsafe { sequence::plain((area, self.hold.word()), word, from, to) },
             #[cfg(not(target_os = "linux"))]
             How::Sequence { .. } => Try::Elsewhere,
-            How::Pinned => pinned::plain(self.hold.word(), word, from, to),
+            How::Pinned => pinned::plain(self.hold, word, from, to),
         }
     }
 
@@ -164,7 +155,10 @@ impl Own<'_> {
         match self.how {
             // SAFETY: as in `plain`.
             #[cfg(target_os = "linux")]
-            How::Sequence { area } => unsafe { sequence::locked((area, self.cpu), word, from, to) },
+            How::Sequence { area } => match self.hold.owner() {
+                Some(owner) => unsafe { sequence::locked((area, owner), word, from, to) },
+                None => Try::Elsewhere,
+            },
             #[cfg(not(target_os = "linux"))]
             How::Sequence { .. } => Try::Elsewhere,
             How::Pinned => match Locked.exchange(word, from, to) {
@@ -184,11 +178,8 @@ impl Hand for Once<'_> {
     fn change(self, word: &AtomicU64, from: u64, to: u64, _: Ordering) -> Result<(), Unchanged> {
         // On x86-64 every load acquires and every store releases.
         #[cfg(all(target_arch = "x86_64", not(any(zonal_loom, zonal_shuttle))))]
-        match self.0.plain(word, from, to) {
-            Try::Done => return Ok(()),
-            // Everybody's for now: a hit all the same.
-            Try::Held if self.0.while_held(word, from, to) => return Ok(()),
-            _ => {}
+        if self.0.plain(word, from, to) == Try::Done {
+            return Ok(());
         }
         let _ = (word, from, to);
         Err(Unchanged::NotNow)
@@ -203,7 +194,7 @@ impl Hand for Once<'_> {
 impl Hand for Own<'_> {
     /// Never called: nobody can say that words are owned here.
     fn change(self, _: &AtomicU64, _: u64, _: u64, _: Ordering) -> Result<(), Unchanged> {
-        let Self { how: _, cpu: _, hold: _ } = self;
+        let Self { how: _, hold: _ } = self;
         let _ = (TRIES, Hold::word);
         Err(Unchanged::NotNow)
     }

@@ -3,13 +3,14 @@
 use core::arch::asm;
 
 use super::Try;
+use crate::cache::hold::Hold;
 use crate::sync::{AtomicU64, Ordering};
 
-/// Replaces `from` by `to` in `word` if `hold` is 0. Only on the CPU whose word it is, which the caller does not leave.
+/// Replaces `from` by `to` in `word` if nobody holds it. Only on the CPU whose word it is, which the caller does not leave.
 #[inline(always)]
-pub(super) fn plain(hold: &AtomicU64, word: &AtomicU64, from: u64, to: u64) -> Try {
-    if hold.load(Ordering::Acquire) != 0 {
-        return Try::Held;
+pub(super) fn plain(hold: &Hold, word: &AtomicU64, from: u64, to: u64) -> Try {
+    if hold.is_held() {
+        return Try::NotAlone;
     }
     // One that fails writes back what it found, over another's locked change: so it must not fail but for who interrupts here.
     // The word is that of a group now, which only holders change, and they wait for this call.

@@ -9,18 +9,13 @@ use core::arch::asm;
 use super::Try;
 use crate::sync::AtomicU64;
 
-/// Replaces `from` by `to` in `word` by a plain store if the thread is on `cpu`, `hold` is 0 and nothing interrupts.
+/// Replaces `from` by `to` in `word` by a plain store if `hold` is the number of the CPU the thread is on and nothing
+/// interrupts.
 ///
 /// # Safety
 /// In every thread a `struct rseq` begins at `area` from the thread pointer, registered or with a negative `cpu_id`.
 #[inline(always)]
-pub(super) unsafe fn plain(
-    (area, cpu): (isize, u32),
-    hold: &AtomicU64,
-    word: &AtomicU64,
-    from: u64,
-    to: u64,
-) -> Try {
+pub(super) unsafe fn plain((area, hold): (isize, &AtomicU64), word: &AtomicU64, from: u64, to: u64) -> Try {
     // SAFETY: the words are live and aligned, and are read and written as atomics are: whole, in the order of the processor.
     // The sequence changes nothing before its last instruction, the store; no register the compiler relies on changes but
     // the one it gave. The caller vouches for the area. An abort comes back to the handler below, which leaves by a label.
@@ -38,27 +33,24 @@ pub(super) unsafe fn plain(
             "4:",
             "jmp {restarted}",
             ".popsection",
-            "lea {sequence}, [rip + 5b]",
-            "mov qword ptr fs:[{area} + 8], {sequence}",
+            "lea {scratch}, [rip + 5b]",
+            "mov qword ptr fs:[{area} + 8], {scratch}",
             "2:",
-            "cmp dword ptr fs:[{area} + 4], {cpu:e}",
-            "jne {elsewhere}",
-            "cmp qword ptr [{hold}], 0",
-            "jne {held}",
+            "mov {scratch:e}, dword ptr fs:[{area} + 4]", // and zeroes above
+            "cmp {scratch}, qword ptr [{hold}]",
+            "jne {not_alone}",
             "cmp qword ptr [{word}], {from}",
             "jne {other}",
             "mov qword ptr [{word}], {to}",
             "3:",
-            sequence = out(reg) _,
+            scratch = out(reg) _,
             area = in(reg) area,
-            cpu = in(reg) cpu,
             hold = in(reg) hold.as_ptr(),
             word = in(reg) word.as_ptr(),
             from = in(reg) from,
             to = in(reg) to,
             restarted = label { return Try::Restarted },
-            elsewhere = label { return Try::Elsewhere },
-            held = label { return Try::Held },
+            not_alone = label { return Try::NotAlone },
             other = label { return Try::Other },
             options(nostack),
         );
