@@ -47,6 +47,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         let hit = match request.hit {
             Hit::Frame => self.state.take_frame(request, cpu),
             Hit::Run => self.state.take_run(request, cpu),
+            Hit::Block => self.state.take_block(request, cpu),
             Hit::Never => None,
         };
         match hit {
@@ -58,7 +59,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// Frees a run. Part of a run of order 8 or less may be freed as it is (in checked mode after a split); part of a
     /// longer one must be split first ([`PageAllocator::split_raw`]), but for whole blocks of it.
     ///
-    /// Any context. A hit: 1 locked operation; straight to the row: 3.
+    /// Any context. A hit: 1 locked operation; straight to the row: 3; order 9: 2.
     ///
     /// # Errors
     /// By cause, see [`FreeError`]; a refused free changed nothing but what the variant says.
@@ -72,6 +73,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         let cpu = self.cpu();
         let put = match order {
             Order::ZERO => self.state.put_frame(pfn, cpu),
+            _ if order > Order::GROUP => return self.free_long(pfn, order, cpu),
             _ => self.state.put_run(pfn, order, cpu),
         };
         match put {
@@ -196,12 +198,9 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         Ok(pfn)
     }
 
-    /// A free that the hinted word did not take: in the CPU's home without a look at the section table.
+    /// A free of at most a group that the hinted word did not take: in the CPU's home without a look at the section table.
     #[inline(never)]
     fn free_missed(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Result<(), FreeError> {
-        if order > Order::GROUP {
-            return self.free_long(pfn, order, cpu);
-        }
         match cpu.block(pfn).filter(|_| self.state.is_bare() && pfn.is_aligned(order)) {
             Some((home, block)) => {
                 cpu.count_freed(order.frames());

@@ -1,7 +1,8 @@
 //! A hit: what alloc and free try first, one step on the word of this CPU that served last.
 //!
 //! By a locked instruction, or where CPUs own their words by one try of the owner's hand. Whatever else that comes to goes the
-//! way of every miss, where the owner tries again. What is inline is a single frame's; longer runs are one call away.
+//! way of every miss, where the owner tries again. What is inline is a single frame's; longer runs are one call away. A block
+//! is in no word: there it is a step on the CPU's credit and one on the entry of the block that it freed last.
 
 use crate::cache::hand::Locked;
 use crate::cache::word::Put;
@@ -9,7 +10,7 @@ use crate::frame::{Order, Pfn};
 use crate::own_words::How;
 use crate::request::Request;
 use crate::state::{Hits, State};
-use crate::zone::Cpu;
+use crate::zone::{Cpu, Want};
 
 impl<'m> State<'m> {
     /// Takes a frame from the word that last gave one of the request's kind.
@@ -35,6 +36,18 @@ impl<'m> State<'m> {
         }
     }
 
+    /// Takes the block that the CPU freed last, while there is nothing that kswapd or the ladder would have to see to.
+    #[inline(never)]
+    pub(crate) fn take_block(&self, request: &Request, cpu: &Cpu<'m>) -> Option<Pfn> {
+        let home = cpu.home(request.highest).filter(|_| self.is_bare())?;
+        let zone = home.zone;
+        if zone.is_busy() || zone.has_news() {
+            return None;
+        }
+        let want = Want::of(request, zone.marks.fast_floor(request.highest));
+        zone.take_block_again(home.cache, want).inspect(|_| cpu.count_taken(zone, Order::BLOCK))
+    }
+
     /// Puts a frame into the word that last matched a free.
     #[inline(always)]
     pub(crate) fn put_frame(&self, pfn: Pfn, cpu: &Cpu<'m>) -> Put {
@@ -45,10 +58,10 @@ impl<'m> State<'m> {
         }
     }
 
-    /// Puts a run into that word, if it is at most a group and aligned.
+    /// Puts a run (at most a group) into that word, if it is aligned.
     #[inline(never)]
     pub(crate) fn put_run(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Put {
-        if order > Order::GROUP || !pfn.is_aligned(order) {
+        if !pfn.is_aligned(order) {
             return Put::OtherGroup;
         }
         match self.hits {

@@ -52,6 +52,8 @@ pub(crate) enum Hit {
     Frame,
     /// The same of a longer run, at most a group.
     Run,
+    /// A block: the CPU's last one, or any of its first zone.
+    Block,
     /// Nothing.
     Never,
 }
@@ -241,9 +243,11 @@ impl Request {
         let cacheable = self.order.get() <= Order::GROUP.get() && !self.is_placed();
         let special = self.gfp.intersects(Gfp::ZERO.union(Gfp::THISNODE)) || self.node.is_some();
         let hit = match self.order {
-            _ if special || !cacheable => Hit::Never,
+            _ if special || self.is_placed() => Hit::Never,
             Order::ZERO => Hit::Frame,
-            _ => Hit::Run,
+            Order::BLOCK => Hit::Block,
+            order if order.get() <= Order::GROUP.get() => Hit::Run,
+            _ => Hit::Never,
         };
         Self { cacheable, hit, ..self }
     }

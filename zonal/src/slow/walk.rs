@@ -132,7 +132,7 @@ impl<'s, 'm> Walk<'s, 'm> {
     pub(crate) fn tell_kswapd(self, platform: &impl Platform, zone: &Zone<'_>) {
         let may = || self.request.urgency().wakes || planted(Mutant::BoostUntold);
         let news = || zone.marks.is_boosted() && zone.marks.take_boosted() || zone.take_near();
-        if (zone.marks.is_boosted() || zone.is_near()) && may() && news() {
+        if zone.has_news() && may() && news() {
             self.kswapd_work().into_iter().for_each(|work| self.wake_kswapd(platform, zone, work));
         }
     }

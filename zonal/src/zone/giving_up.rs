@@ -95,6 +95,13 @@ impl Zone<'_> {
         self.words.is(OWN) && self.note_near() || self.words.is(NEAR)
     }
 
+    /// Whether a request that takes frames here has something to tell kswapd: its boost was raised, or its words are to be
+    /// given up.
+    #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        self.marks.is_boosted() || self.is_near()
+    }
+
     /// Notes whether the zone nears its marks.
     fn note_near(&self) -> bool {
         self.count.free() < self.near_floor() && self.words.go(OWN, NEAR)

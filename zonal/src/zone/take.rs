@@ -289,6 +289,20 @@ impl<'m> Zone<'m> {
         self.search_block(cache, want, start)
     }
 
+    /// Takes the block that this CPU freed last, if it is free still, for frames of its credit: well above the floor only.
+    #[inline(always)]
+    pub(crate) fn take_block_again(&self, cache: &CpuCache, want: Want) -> Option<Pfn> {
+        let block = self.block(BlockIndex(cache.freed_block() as u32))?;
+        let lenient = self.count.free() >= want.floor + self.slack;
+        if !lenient || !block.entry.load().is_free_block() || !cache.credit.spend(BLOCK_FRAMES) {
+            return None;
+        }
+        match self.take_counted_block(block, want.kind) {
+            Offer::Taken(start) => Some(start),
+            _ => None,
+        }
+    }
+
     #[inline(never)]
     fn search_block(&self, cache: Option<&CpuCache>, want: Want, start: usize) -> Option<Pfn> {
         self.search_free(want, start, |block| self.claim_free_block(cache, block, want)).ok()
