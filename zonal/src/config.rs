@@ -1,6 +1,7 @@
 //! How an allocator is set up. Plain data; `topology` describes the machine, the rest chooses policy.
 
 use crate::frame::{NodeId, Pfn};
+use crate::own_rows::OwnRows;
 use crate::own_words::OwnWords;
 use crate::topology::{HotRange, Topology, ZoneKind};
 use crate::watermark::Tuning;
@@ -69,6 +70,8 @@ pub struct Config<'c> {
     pub caching: Caching,
     /// How CPUs change their slot words without a locked instruction, if they do.
     pub own_words: Option<OwnWords>,
+    /// How sections that are plugged in hold their own rows, if they do; `None`: those of all that may come are lent.
+    pub own_rows: Option<OwnRows>,
     /// Checked mode.
     pub checking: Checking,
     /// Whether owners of frames are noted.
@@ -91,6 +94,7 @@ impl<'c> Config<'c> {
             tuning: None,
             caching: Caching::Local,
             own_words: None,
+            own_rows: None,
             checking: Checking::Off,
             naming: Naming::Off,
             poisoned_frames: 256,

@@ -66,6 +66,7 @@ mod naming;
 mod node;
 mod nolock;
 mod once;
+mod own_rows;
 mod own_words;
 mod owned;
 mod owner;
@@ -123,6 +124,7 @@ pub use movable::{Amount, MovableError, MovableSizing, movable_split};
 #[doc(hidden)]
 pub use mutant::plant_fault;
 pub use once::{InitError, OnceAllocator};
+pub use own_rows::OwnRows;
 pub use own_words::OwnWords;
 pub use owned::Frames;
 pub use owner::{Owner, OwnerError};

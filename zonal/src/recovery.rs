@@ -52,6 +52,8 @@ pub enum RecoveryError {
         /// The address now, modulo 4096.
         to: usize,
     },
+    /// The configuration has sections hold their own rows ([`crate::Config::own_rows`]), which are not in the metadata.
+    OwnRows,
     /// A word says what no allocator writes.
     Damaged {
         /// The first frame of its block.
@@ -76,6 +78,7 @@ impl fmt::Display for RecoveryError {
             Self::Moved { from, to } => {
                 write!(f, "the metadata lay at an address {from} above a page's start, now it is {to}")
             }
+            Self::OwnRows => f.write_str("rows that sections hold themselves cannot be recovered"),
             Self::Damaged { block } => write!(f, "the words of block {block} are damaged"),
         }
     }

@@ -4,6 +4,8 @@
 //! bits with 128 KiB at the most, and only stretches of 128 GiB that hold memory have a leaf. Built once, then only
 //! read; whom the blocks of a section belong to that may be plugged in, their entries say. Sections are numbered in the order of their frames.
 
+pub(crate) mod rows;
+
 use crate::block::entry::Entry;
 use crate::frame::{
     BLOCK_FRAMES, NO_ZONE, NodeId, Pfn, SECTION_BLOCKS, SECTION_FRAMES, SECTION_FRAMES_LOG2, ZoneId,

@@ -10,6 +10,7 @@ use crate::owner::{Names, Owner};
 use crate::poison::PoisonTable;
 use crate::rate::Rate;
 use crate::section::SectionMap;
+use crate::section::rows::RowsTable;
 use crate::tag::Tags;
 use crate::topology::ZoneKind;
 use crate::tuning::LiveTuning;
@@ -28,6 +29,8 @@ pub(crate) struct State<'m> {
     pub(crate) hits: Hits,
     pub(crate) notes: Option<Notes<'m>>,
     pub(crate) nodes: &'m [Node],
+    /// Where sections' rows are, if some hold their own.
+    pub(crate) own_rows: Option<RowsTable<'m>>,
     pub(crate) poison: PoisonTable<'m>,
     /// Who poisons a frame, or heals one: one at a time.
     pub(crate) poisoning: Turn,

@@ -273,10 +273,11 @@ impl Entry {
         .map(|_| ())
     }
 
-    /// Makes a block of nobody's the zone's, wholly free and isolated; its rows are filled. False if it is somebody's.
+    /// Makes a block of nobody's the zone's, with so many frames, all free, and isolated; its rows say so. False if it is
+    /// somebody's.
     #[must_use]
-    pub(crate) fn plug(&self, zone: ZoneId) -> bool {
-        let fresh = ISOLATED | BLOCK_FRAMES | Self::fixed(zone, Kind::Movable, BLOCK_FRAMES);
+    pub(crate) fn plug(&self, zone: ZoneId, managed: u64) -> bool {
+        let fresh = ISOLATED | managed | Self::fixed(zone, Kind::Movable, managed);
         // Release: the filled rows; partner: the Acquire of `claim`, by way of `unisolate`.
         self.update(Ordering::SeqCst, |now| (now.managed() == 0).then_some(fresh)).is_ok()
     }
@@ -288,7 +289,7 @@ impl Entry {
         let absent = Self::fixed(NO_ZONE, Kind::Movable, 0);
         // Acquire: what its last owners wrote to the frames, which the system takes back next; partner: `raise`.
         self.update(Ordering::SeqCst, |now| {
-            let all = now.count() + out == BLOCK_FRAMES;
+            let all = now.count() + out == now.managed();
             let free = now.is_open_to_frees() && all || planted(Mutant::UnplugUsed);
             let at_rest = !now.is_vacating() || planted(Mutant::UnplugVacating);
             (free && at_rest && now.is_isolated() && now.zone() == zone).then_some(now.0 & VACATING | absent)

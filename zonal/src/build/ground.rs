@@ -16,11 +16,13 @@ use crate::frame::{BLOCK_FRAMES, FrameRange, NO_ZONE, Pfn, ROWS, SECTION_BLOCKS,
 use crate::metadata::Carver;
 use crate::mutant::{Mutant, planted};
 use crate::node::{Node, Turn};
+use crate::own_rows::OwnRows;
 use crate::own_words::How;
 use crate::owner::Names;
 use crate::poison::PoisonTable;
 use crate::rate::Rate;
-use crate::section::{Owner, PlugWord, Plugged, SectionMap, section_number, table_place};
+use crate::section::rows::{RowsTable, RowsWord};
+use crate::section::{Owner, PlugWord, Plugged, Section, SectionMap, section_number, table_place};
 use crate::state::{Hits, Notes, State};
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64};
 use crate::tag::Tags;
@@ -49,6 +51,28 @@ fn refuse_overlap(memory: &[MemoryRange], hot: &[HotRange]) -> Result<(), Config
 
 fn section_start(pfn: Pfn) -> Pfn {
     Pfn::new(pfn.get() / SECTION_FRAMES * SECTION_FRAMES)
+}
+
+/// Whether the section's rows are among those that are lent.
+pub(in crate::build) fn has_lent_rows(config: &Config<'_>, section: &Section) -> bool {
+    config.own_rows.is_none() || !matches!(section.owner, Owner::Hot(_))
+}
+
+/// Says of each section where its rows are: lent, or nowhere yet.
+fn lay_rows<'m>(
+    carver: &mut Carver<'m>,
+    sections: &[Section],
+    bitmaps: &'m [Bitmap],
+    host: OwnRows,
+) -> Result<RowsTable<'m>, ConfigError> {
+    let empty: &'m [_] = carver.array(1, |_| core::array::from_fn(|_| Bitmap::new(|_| 0)))?;
+    let empty = empty.first().ok_or(ConfigError::NoMemory)?;
+    let mut lent = bitmaps.as_chunks::<SECTION_BLOCKS>().0.iter();
+    let words = carver.array(sections.len(), |at| match sections[at].owner {
+        Owner::Hot(_) => RowsWord::new(empty),
+        Owner::Zone(_) | Owner::Mixed(_) => RowsWord::new(lent.next().unwrap_or(empty)),
+    })?;
+    Ok(RowsTable { words, empty, host })
 }
 
 /// What follows from the configuration alone.
@@ -146,18 +170,19 @@ impl<'m> Ground<'m> {
         config: &Config<'_>,
         carver: &mut Carver<'m>,
     ) -> Result<Arrays<'m>, ConfigError> {
-        let start = |at: usize| {
-            let section = self.map.sections.get(at / SECTION_BLOCKS).map_or(0, |section| section.start.get());
-            section + (at % SECTION_BLOCKS) as u64 * BLOCK_FRAMES
-        };
+        let start = |section: &Section, at: usize| section.start.get() + at as u64 * BLOCK_FRAMES;
+        let lent = || self.map.sections.iter().filter(|section| has_lent_rows(config, section));
         let mut frames = self.frames();
-        let bitmaps = carver.array(self.blocks(), |at| {
-            let rows = frames.block(start(at)).rows;
+        let mut starts = lent().flat_map(|section| (0..SECTION_BLOCKS).map(move |at| start(section, at)));
+        let bitmaps = carver.array(lent().count() * SECTION_BLOCKS, |_| {
+            let rows = frames.block(starts.next().unwrap_or(0)).rows;
             Bitmap::new(|row| rows[row % ROWS])
         })?;
         let mut frames = self.frames();
         let entries = carver.array(self.blocks(), |at| {
-            let managed = frames.block(start(at)).frames;
+            let section = self.map.sections.get(at / SECTION_BLOCKS);
+            let start = section.map_or(0, |section| start(section, at % SECTION_BLOCKS));
+            let managed = frames.block(start).frames;
             let zone = self.map.zone_of(at / SECTION_BLOCKS, at % SECTION_BLOCKS);
             Entry::new(if managed > 0 { zone } else { NO_ZONE }, Kind::Movable, managed)
         })?;
@@ -192,7 +217,11 @@ impl<'m> Ground<'m> {
             (None, Some(How::Pinned)) => Hits::Pinned,
         };
         let poison = PoisonTable::new(poison);
-        let parts = ZoneParts { sections: map.sections, entries, bitmaps, hints, caches, poison };
+        let bitmaps: &'m [Bitmap] = bitmaps;
+        let own_rows =
+            config.own_rows.map(|host| lay_rows(carver, map.sections, bitmaps, host)).transpose()?;
+        let rows = own_rows.as_ref().map_or(&[][..], |table| table.words);
+        let parts = ZoneParts { sections: map.sections, entries, bitmaps, rows, hints, caches, poison };
         // Right behind the hints, where a recovery looks for what was in flight.
         let zones = build_zones(config, carver, plans, listed, (parts, daemons))?;
         for mark in config.marks {
@@ -215,6 +244,7 @@ impl<'m> Ground<'m> {
             nodes: daemons,
             limits: [config.dma_end, config.dma32_end].map(|limit| Pfn::new(round_up(limit))),
             tuning: LiveTuning::new(config.tuning),
+            own_rows,
             poison,
             poisoning: Turn::new(),
             plugging: Turn::new(),

@@ -81,7 +81,12 @@ fn fingerprint(config: &Config<'_>) -> u64 {
         hash.add(u64::from(hot.node.0));
     }
     topology.cpus.iter().for_each(|cpu| hash.add(u64::from(cpu.0)));
-    hash.add((config.naming as u64) << 3 | (config.caching as u64) << 1 | config.checking as u64);
+    hash.add(
+        u64::from(config.own_rows.is_some()) << 4
+            | (config.naming as u64) << 3
+            | (config.caching as u64) << 1
+            | config.checking as u64,
+    );
     hash.add(config.poisoned_frames as u64);
     hash.add(config.dma_end.get());
     hash.add(config.dma32_end.get());

@@ -32,7 +32,7 @@ use crate::recovery::{Recovery, RecoveryError};
 use crate::state::State;
 
 /// Bytes of metadata that [`crate::PageAllocator::new`] needs for this configuration, alignment included: about
-/// 4.7 KiB for each 128 MiB section that holds memory, 1.2 KiB for each CPU, 192 bytes for each cached (CPU, zone) pair
+/// 4.7 KiB for each 128 MiB section that holds memory or may be plugged in (0.7 where that holds its own rows), 1.2 KiB for each CPU, 192 bytes for each cached (CPU, zone) pair
 /// and 64 for any, in checked mode a byte a frame, and four where owners are named. Absent memory costs nothing.
 ///
 /// # Errors
@@ -67,6 +67,9 @@ pub(crate) unsafe fn rebuild<'m>(
     loan: &'m mut [MaybeUninit<u8>],
     owned: &mut dyn FnMut(FrameRange) -> bool,
 ) -> Result<(State<'m>, Recovery), RecoveryError> {
+    if config.own_rows.is_some() {
+        return Err(RecoveryError::OwnRows);
+    }
     let sizes = checked_sizes(config)?;
     let address = loan.as_ptr().addr();
     let carver = &mut Carver::new(loan, tally(config, &sizes).bytes());

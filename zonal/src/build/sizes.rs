@@ -15,6 +15,7 @@ use crate::frame::{FrameRange, GROUP_FRAMES, NodeId, Pfn, SECTION_BLOCKS, SECTIO
 use crate::hint::words_for;
 use crate::metadata::Tally;
 use crate::node::Node;
+use crate::section::rows::{RowsWord, SectionRows};
 use crate::section::{Leaf, MixedOwners, PlugWord, Section, section_number, table_place};
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64};
 use crate::topology::{HotRange, MemoryRange, ZoneKind};
@@ -77,6 +78,9 @@ pub(in crate::build) fn tally(config: &Config<'_>, sizes: &Sizes) -> Tally {
     let topology = &config.topology;
     let nodes = topology.nodes as u64;
     let blocks = sizes.sections * SECTION_BLOCKS as u64;
+    // Where sections that may come hold their own rows, one section's are lent that all share which are not there.
+    let hot = || config.hotplug.iter().map(|hot| hot.range.frames() / SECTION_FRAMES).sum::<u64>();
+    let own_rows = config.own_rows.map_or(0, |_| hot());
     let mut tally = Tally::default();
     tally.add::<Header>(1);
     tally.add::<MemoryRange>(topology.memory.len() as u64);
@@ -87,7 +91,11 @@ pub(in crate::build) fn tally(config: &Config<'_>, sizes: &Sizes) -> Tally {
     tally.add::<Leaf>(sizes.leaves);
     tally.add::<Section>(sizes.sections);
     tally.add::<MixedOwners>(sizes.sections.min(2 * topology.memory.len() as u64 + 2));
-    tally.add::<Bitmap>(blocks);
+    tally.add::<Bitmap>(blocks - own_rows * SECTION_BLOCKS as u64);
+    if config.own_rows.is_some() {
+        tally.add::<SectionRows>(1);
+        tally.add::<RowsWord<'_>>(sizes.sections);
+    }
     tally.add::<Entry>(blocks);
     tally.add::<PlugWord>(sizes.sections);
     if config.checking == Checking::On {

@@ -4,6 +4,7 @@ use core::ops::Range;
 
 use crate::block::bitmap::Bitmap;
 use crate::block::entry::Entry;
+use crate::build::ground::has_lent_rows;
 use crate::build::marks::marks_of;
 use crate::build::rules::{cached_cpus, cpus_that_cache, first_rank, owner_of};
 use crate::build::sections::place_of;
@@ -17,6 +18,7 @@ use crate::metadata::Carver;
 use crate::node::Node;
 use crate::poison::PoisonTable;
 use crate::section::Section;
+use crate::section::rows::RowsWord;
 use crate::sync::AtomicU64;
 use crate::topology::ZoneKind;
 use crate::watermark::Levels;
@@ -135,12 +137,22 @@ pub(in crate::build) struct ZoneParts<'m> {
     pub(in crate::build) sections: &'m [Section],
     pub(in crate::build) entries: &'m [Entry],
     pub(in crate::build) bitmaps: &'m [Bitmap],
+    /// Where each section's rows are, if some hold their own; else empty.
+    pub(in crate::build) rows: &'m [RowsWord<'m>],
     pub(in crate::build) hints: &'m [AtomicU64],
     pub(in crate::build) caches: &'m [CpuCache],
     pub(in crate::build) poison: PoisonTable<'m>,
 }
 
 impl<'m> ZoneParts<'m> {
+    /// The rows of these sections, as far as they are lent one after the other.
+    fn first_bitmaps(&self, config: &Config<'_>, range: Range<usize>) -> &'m [Bitmap] {
+        let (before, own) = (self.sections.get(..range.start), self.sections.get(range));
+        let before = before.unwrap_or(&[]).iter().filter(|section| has_lent_rows(config, section)).count();
+        let own = own.unwrap_or(&[]).iter().take_while(|section| has_lent_rows(config, section)).count();
+        self.bitmaps.get(before * SECTION_BLOCKS..(before + own) * SECTION_BLOCKS).unwrap_or(&[])
+    }
+
     /// A tree over `len` indices in the next words.
     fn tree(&mut self, len: usize) -> HintTree<'m> {
         let (words, rest) = self.hints.split_at(words_for(len).min(self.hints.len()));
@@ -265,8 +277,8 @@ fn build_zone<'m>(
         slack: config.topology.cpus.len() as u64 * CONTEXTS * BLOCK_FRAMES,
         first_section: range.start,
         sections,
-        entries: parts.entries.get(blocks.clone()).unwrap_or(&[]),
-        bitmaps: parts.bitmaps.get(blocks).unwrap_or(&[]),
+        entries: parts.entries.get(blocks).unwrap_or(&[]),
+        bitmaps: parts.first_bitmaps(config, range.clone()),
         count: ZoneCount::new(plan.free),
         highatomic: Highatomic::new(),
         poison: parts.poison,
@@ -279,5 +291,6 @@ fn build_zone<'m>(
         credit_hints: parts.tree(caches.len()),
         gate: AtomicU64::new(0),
         tried: AtomicU64::new(0),
+        rows: parts.rows.get(range).unwrap_or(&[]),
     }
 }

@@ -55,6 +55,13 @@ pub enum HotplugError {
         /// The frame.
         pfn: Pfn,
     },
+    /// There is nowhere to keep the section's rows: [`crate::OwnRows`] does not say where its first frame is.
+    NoRows {
+        /// Its first frame.
+        pfn: Pfn,
+    },
+    /// Somebody may be looking at rows that lie in the sections: [`crate::OwnRows`] cannot tell that nobody does.
+    NotQuiet,
     /// Frames are in the way that could not be moved; each has been reported.
     InTheWay {
         /// How many.
@@ -82,6 +89,8 @@ impl fmt::Display for HotplugError {
             Self::Isolation(error) => write!(f, "isolation: {error}"),
             Self::Unisolated { pfn } => write!(f, "the isolation of the block at {pfn} was ended meanwhile"),
             Self::Poisoned { pfn } => write!(f, "frame {pfn} is poisoned"),
+            Self::NoRows { pfn } => write!(f, "nowhere to keep the rows of the section at {pfn}"),
+            Self::NotQuiet => f.write_str("its rows may still be looked at"),
             Self::InTheWay { frames } => write!(f, "{frames} frames are in the way"),
         }
     }

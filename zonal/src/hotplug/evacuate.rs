@@ -55,9 +55,9 @@ impl<'a, 'm, P: Platform> Evacuation<'a, 'm, P> {
     pub(in crate::hotplug) fn new(
         allocator: &'a PageAllocator<'m, P>,
         zone: &'m Zone<'m>,
-        range: FrameRange,
+        (range, usable): (FrameRange, u64),
     ) -> Self {
-        Self { allocator, zone, range, done: Offlined { frames: range.frames(), ..Offlined::default() } }
+        Self { allocator, zone, range, done: Offlined { frames: usable, ..Offlined::default() } }
     }
 
     /// Empties the range, or reports what stays.
@@ -98,7 +98,8 @@ impl<'a, 'm, P: Platform> Evacuation<'a, 'm, P> {
         for block in zone.blocks_of(self.range).filter(|&block| used_in(zone, block) > 0) {
             let used = (0..BLOCK_FRAMES)
                 .map(|at| block.start.add(at))
-                .filter(|&pfn| !block.is_free(pfn) && zone.poison.state(pfn) != Some(Poisoned::Out));
+                .filter(|&pfn| !block.is_free(pfn) && zone.poison.state(pfn) != Some(Poisoned::Out))
+                .filter(|&pfn| self.allocator.held_by_rows(pfn) == 0);
             let mut is_seen = next > block.start;
             for pfn in used {
                 if pfn >= next {
@@ -204,7 +205,7 @@ impl<'a, 'm, P: Platform> Evacuation<'a, 'm, P> {
 /// Frames of the block that are neither free nor poisoned; at least 1 while a compaction is at work there.
 fn used_in<'m>(zone: &Zone<'m>, block: Block<'m>) -> u64 {
     let entry = block.entry.load();
-    let used = (BLOCK_FRAMES - entry.count()).saturating_sub(zone.poisoned_in(block));
+    let used = entry.managed().saturating_sub(entry.count()).saturating_sub(zone.poisoned_in(block));
     used.max(u64::from(entry.is_vacating()))
 }
 

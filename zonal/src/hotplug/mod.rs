@@ -1,6 +1,6 @@
 //! Memory that comes and goes while everybody allocates: added, onlined, offlined, removed, by whole sections.
 //!
-//! A section's metadata is there from the start and stays; what changes is whose its blocks are, an entry at a time. A block
+//! A section's metadata is there from the start and stays (its rows may lie in itself: [`rows`]); what changes is whose its blocks are, an entry at a time. A block
 //! of nobody's has an entry that names no zone and no frame: no claim fits it, no free is accepted there, so nobody needs to
 //! know. Coming, a block is wholly free and isolated until the zonelists hold its zone; going, it is isolated, emptied, and
 //! nobody's again in one exchange that succeeds only on a wholly free block.
@@ -13,6 +13,7 @@ pub(crate) mod evacuate;
 pub(crate) mod obstacle;
 pub(crate) mod offline;
 pub(crate) mod online;
+pub(crate) mod rows;
 
 use crate::allocator::PageAllocator;
 use crate::frame::{FrameRange, NodeId, Pfn, SECTION_FRAMES};
@@ -42,18 +43,19 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// A [`HotplugError`]; then nothing changed.
     pub fn add_memory(&self, range: FrameRange) -> Result<(), HotplugError> {
         let steps = [MemoryStep::GoingToBeAdded, MemoryStep::Added];
-        self.change(range, (Plugged::Absent, Plugged::Offline), steps)
+        self.change(range, (Plugged::Absent, Plugged::Offline), steps, || self.show_rows(range))
     }
 
-    /// Removes sections that are offline. Their metadata stays, for when they come back. Linear in the sections.
+    /// Removes sections that are offline. Their metadata stays, for when they come back; what of it is in the sections
+    /// ([`crate::Config::own_rows`]) is nobody's when this returns. Linear in the sections.
     ///
-    /// Task context: [`Platform::memory_event`] is called.
+    /// Task context: [`Platform::memory_event`] is called; waits for who looks at rows that lie in the sections.
     ///
     /// # Errors
     /// A [`HotplugError`]; then nothing changed.
     pub fn remove_memory(&self, range: FrameRange) -> Result<(), HotplugError> {
         let steps = [MemoryStep::GoingToBeRemoved, MemoryStep::Removed];
-        self.change(range, (Plugged::Offline, Plugged::Absent), steps)
+        self.change(range, (Plugged::Offline, Plugged::Absent), steps, || self.hide_rows(range))
     }
 
     fn change(
@@ -61,10 +63,12 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         range: FrameRange,
         (from, to): (Plugged, Plugged),
         [going, done]: [MemoryStep; 2],
+        rows: impl FnOnce() -> Result<(), HotplugError>,
     ) -> Result<(), HotplugError> {
         let (_turn, node) = self.begin(range, from)?;
         let event = MemoryEvent { step: going, range, node, zone: None, change: NodeChange::None };
         self.propose(event)?;
+        rows()?;
         self.note(range, to);
         self.tell(MemoryEvent { step: done, ..event });
         Ok(())

@@ -62,17 +62,18 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         let (_turn, node) = self.begin(range, Plugged::Online)?;
         let zone = self.zone_now(range)?;
         let mut withheld = self.withhold(range)?;
-        let change = self.node_change(zone, range.frames());
+        let frames = self.usable(range);
+        let change = self.node_change(zone, frames);
         let event = MemoryEvent { step: MemoryStep::GoingOffline, range, node, zone: Some(zone.id), change };
         withheld.cancel = Some(MemoryEvent { step: MemoryStep::CancelOffline, ..event });
         self.propose(event)?;
-        let done = Evacuation::new(self, zone, range).empty(report)?;
-        unplug(zone, range)?;
+        let done = Evacuation::new(self, zone, (range, frames)).empty(report)?;
+        self.unplug(zone, range)?;
         withheld.range = FrameRange::new(range.end, range.end);
         withheld.cancel = None;
         drop(withheld);
         self.note(range, Plugged::Offline);
-        self.relist_if(zone.shrink(range));
+        self.relist_if(zone.shrink(range, frames));
         self.retune();
         self.tell(MemoryEvent { step: MemoryStep::Offline, ..event });
         Ok(done)
@@ -102,37 +103,36 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             }
         }
     }
-}
 
-/// Makes the blocks of a range nobody's. If one of them is not isolated any more, all are the zone's again.
-fn unplug(zone: &Zone<'_>, range: FrameRange) -> Result<(), HotplugError> {
-    for block in zone.blocks_of(range) {
-        if !block.entry.unplug(zone.id, zone.poisoned_in(block)) {
-            let gone = FrameRange::new(range.start, block.start);
-            zone.blocks_of(gone).for_each(|block| {
-                let _ = block.entry.plug(zone.id); // nobody's; its rows are full still
-            });
-            return Err(HotplugError::Unisolated { pfn: block.start });
+    /// Makes the blocks of a range nobody's. If one of them is not isolated any more, all are the zone's again.
+    fn unplug(&self, zone: &Zone<'_>, range: FrameRange) -> Result<(), HotplugError> {
+        for block in zone.blocks_of(range) {
+            if !block.entry.unplug(zone.id, zone.poisoned_in(block)) {
+                let gone = FrameRange::new(range.start, block.start);
+                // Their rows are as they were, all free.
+                zone.blocks_of(gone).for_each(|block| self.plug(zone, block));
+                return Err(HotplugError::Unisolated { pfn: block.start });
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 impl Zone<'_> {
-    /// Blocks of these frames have gone from the zone; whether it is empty now.
-    fn shrink(&self, range: FrameRange) -> Lists {
-        self.span.set(self.span_without(range));
+    /// Blocks of these frames have gone from the zone, so many of which could be handed out; whether it is empty now.
+    fn shrink(&self, range: FrameRange, usable: u64) -> Lists {
+        self.span.set(self.span_without(range, usable));
         self.present.fetch_sub(range.frames(), Ordering::Relaxed);
-        match self.managed.fetch_sub(range.frames(), Ordering::Relaxed) == range.frames() {
+        match self.managed.fetch_sub(usable, Ordering::Relaxed) == usable {
             true => Lists::Changed,
             false => Lists::Same,
         }
     }
 
     /// The span as it is when these frames have gone. Looks as far as the next block that stays.
-    fn span_without(&self, range: FrameRange) -> FrameRange {
+    fn span_without(&self, range: FrameRange, usable: u64) -> FrameRange {
         let span = self.span.get();
-        if self.managed() == range.frames() {
+        if self.managed() == usable {
             return FrameRange::new(span.start, span.start);
         }
         let stays =

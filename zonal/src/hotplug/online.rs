@@ -10,15 +10,16 @@
 //! | marks | the marks of before |
 
 use crate::allocator::PageAllocator;
-use crate::frame::{FrameRange, NodeId, Pfn, ROWS};
+use crate::frame::{BLOCK_FRAMES, FrameRange, NodeId, Pfn, ROWS};
 use crate::hotplug::error::HotplugError;
 use crate::hotplug::{Lists, sections};
 use crate::memory_event::{MemoryEvent, MemoryStep};
+use crate::mutant::{Mutant, planted};
 use crate::platform::Platform;
 use crate::section::Plugged;
 use crate::sync::Ordering;
 use crate::topology::ZoneKind;
-use crate::zone::Zone;
+use crate::zone::{Block, Zone};
 
 /// Which zone memory goes to (Linux: online_kernel, online_movable, online).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -71,15 +72,26 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         }
         zone.blocks_of(range).for_each(|block| {
             (0..ROWS).for_each(|row| block.bitmap.row(row).fill());
-            let _ = block.entry.plug(zone.id); // nobody's, and only the plugger changes that
+            self.plug(zone, block);
         });
         self.note(range, Plugged::Online);
-        let lists = zone.grow(range);
+        let lists = zone.grow(range, self.usable(range));
         self.relist_if(lists);
         let frames = self.unisolate(range)?;
         self.retune();
         self.tell(MemoryEvent { step: MemoryStep::Online, ..event });
         Ok(frames)
+    }
+
+    /// Makes a block of nobody's the zone's, all its frames free but those that hold rows.
+    pub(in crate::hotplug) fn plug(&self, zone: &Zone<'_>, block: Block<'_>) {
+        let held = self.held_by_rows(block.start);
+        if held > 0 && !planted(Mutant::RowsHandedOut) {
+            let _ = block.bitmap.row(0).take_exact((1 << held) - 1); // as the rows are full
+        }
+        // It is nobody's, and only the plugger changes that.
+        let _ =
+            block.entry.plug(zone.id, BLOCK_FRAMES - if planted(Mutant::RowsHandedOut) { 0 } else { held });
     }
 
     /// The zone that a range of one node would go to.
@@ -139,13 +151,13 @@ impl AutoMovable {
 }
 
 impl<'m> Zone<'m> {
-    /// Blocks of these frames come to the zone; whether it was empty.
-    pub(in crate::hotplug) fn grow(&self, range: FrameRange) -> Lists {
+    /// Blocks of these frames come to the zone, so many of which can be handed out; whether it was empty.
+    fn grow(&self, range: FrameRange, usable: u64) -> Lists {
         let span = self.span.get();
         let whole = if span.frames() == 0 { range } else { span.hull(range) };
         self.span.set(whole);
         self.present.fetch_add(range.frames(), Ordering::Relaxed);
-        match self.managed.fetch_add(range.frames(), Ordering::Relaxed) {
+        match self.managed.fetch_add(usable, Ordering::Relaxed) {
             0 => Lists::Changed,
             _ => Lists::Same,
         }

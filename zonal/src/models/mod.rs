@@ -29,6 +29,8 @@ mod policy;
 #[cfg(zonal_loom)]
 mod row;
 #[cfg(zonal_loom)]
+mod rows;
+#[cfg(zonal_loom)]
 mod scene;
 #[cfg(zonal_loom)]
 mod slot;

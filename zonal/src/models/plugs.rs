@@ -1,14 +1,18 @@
 //! Memory that comes and goes while others ask: whole onlinings, offlinings and removals of one section, by one thread.
 
+use core::ptr::NonNull;
+use std::boxed::Box;
 use std::sync::Arc;
 
-use crate::frame::{BLOCK_FRAMES, NodeId, Order};
+use crate::frame::{BLOCK_FRAMES, NodeId, Order, Pfn};
 use crate::gfp::Gfp;
 use crate::hotplug::online::OnlineType;
 use crate::models::race::{assert_restored, leave};
 use crate::models::stage::Plan;
 use crate::models::storm::{Owner, StormStage, number, on_all_cpus, stage, storm};
+use crate::own_rows::OwnRows;
 use crate::request::Request;
+use crate::section::rows::SectionRows;
 use crate::sync::Ordering;
 use crate::watermark::Marks;
 
@@ -49,6 +53,32 @@ impl StormStage {
         assert!(offlined.is_ok(), "nobody holds anything of it: {offlined:?}");
         self.assert_at_rest(0);
     }
+}
+
+/// Memory for rows, never used again.
+fn memory(_: Pfn) -> Option<NonNull<u8>> {
+    Some(NonNull::from(Box::leak(Box::<SectionRows>::new_uninit())).cast())
+}
+
+/// The same of a section that holds its own rows.
+#[test]
+fn shuttle_plugs_a_section_with_its_own_rows_comes_and_goes() {
+    storm(2000, || {
+        // SAFETY: (1) the memory is leaked; (2) and so it is no matter who looks at it still.
+        let own_rows = Some(unsafe { OwnRows::new(memory, || number(4) > 0) });
+        let stage = pluggable(Plan { own_rows, ..Plan::blocks(2).cached() });
+        on_all_cpus(&stage, THREADS, |owner| {
+            if owner.is_first() {
+                let to = [OnlineType::Kernel, OnlineType::Movable];
+                (0..2).for_each(|_| owner.stage.come_and_go(to[number(2)]));
+            } else {
+                (0..4).for_each(|_| owner.take_or_give());
+                owner.give_all();
+            }
+        });
+        stage.allocator.drain_all();
+        stage.assert_goes();
+    });
 }
 
 /// The last Movable section goes while requests stand at it: Normal has memory enough, so nobody is refused.

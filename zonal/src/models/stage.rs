@@ -12,6 +12,7 @@ use crate::cache::hold::Barriers;
 use crate::config::{Caching, Config};
 use crate::frame::{BLOCK_FRAMES, FrameRange, NodeId, Order, Pfn, SECTION_FRAMES};
 use crate::hotplug::online::OnlineType;
+use crate::own_rows::OwnRows;
 use crate::platform::Platform;
 use crate::topology::{HotRange, Kind, MemoryRange, Topology};
 use crate::zone::{Mixing, Want, Zone};
@@ -33,12 +34,15 @@ pub(super) struct Plan {
     pub(super) caching: Caching,
     /// Sections behind the blocks that may be plugged in.
     pub(super) hot: u64,
+    /// How they hold their own rows, if they do.
+    pub(super) own_rows: Option<OwnRows>,
 }
 
 impl Plan {
     /// So many blocks, all frames managed, no slot words.
     pub(super) fn blocks(blocks: u64) -> Self {
-        Self { blocks, managed: 0..blocks * BLOCK_FRAMES, nodes: 1, cpus: 2, caching: Caching::Off, hot: 0 }
+        let managed = 0..blocks * BLOCK_FRAMES;
+        Self { blocks, managed, nodes: 1, cpus: 2, caching: Caching::Off, hot: 0, own_rows: None }
     }
 
     /// One block of which only these frames are managed.
@@ -121,7 +125,8 @@ impl<P: Platform + Default, C> Stage<P, C> {
         let hot = range(first, first + plan.hot * SECTION_FRAMES);
         let hotplug = [HotRange { range: hot, node: NodeId(0) }];
         let hotplug = &hotplug[..usize::from(plan.hot > 0)];
-        let config = Config { caching: plan.caching, hotplug, poisoned_frames: 2, ..Config::new(topology) };
+        let Plan { caching, own_rows, .. } = *plan;
+        let config = Config { caching, hotplug, own_rows, poisoned_frames: 2, ..Config::new(topology) };
         let (loan, memory) = Loan::new(metadata_size(&config).expect("the plan is sound"));
         let allocator = PageAllocator::new(&config, P::default(), memory).expect("the plan is sound");
         let contents = (START..hot.end.get()).map(|_| content()).collect();

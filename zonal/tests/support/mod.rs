@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use zonal::{
     AuditSummary, Caching, Checking, Config, ConfigError, FrameRange, HotRange, Mark, MemoryRange, Naming,
-    NodeId, Order, OwnWords, PageAllocator, Pfn, Platform, Topology, ZoneKind,
+    NodeId, Order, OwnRows, OwnWords, PageAllocator, Pfn, Platform, Topology, ZoneKind,
 };
 use zonal_testkit::{Class, Machine};
 
@@ -64,6 +64,7 @@ pub(crate) struct Setup {
     pub(crate) marks: Vec<Mark>,
     pub(crate) caching: Caching,
     pub(crate) own_words: Option<OwnWords>,
+    pub(crate) own_rows: Option<OwnRows>,
     pub(crate) checking: Checking,
     pub(crate) naming: Naming,
     pub(crate) dma_end: u64,
@@ -92,6 +93,7 @@ impl Setup {
             marks: machine.marks.iter().map(mark).collect(),
             caching: Caching::Local,
             own_words: None,
+            own_rows: None,
             checking: Checking::Off,
             naming: Naming::Off,
             dma_end: machine.dma_end,
@@ -141,6 +143,7 @@ impl Setup {
             marks: &self.marks,
             caching: self.caching,
             own_words: self.own_words,
+            own_rows: self.own_rows,
             checking: self.checking,
             naming: self.naming,
             poisoned_frames: POISONED,

@@ -33,7 +33,7 @@ impl<P: Platform + Default> Stage<P, Content> {
         }
         self.zone().drain_range(range);
         let went = block.entry.unplug(self.zone().id, 0);
-        assert!(!went || block.entry.plug(other), "it is nobody's");
+        assert!(!went || block.entry.plug(other, BLOCK_FRAMES), "it is nobody's");
         self.allocator.unisolate(range).expect("it is isolated");
         went
     }
@@ -200,7 +200,7 @@ fn loom_scene_both_zones_claim_of_a_section_that_changes_zones() {
         let change = |scene: &Scene| {
             let (entry, zone, other) = (scene.hot_block().entry, scene.zone().id, scene.movable().id);
             let gone = entry.isolate(zone, BLOCK_FRAMES).is_ok() && entry.unplug(zone, 0);
-            gone && entry.plug(other) && matches!(entry.unisolate(other), Raise::Done(_))
+            gone && entry.plug(other, BLOCK_FRAMES) && matches!(entry.unisolate(other), Raise::Done(_))
         };
         let (_, claimed, changed) = race(stage, claim, change);
         assert!(changed != matches!(claimed, Claim::Got(..)), "either it was claimed or it went");
