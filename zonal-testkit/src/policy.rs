@@ -34,6 +34,17 @@ pub enum Policy {
     Spread(Nodes, Vec<u8>),
 }
 
+/// What becomes of a policy's nodes when the task's set moves (set_mempolicy(2)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Follow {
+    /// One by one to the same places of the new nodes, when that is said.
+    Remapped,
+    /// Nothing (MPOL_F_STATIC_NODES).
+    Static,
+    /// They are places among the task's nodes, counted round (MPOL_F_RELATIVE_NODES).
+    Relative,
+}
+
 /// Whether a request stays in its set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wall {
@@ -45,6 +56,20 @@ pub enum Wall {
     Ending,
     /// It may look everywhere, and forgets the policy at last: it is atomic.
     Atomic,
+}
+
+impl Policy {
+    /// The same of other nodes; the node to begin with stays.
+    fn with(&self, other: impl Fn(usize) -> usize) -> Self {
+        let all = |nodes: &Nodes| nodes.iter().map(|&node| other(node)).collect();
+        match self {
+            Self::Local => Self::Local,
+            Self::Preferred(node) => Self::Preferred(other(*node)),
+            Self::PreferredMany(nodes, home) => Self::PreferredMany(all(nodes), *home),
+            Self::Bind(nodes, home) => Self::Bind(all(nodes), *home),
+            Self::Spread(nodes, weights) => Self::Spread(all(nodes), weights.clone()),
+        }
+    }
 }
 
 /// The effective nodes of the last of a chain of sets, root first: what a set shares with what is effective above it, or all
@@ -69,6 +94,8 @@ pub struct TaskModel {
     pub sets: Vec<TaskSet>,
     /// Its policy.
     pub policy: Policy,
+    /// What becomes of its nodes.
+    pub follow: Follow,
     /// The nodes that have had their turns, in order.
     turns: Vec<usize>,
 }
@@ -76,7 +103,24 @@ pub struct TaskModel {
 impl TaskModel {
     /// A task that has not asked yet.
     pub fn new(local: usize, sets: Vec<TaskSet>, policy: Policy) -> Self {
-        Self { local, sets, policy, turns: Vec::new() }
+        Self { local, sets, policy, follow: Follow::Remapped, turns: Vec::new() }
+    }
+
+    /// The same with nodes of the policy that follow so.
+    pub fn following(self, follow: Follow) -> Self {
+        Self { follow, ..self }
+    }
+
+    /// The task's nodes were `from`, and are `to`.
+    pub fn rebind(&mut self, from: &Nodes, to: &Nodes) {
+        let to: Vec<usize> = to.iter().copied().collect();
+        let moved = |node: usize| match from.iter().position(|&other| other == node) {
+            Some(place) if !to.is_empty() => to[place % to.len()],
+            _ => node,
+        };
+        if self.follow == Follow::Remapped {
+            self.policy = self.policy.with(moved);
+        }
     }
 
     /// The nodes that its next request tries, in order; a node may come again. `lists` are the nodes' zonelists; `index` is the
@@ -86,7 +130,8 @@ impl TaskModel {
         let own = if self.sets.is_empty() { everywhere.clone() } else { effective(&self.sets) };
         let hard = self.sets.iter().rposition(|set| set.is_wall).unwrap_or(0);
         let walled = if self.sets.is_empty() { everywhere.clone() } else { effective(&self.sets[..=hard]) };
-        let start = self.start(&own, index);
+        let policy = self.policy_within(&own);
+        let start = self.start(&policy, &own, index);
         let shares = |nodes: &Nodes| !nodes.is_disjoint(&own);
         // What each request may use after the first pass, which is within the own set always.
         let (beyond, forgets) = match wall {
@@ -103,7 +148,7 @@ impl TaskModel {
                 passes.push(everywhere.clone());
             }
         };
-        match &self.policy {
+        match &policy {
             Policy::Bind(nodes, _) if shares(nodes) => ask(nodes),
             Policy::PreferredMany(nodes, _) => {
                 ask(if shares(nodes) { nodes } else { &everywhere });
@@ -115,8 +160,20 @@ impl TaskModel {
         passes.iter().flat_map(|pass| list.iter().copied().filter(|node| pass.contains(node))).collect()
     }
 
-    fn start(&mut self, own: &Nodes, index: Option<u64>) -> usize {
-        match &self.policy {
+    /// The policy as it is for a task that may use these nodes.
+    fn policy_within(&self, own: &Nodes) -> Policy {
+        let places: Vec<usize> = own.iter().copied().collect();
+        match (self.follow, &self.policy) {
+            (Follow::Relative, policy) if !self.sets.is_empty() => {
+                policy.with(|place| places[place % places.len()])
+            }
+            (Follow::Static, Policy::Preferred(node)) if !own.contains(node) => Policy::Local,
+            (_, policy) => policy.clone(),
+        }
+    }
+
+    fn start(&mut self, policy: &Policy, own: &Nodes, index: Option<u64>) -> usize {
+        match policy {
             Policy::Local => self.local,
             Policy::Preferred(node) => *node,
             Policy::PreferredMany(_, home) | Policy::Bind(_, home) => home.unwrap_or(self.local),

@@ -133,7 +133,7 @@ pub use platform::{
 };
 pub use poison::{PoisonError, Poisoned};
 pub use policy::cpuset::{Cpuset, CpusetError};
-pub use policy::mempolicy::{Mempolicy, MempolicyError};
+pub use policy::mempolicy::{Follow, Mempolicy, MempolicyError};
 pub use policy::nodemask::{NodeMask, NodeMaskError};
 pub use policy::reach::Context;
 pub use recovery::{Recovery, RecoveryError};

@@ -157,6 +157,8 @@ mutants! {
     InsaneAwaited: "A request that no zone is allowed to reclaims and has somebody killed.",
     LowZonesBound: "A policy that binds applies to requests for lower zones than most memory is in.",
     PreferredReclaims: "The first pass over preferred nodes reclaims.",
+    RelativeAsSaid: "A policy takes places among the cpuset's nodes for nodes.",
+    RebindForgotten: "A policy keeps its nodes when those of the cpuset change.",
     TurnStuck: "An interleaving policy does not count its turns.",
     NolockAccepts: "A nolock request takes any flags.",
     NolockToLow: "A nolock request leaves the low mark.",

@@ -14,7 +14,6 @@ use crate::platform::Platform;
 use crate::policy::cpuset::Cpuset;
 use crate::policy::mempolicy::Confines;
 use crate::policy::nodemask::NodeMask;
-use crate::policy::published::Published;
 use crate::policy::reach::{Context, Reach};
 use crate::request::Request;
 use crate::slow::walk::Walk;
@@ -38,7 +37,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         }
         let anywhere = Reach::of(context, None);
         let Some(policy) = policy else { return self.alloc_reaching(anywhere, request) };
-        let first = policy.start(|nodes| counted(nodes, context.cpuset), context.index);
+        let first = policy.start(|| allowed(context.cpuset), context.index);
         let request = &first.map_or(*request, |node| request.node(node));
         match policy.confines() {
             Confines::Nothing => {
@@ -46,7 +45,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
                 self.count_turn(first.filter(|_| policy.spreads()), pfn);
                 Ok(pfn)
             }
-            Confines::To(nodes) if self.binds(nodes, request) => {
+            Confines::To(nodes) if self.binds(&nodes.load(|| allowed(context.cpuset)), request) => {
                 self.alloc_reaching(Reach::of(context, Some(nodes)), request)
             }
             Confines::To(_) => self.alloc_reaching(anywhere, request),
@@ -95,7 +94,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 
     /// Whether a policy that binds to these nodes applies to a request (Linux: apply_policy_zone): not if it is for lower
     /// zones than most memory is in; and where all that the nodes have is Movable, only if it may have that.
-    fn binds(&self, nodes: &Published, request: &Request) -> bool {
+    fn binds(&self, nodes: &NodeMask, request: &Request) -> bool {
         let populated = self.state.zones.iter().filter(|zone| zone.managed() > 0);
         let mut fixed = populated.filter(|zone| zone.kind < ZoneKind::Movable);
         let highest = request.highest;
@@ -108,11 +107,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     }
 }
 
-/// The nodes of a policy that spreads frames which the cpuset has too; all of the cpuset's if there is none.
-fn counted(nodes: NodeMask, cpuset: Option<&Cpuset<'_>>) -> NodeMask {
-    let Some(allowed) = cpuset.map(Cpuset::effective).filter(|allowed| !allowed.is_empty()) else {
-        return nodes;
-    };
-    let both = nodes.and(&allowed);
-    if both.is_empty() { allowed } else { both }
+/// The nodes of who asks, if not all, and if something can be said of them.
+fn allowed(cpuset: Option<&Cpuset<'_>>) -> Option<NodeMask> {
+    cpuset.map(Cpuset::effective).filter(|allowed| !allowed.is_empty())
 }

@@ -6,10 +6,10 @@ mod support;
 use proptest::prelude::*;
 use support::{Leaked, allocator};
 use zonal::{
-    AllocError, Context, Cpuset, CpusetError, Gfp, Mempolicy, MempolicyError, NodeId, NodeMask, Order, Pfn,
-    Request,
+    AllocError, Context, Cpuset, CpusetError, Follow, Gfp, Mempolicy, MempolicyError, NodeId, NodeMask,
+    Order, Pfn, Request,
 };
-use zonal_testkit::policy::{Nodes, Policy, TaskModel, TaskSet, Wall, effective};
+use zonal_testkit::policy::{Follow as ModelFollow, Nodes, Policy, TaskModel, TaskSet, Wall, effective};
 use zonal_testkit::{BLOCK, Machine, Matrix, zonelist_order};
 
 /// Blocks of a node: so many requests it serves.
@@ -72,21 +72,40 @@ fn of(policy: &Policy) -> Mempolicy<'_> {
     .expect("it has nodes")
 }
 
+/// Whether the policy is told that the task's set has moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Rebinds {
+    Yes,
+    No,
+}
+
+/// The policy with nodes that follow so, if it has any.
+fn following(policy: Mempolicy<'_>, follow: ModelFollow) -> Mempolicy<'_> {
+    let follow = match follow {
+        ModelFollow::Remapped => Follow::Remapped,
+        ModelFollow::Static => Follow::Static,
+        ModelFollow::Relative => Follow::Relative,
+    };
+    if policy.nodes().is_empty() { policy } else { policy.following(follow).expect("it has nodes") }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Ask { wall: Wall, waits: bool, index: Option<u64> },
     Free(prop::sample::Index),
-    Move(prop::sample::Index, Nodes),
+    Move(prop::sample::Index, Nodes, Rebinds),
     Say(Nodes),
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let wall = prop::sample::select(vec![Wall::Hard, Wall::Soft, Wall::Ending, Wall::Atomic]);
     let index = prop::option::weighted(0.2, 0u64..40);
+    let rebinds = prop::sample::select(vec![Rebinds::Yes, Rebinds::No]);
     prop_oneof![
         6 => (wall, any::<bool>(), index).prop_map(|(wall, waits, index)| Step::Ask { wall, waits, index }),
         3 => any::<prop::sample::Index>().prop_map(Step::Free),
-        2 => (any::<prop::sample::Index>(), subset()).prop_map(|(set, nodes)| Step::Move(set, nodes)),
+        2 => (any::<prop::sample::Index>(), subset(), rebinds)
+            .prop_map(|(set, nodes, rebinds)| Step::Move(set, nodes, rebinds)),
         1 => some_nodes().prop_map(Step::Say),
     ]
 }
@@ -123,8 +142,14 @@ impl Play<'_> {
                 // SAFETY: the run is held, and nobody touches the frames.
                 prop_assert_eq!(unsafe { self.allocator.free_raw(pfn, Order::BLOCK) }, Ok(()));
             }
-            Step::Move(which, to) if !self.sets.is_empty() => {
-                self.move_set(which.index(self.sets.len()), to)?
+            Step::Move(which, to, rebinds) if !self.sets.is_empty() => {
+                let before = effective(&self.task.sets);
+                self.move_set(which.index(self.sets.len()), to)?;
+                if *rebinds == Rebinds::Yes {
+                    let now = effective(&self.task.sets);
+                    prop_assert_eq!(self.policy.rebind(&mask(&before), &mask(&now)), Ok(()));
+                    self.task.rebind(&before, &now);
+                }
             }
             Step::Say(to) => self.say(to)?,
             Step::Free(_) | Step::Move(..) => {}
@@ -169,7 +194,11 @@ impl Play<'_> {
     fn say(&mut self, to: &Nodes) -> Result<(), TestCaseError> {
         match &mut self.task.policy {
             Policy::Local => return Ok(()),
-            Policy::Preferred(node) => *node = *to.first().expect("there is one"),
+            Policy::Preferred(node) => {
+                *node = *to.first().expect("there is one");
+                prop_assert_eq!(self.policy.set_nodes(mask(&Nodes::from([*node]))), Ok(()));
+                return Ok(());
+            }
             Policy::PreferredMany(nodes, _) | Policy::Bind(nodes, _) | Policy::Spread(nodes, _) => {
                 nodes.clone_from(to);
             }
@@ -210,6 +239,7 @@ proptest! {
         local in 0..NODES,
         wishes in prop::collection::vec((subset(), any::<bool>()), 0..4),
         policy in policy(),
+        follow in prop::sample::select(vec![ModelFollow::Remapped, ModelFollow::Static, ModelFollow::Relative]),
         steps in prop::collection::vec(step(), 1..40),
     ) {
         let (allocator, cpu) = allocator(&Machine::equal_nodes(NODES, 1, 0, BLOCKS * BLOCK));
@@ -218,8 +248,8 @@ proptest! {
         let mut play = Play {
             allocator: &allocator,
             sets: &sets,
-            policy: &of(&policy),
-            task: TaskModel::new(usize::from(local), model, policy.clone()),
+            policy: &following(of(&policy), follow),
+            task: TaskModel::new(usize::from(local), model, policy.clone()).following(follow),
             lists: zonelist_order(&Matrix::full(usize::from(NODES), |_, _| 20)),
             held: Vec::new(),
         };
@@ -251,6 +281,63 @@ fn a_request_that_names_a_node_goes_by_the_cpuset_alone() {
     assert_eq!(allocator.alloc_raw_in(&context, &this_node), Err(AllocError::NoZone));
     let nowhere = request.node(NodeId(3));
     assert_eq!(allocator.alloc_raw_in(&context, &nowhere), Err(AllocError::NoSuchNode { node: NodeId(3) }));
+}
+
+/// The nodes that a policy spreads frames over, in a cpuset of these.
+fn spread_over(policy: &Mempolicy<'_>, mems: &str) -> String {
+    let (allocator, _) = allocator(&Machine::equal_nodes(10, 1, 0, 4 * BLOCK));
+    let set = Cpuset::root(mems.parse().expect("a list")).expect("some nodes");
+    let context = Context { cpuset: Some(&set), policy: Some(policy), ..Context::default() };
+    let request = Request::order(Order::BLOCK).nowait();
+    let served = (0..set.mems().count()).map(|_| allocator.alloc_raw_in(&context, &request));
+    let node = |pfn: Pfn| (pfn.get() / (4 * BLOCK)) as usize;
+    mask(&served.map(|pfn| node(pfn.expect("much is free"))).collect()).to_string()
+}
+
+/// The examples that Linux gives (numa_memory_policy.rst; set_mempolicy(2)).
+#[test]
+fn nodes_follow_a_cpuset_as_linux_says() {
+    let some = |list: &str| list.parse::<NodeMask>().expect("a list");
+    let spread = |list: &str, follow| {
+        Mempolicy::interleave(some(list)).and_then(|policy| policy.following(follow)).expect("it has nodes")
+    };
+    let remapped = spread("1-3", Follow::Remapped);
+    assert_eq!(remapped.rebind(&some("1-3"), &some("3-5")), Ok(()));
+    assert_eq!(spread_over(&remapped, "3-5"), "3-5");
+    let fixed = spread("1-3", Follow::Static);
+    assert_eq!(fixed.rebind(&some("1-3"), &some("3-5")), Ok(()));
+    assert_eq!(spread_over(&fixed, "3-5"), "3", "only node 3 is allowed");
+    assert_eq!(spread_over(&fixed, "1-3"), "1-3");
+    let relative = spread("2-5", Follow::Relative);
+    assert_eq!(spread_over(&relative, "3-7"), "3,5-7");
+    assert_eq!(spread_over(&relative, "0,2-3,5"), "0,2-3,5");
+    // What was remapped does not find back; what is relative does.
+    let lost = spread("1,3,5", Follow::Remapped);
+    assert_eq!(lost.rebind(&some("0-6"), &some("7-9")), Ok(()));
+    assert_eq!(lost.rebind(&some("7-9"), &some("0-6")), Ok(()));
+    assert_eq!(lost.nodes(), some("0-2"));
+    let relative = spread("0,2,4", Follow::Relative);
+    assert_eq!(spread_over(&relative, "1,3,5,7,9"), "1,5,9", "the first, the third and the fifth");
+}
+
+#[test]
+fn a_preferred_node_follows_too() {
+    let (allocator, _) = allocator(&Machine::equal_nodes(4, 1, 0, 4 * BLOCK));
+    let set = Cpuset::root("1-3".parse().expect("a list")).expect("nodes");
+    let first = |node, follow| {
+        let policy = Mempolicy::preferred(NodeId(node)).and_then(|policy| policy.following(follow));
+        let policy = policy.expect("it has a node");
+        let context = Context { cpuset: Some(&set), policy: Some(&policy), ..Context::default() };
+        allocator
+            .alloc_raw_in(&context, &Request::order(Order::BLOCK).nowait())
+            .map(|pfn| pfn.get() / (4 * BLOCK))
+    };
+    assert_eq!(first(3, Follow::Static), Ok(3));
+    assert_eq!(first(0, Follow::Static), Ok(1), "node 0 is not allowed, and near to it is node 1");
+    assert_eq!(first(0, Follow::Relative), Ok(1), "the first that is allowed");
+    assert_eq!(first(4, Follow::Relative), Ok(2), "the second, once round");
+    let local = Mempolicy::local().following(Follow::Static);
+    assert_eq!(local.err(), Some(MempolicyError::FollowOfNone { follow: Follow::Static }));
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Which nodes a task likes or must have its frames from (Linux: a memory policy), and whose turn it is where it spreads them.
 //!
 //! A policy is applied above the walks: it says the node to begin with, and the set that confines the walk, if one does. It
-//! is not asked where the request names a node itself, nor in an interrupt. It never looks at a zone. Its set stays as it was
-//! said when a cpuset moves (Linux: MPOL_F_STATIC_NODES); of interleaved nodes those count that the cpuset has too, or all of
-//! the cpuset's where there are none.
+//! is not asked where the request names a node itself, nor in an interrupt. It never looks at a zone. What becomes of its
+//! nodes when the cpuset moves, [`Follow`] says; of interleaved nodes those count that the cpuset has too, or all of the
+//! cpuset's where there are none.
 //!
 //! | bits of the turn | field | changed by |
 //! |---|---|---|
@@ -35,9 +35,69 @@ const LEFT_SHIFT: u32 = 16;
 /// ```
 pub struct Mempolicy<'w> {
     mode: Mode<'w>,
+    follow: Follow,
     nodes: Published,
     home: Option<NodeId>,
     turn: AtomicU32,
+}
+
+/// What becomes of a policy's nodes when the cpuset of who asks moves.
+///
+/// ```
+/// use zonal::{Follow, Mempolicy};
+/// let spread = Mempolicy::interleave("1-3".parse()?)?;
+/// spread.rebind(&"1-3".parse()?, &"3-5".parse()?)?;      // the cpuset's nodes were 1-3, and are 3-5
+/// assert_eq!(spread.nodes().to_string(), "3-5");
+/// let fixed = Mempolicy::interleave("1-3".parse()?)?.following(Follow::Static)?;
+/// fixed.rebind(&"1-3".parse()?, &"3-5".parse()?)?;
+/// assert_eq!(fixed.nodes().to_string(), "1-3");           // of which node 3 counts
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Follow {
+    /// Each becomes the one at its place among the new nodes, when [`Mempolicy::rebind`] says that they have changed.
+    #[default]
+    Remapped,
+    /// They stay as they were said, and those count that are allowed (Linux: MPOL_F_STATIC_NODES). A preferred node that is not
+    /// allowed is none.
+    Static,
+    /// They are no nodes but places among those allowed, the first one 0; places behind the last begin anew (Linux:
+    /// MPOL_F_RELATIVE_NODES). They follow at once, also for requests under way. Without a cpuset each place is its node.
+    Relative,
+}
+
+/// A policy's nodes, for who is confined to them.
+#[derive(Clone, Copy)]
+pub(crate) struct PolicyNodes<'s> {
+    said: &'s Published,
+    follow: Follow,
+}
+
+impl PolicyNodes<'_> {
+    /// Whether the node is one of them, where these are `allowed`, if not all are.
+    #[inline]
+    pub(crate) fn has(self, node: NodeId, allowed: impl FnOnce() -> Option<NodeMask>) -> bool {
+        match self.follow {
+            Follow::Remapped | Follow::Static => self.said.has(node),
+            Follow::Relative => self.load(allowed).has(node),
+        }
+    }
+
+    /// All of them; read as [`Published::load`].
+    pub(crate) fn load(self, allowed: impl FnOnce() -> Option<NodeMask>) -> NodeMask {
+        let said = self.said.load();
+        match self.follow {
+            Follow::Relative if !planted(Mutant::RelativeAsSaid) => {
+                allowed().map_or(said, |allowed| said.relative_to(&allowed))
+            }
+            Follow::Remapped | Follow::Static | Follow::Relative => said,
+        }
+    }
+
+    /// How often they have been changed.
+    pub(crate) fn generation(self) -> u64 {
+        self.said.generation()
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -57,9 +117,9 @@ pub(crate) enum Confines<'s> {
     /// They say no more than where to begin.
     Nothing,
     /// It goes nowhere else at first, and does not reclaim for that.
-    Before(&'s Published),
+    Before(PolicyNodes<'s>),
     /// It goes nowhere else.
-    To(&'s Published),
+    To(PolicyNodes<'s>),
 }
 
 impl<'w> Mempolicy<'w> {
@@ -122,6 +182,31 @@ impl<'w> Mempolicy<'w> {
         }
     }
 
+    /// The same with nodes that follow the cpuset otherwise than by [`Follow::Remapped`].
+    ///
+    /// # Errors
+    /// [`MempolicyError::FollowOfNone`] for [`Mempolicy::local`], which has no nodes.
+    pub fn following(self, follow: Follow) -> Result<Self, MempolicyError> {
+        match self.mode {
+            Mode::Local => Err(MempolicyError::FollowOfNone { follow }),
+            _ => Ok(Self { follow, ..self }),
+        }
+    }
+
+    /// Says that the nodes allowed to who asks have changed (Linux: mpol_rebind_policy, which a cpuset's move calls for each
+    /// task): a policy whose nodes are [`Follow::Remapped`] has others now, also for requests under way. Between the cpuset's move
+    /// and this it goes by those it had, as far as they are allowed. Nothing happens if `to` is empty. Task context; does not wait.
+    ///
+    /// # Errors
+    /// [`MempolicyError::Busy`] where somebody else is saying others; nothing changed then.
+    pub fn rebind(&self, from: &NodeMask, to: &NodeMask) -> Result<(), MempolicyError> {
+        if self.follow != Follow::Remapped || planted(Mutant::RebindForgotten) {
+            return Ok(());
+        }
+        let moved = |nodes: &Published| nodes.load().remapped(from, to);
+        self.nodes.replace(moved).map_err(|Busy| MempolicyError::Busy)
+    }
+
     /// Says other nodes, also to requests under way. Task context; does not wait.
     ///
     /// # Errors
@@ -134,21 +219,46 @@ impl<'w> Mempolicy<'w> {
         self.nodes.publish(&nodes).map_err(|Busy| MempolicyError::Busy)
     }
 
-    /// Its nodes.
+    /// Its nodes, or places, as they were said, or have been remapped since.
     pub fn nodes(&self) -> NodeMask {
         steadily(|| self.nodes.generation(), || self.nodes.load()).unwrap_or_default()
     }
 
-    /// The node that a request begins with, if the policy says one: `among` says which of a set count. A node's turn is used
-    /// up by this, unless the frame's `index` in its object says whose it is.
-    pub(crate) fn start(&self, among: impl Fn(NodeMask) -> NodeMask, index: Option<u64>) -> Option<NodeId> {
+    /// The node that a request begins with, if the policy says one; `allowed`: the nodes of who asks, if not all. A node's turn
+    /// is used up by this, unless the frame's `index` in its object says whose it is.
+    pub(crate) fn start(&self, allowed: impl Fn() -> Option<NodeMask>, index: Option<u64>) -> Option<NodeId> {
         match (self.mode, index) {
             (Mode::Local, _) => None,
-            (Mode::Preferred, _) => self.nodes().lowest(),
+            (Mode::Preferred, _) => self.preferred_of(allowed()),
             (Mode::PreferredMany | Mode::Bind, _) => self.home,
-            (Mode::Interleave | Mode::Weighted(_), None) => self.turn(&among(self.nodes())),
-            (Mode::Interleave | Mode::Weighted(_), Some(index)) => self.place(&among(self.nodes()), index),
+            (Mode::Interleave | Mode::Weighted(_), None) => self.turn(&self.spread_over(allowed())),
+            (Mode::Interleave | Mode::Weighted(_), Some(index)) => {
+                self.place(&self.spread_over(allowed()), index)
+            }
         }
+    }
+
+    /// The node that is preferred, where these are allowed.
+    fn preferred_of(&self, allowed: Option<NodeMask>) -> Option<NodeId> {
+        let nodes = self.nodes_among(allowed);
+        match (self.follow, allowed) {
+            (Follow::Static, Some(allowed)) => nodes.and(&allowed).lowest(),
+            _ => nodes.lowest(),
+        }
+    }
+
+    /// The nodes that take turns, where these are allowed: those of the policy that are, or all of them if there are none.
+    fn spread_over(&self, allowed: Option<NodeMask>) -> NodeMask {
+        let nodes = self.nodes_among(allowed);
+        let Some(allowed) = allowed else { return nodes };
+        let both = nodes.and(&allowed);
+        if both.is_empty() { allowed } else { both }
+    }
+
+    /// Its nodes, where these are allowed.
+    fn nodes_among(&self, allowed: Option<NodeMask>) -> NodeMask {
+        let nodes = PolicyNodes { said: &self.nodes, follow: self.follow };
+        steadily(|| self.nodes.generation(), || nodes.load(|| allowed)).unwrap_or_default()
     }
 
     /// Whether nodes take turns.
@@ -157,9 +267,10 @@ impl<'w> Mempolicy<'w> {
     }
 
     pub(crate) fn confines(&self) -> Confines<'_> {
+        let nodes = PolicyNodes { said: &self.nodes, follow: self.follow };
         match self.mode {
-            Mode::PreferredMany => Confines::Before(&self.nodes),
-            Mode::Bind => Confines::To(&self.nodes),
+            Mode::PreferredMany => Confines::Before(nodes),
+            Mode::Bind => Confines::To(nodes),
             Mode::Local | Mode::Preferred | Mode::Interleave | Mode::Weighted(_) => Confines::Nothing,
         }
     }
@@ -209,13 +320,13 @@ impl<'w> Mempolicy<'w> {
     fn of(mode: Mode<'w>, nodes: &NodeMask) -> Self {
         // The lowest node comes after the last there can be.
         let turn = AtomicU32::new(NODES as u32 - 1);
-        Self { mode, nodes: Published::new(nodes), home: None, turn }
+        Self { mode, follow: Follow::default(), nodes: Published::new(nodes), home: None, turn }
     }
 }
 
 impl fmt::Debug for Mempolicy<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Mempolicy({:?}, {:?}, home {:?})", self.mode, self.nodes(), self.home)
+        write!(f, "Mempolicy({:?}, {:?}, {:?}, home {:?})", self.mode, self.follow, self.nodes(), self.home)
     }
 }
 
@@ -235,6 +346,11 @@ pub enum MempolicyError {
         /// The node said.
         node: NodeId,
     },
+    /// Such a policy has no nodes that could follow anything.
+    FollowOfNone {
+        /// How they were to follow.
+        follow: Follow,
+    },
     /// Somebody else is changing it.
     Busy,
 }
@@ -247,6 +363,7 @@ impl fmt::Display for MempolicyError {
             Self::HomeOfNone { node } => {
                 write!(f, "home node {}: only policies that bind, or prefer several nodes, have one", node.0)
             }
+            Self::FollowOfNone { follow } => write!(f, "no nodes that could follow as {follow:?}"),
             Self::Busy => f.write_str("somebody else is changing the policy"),
         }
     }

@@ -120,6 +120,31 @@ impl NodeMask {
         self.iter().find(|&next| next > node).or_else(|| self.lowest())
     }
 
+    /// The nodes of `allowed` at the places that this mask names, where node 0 stands for the first place and those behind the
+    /// last begin anew (Linux: mpol_relative_nodemask).
+    pub(crate) fn relative_to(&self, allowed: &Self) -> Self {
+        let count = allowed.count();
+        let places = self.iter().filter_map(|node| usize::from(node.0).checked_rem(count));
+        let places = Self::of_all(places.map(|place| NodeId(place as u16)));
+        let there = (0..).map(NodeId).zip(allowed.iter()).filter(|&(place, _)| places.has(place));
+        Self::of_all(there.map(|(_, node)| node))
+    }
+
+    /// The same nodes when `from` has become `to`: one of `from` is the one at its place in `to`, where places behind the last
+    /// begin anew; others stay (Linux: nodes_remap).
+    pub(crate) fn remapped(&self, from: &Self, to: &Self) -> Self {
+        let moved = |node: NodeId| {
+            let place = from.iter().position(|other| other == node)?.checked_rem(to.count())?;
+            to.iter().nth(place)
+        };
+        Self::of_all(self.iter().map(|node| moved(node).unwrap_or(node)))
+    }
+
+    /// These nodes, all of which a mask can hold.
+    fn of_all(nodes: impl Iterator<Item = NodeId>) -> Self {
+        nodes.fold(Self::EMPTY, |mask, node| mask.with(node).unwrap_or(mask))
+    }
+
     /// Words from the first to the last with a node.
     pub(crate) const fn used(&self) -> usize {
         let mut used = WORDS;

@@ -2,8 +2,8 @@
 //!
 //! | bits of the word | field | changed by |
 //! |---|---|---|
-//! | 0 | which buffer counts | [`Published::publish`], its last step |
-//! | 1 | busy: somebody writes the other one | `publish`: set by its first step, cleared by its last step |
+//! | 0 | which buffer counts | [`Published::replace`], its last step |
+//! | 1 | busy: somebody writes the other one | `replace`: set by its first step, cleared by its last step |
 //! | 2..=6 | words of the buffer in use; those behind count as 0 | the last step |
 //! | 7..=63 | generation | the last step, by one |
 //!
@@ -42,7 +42,7 @@ impl Published {
 
     /// How often it has been published. Two equal readings with an acquire fence or load between: nothing was meanwhile.
     pub(crate) fn generation(&self) -> u64 {
-        // Acquire: the set that it names; partner: the last step of `publish`.
+        // Acquire: the set that it names; partner: the last step of `replace`.
         self.head.load(Ordering::Acquire) >> GENERATION_SHIFT
     }
 
@@ -69,7 +69,7 @@ impl Published {
             return 0;
         }
         // Acquire: a word of the next set but one comes with the generation that ended this one; partner: the stores of
-        // `publish`, whose first step came after that generation.
+        // `replace`, whose first step came after that generation.
         self.buffers[(head & INDEX) as usize].get(at).map_or(0, |word| word.load(Ordering::Acquire))
     }
 
@@ -78,12 +78,21 @@ impl Published {
     /// # Errors
     /// [`Busy`] if somebody else does; nothing has changed then.
     pub(crate) fn publish(&self, mask: &NodeMask) -> Result<(), Busy> {
+        self.replace(|_| *mask)
+    }
+
+    /// Puts what `next` makes of the set in its place; nobody else changes it meanwhile.
+    ///
+    /// # Errors
+    /// As [`Published::publish`].
+    pub(crate) fn replace(&self, next: impl FnOnce(&Self) -> NodeMask) -> Result<(), Busy> {
         // Acquire: the writer before has done with both buffers; partner: its last step. (No load before it: loom would not
         // see then that readers' loads race with it.)
         let head = self.head.fetch_or(BUSY, Ordering::Acquire);
         if head & BUSY != 0 {
             return Err(Busy);
         }
+        let mask = next(self);
         let other = if planted(Mutant::MaskInPlace) { head & INDEX } else { head & INDEX ^ 1 };
         let used = mask.used();
         for (place, word) in self.buffers[other as usize].iter().zip(mask.words()).take(used) {

@@ -15,9 +15,8 @@ use crate::frame::NodeId;
 use crate::gfp::Gfp;
 use crate::mutant::{Mutant, planted};
 use crate::policy::cpuset::Cpuset;
-use crate::policy::mempolicy::Mempolicy;
+use crate::policy::mempolicy::{Mempolicy, PolicyNodes};
 use crate::policy::nodemask::NodeMask;
-use crate::policy::published::Published;
 use crate::request::Request;
 use crate::urgency::Reserves;
 
@@ -50,7 +49,7 @@ enum Wall {
 #[derive(Clone, Copy)]
 pub(crate) struct Reach<'s> {
     cpuset: Option<&'s Cpuset<'s>>,
-    nodes: Option<&'s Published>,
+    nodes: Option<PolicyNodes<'s>>,
     wall: Wall,
     exiting: bool,
 }
@@ -60,13 +59,13 @@ impl<'s> Reach<'s> {
     pub(crate) const OPEN: Self = Self { cpuset: None, nodes: None, wall: Wall::Open, exiting: false };
 
     /// Within who asks' set, and to a policy's nodes if it is confined to them.
-    pub(crate) const fn of(context: &Context<'s>, nodes: Option<&'s Published>) -> Self {
+    pub(crate) const fn of(context: &Context<'s>, nodes: Option<PolicyNodes<'s>>) -> Self {
         Self { cpuset: context.cpuset, nodes, wall: Wall::Hard, exiting: context.exiting }
     }
 
     #[inline]
     pub(crate) fn allows(self, node: NodeId) -> bool {
-        self.nodes.is_none_or(|nodes| nodes.has(node))
+        self.nodes.is_none_or(|nodes| nodes.has(node, || self.mems_allowed()))
             && self.cpuset.is_none_or(|set| self.is_inside(set, node))
     }
 
@@ -85,7 +84,7 @@ impl<'s> Reach<'s> {
 
     /// The policy's nodes, where they count.
     pub(crate) fn mask(self) -> Option<NodeMask> {
-        self.nodes.map(Published::load)
+        self.nodes.map(|nodes| nodes.load(|| self.mems_allowed()))
     }
 
     /// The set's nodes.
@@ -96,7 +95,7 @@ impl<'s> Reach<'s> {
     /// Moves of the set and changes of the policy so far: each only grows, so equal sums mean equal terms.
     pub(crate) fn generation(self) -> u64 {
         let moves = self.cpuset.map_or(0, Cpuset::generation);
-        moves.wrapping_add(self.nodes.map_or(0, Published::generation))
+        moves.wrapping_add(self.nodes.map_or(0, PolicyNodes::generation))
     }
 
     /// The same at the beginning of a ladder, where `has_memory` says which nodes have any.
@@ -116,8 +115,8 @@ impl<'s> Reach<'s> {
         };
         let cpuset = self.cpuset.map(|set| set.levels().find(stands).unwrap_or(set));
         let allowed = cpuset.map(Cpuset::effective).filter(|nodes| !nodes.is_empty());
-        let counts = |nodes: &&Published| {
-            allowed.is_none_or(|allowed| !nodes.load().and(&allowed).is_empty())
+        let counts = |nodes: &PolicyNodes<'_>| {
+            allowed.is_none_or(|allowed| !nodes.load(|| Some(allowed)).and(&allowed).is_empty())
                 || planted(Mutant::DisjointCounts)
         };
         Self { cpuset, nodes: self.nodes.filter(counts), wall, ..self }
