@@ -6,8 +6,11 @@
 use crate::allocator::{PageAllocator, refused};
 use crate::error::{AllocError, FreeError};
 use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, Group, Order, Pfn, ROW_FRAMES, ROWS};
+use crate::mutant::{Mutant, planted};
 use crate::platform::Platform;
+use crate::policy::reach::Reach;
 use crate::request::Request;
+use crate::slow::walk::Walk;
 use crate::waiting;
 use crate::zone::land::NotLanded;
 use crate::zone::{Cpu, Want, Zone};
@@ -23,33 +26,59 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// As [`PageAllocator::alloc_raw`] if not one frame could be had; [`AllocError::BadCount`] if `frames` is 0 or
     /// `out` is empty.
     pub fn alloc_bulk(&self, request: &Request, frames: u64, out: &mut [Group]) -> Result<usize, AllocError> {
+        self.bulk(request, (frames, out), |request, bulk| self.fill(Reach::OPEN, request, bulk))
+    }
+
+    /// A bulk call whose frames come by `fill`, which says why where it did not get as many as were wanted.
+    pub(crate) fn bulk(
+        &self,
+        request: &Request,
+        (frames, out): (u64, &mut [Group]),
+        fill: impl FnOnce(&Request, &mut Bulk<'_>) -> Result<(), AllocError>,
+    ) -> Result<usize, AllocError> {
         if frames == 0 || out.is_empty() {
             return Err(AllocError::BadCount { frames });
         }
         let request = request.with_order(Order::ZERO);
         waiting::check(&self.state, &self.platform, &request);
-        let cpu = self.cpu();
         let mut bulk = Bulk { out, filled: 0, frames: 0, left: frames };
+        let filling = fill(&request, &mut bulk);
+        let filled = bulk.filled;
+        if filled == 0 {
+            filling?;
+        }
+        self.deliver_bulk(&request, &out[..filled])?;
+        Ok(filled)
+    }
+
+    /// Takes what a bulk call wants from where it may go.
+    pub(crate) fn fill(
+        &self,
+        reach: Reach<'_>,
+        request: &Request,
+        bulk: &mut Bulk<'_>,
+    ) -> Result<(), AllocError> {
+        let cpu = self.cpu();
+        let reach = if planted(Mutant::BulkRoams) { Reach::OPEN } else { reach };
+        let walk = Walk { reach, ..self.walk(request, cpu) };
         if !request.is_placed() {
-            for zone in self.walk(&request, cpu).zones() {
+            // What counts of the reach is decided once, as at the beginning of a ladder.
+            let settled = || reach.settled(request, |nodes| self.state.has_memory(nodes)).hard();
+            let reach = if reach.is_open() { reach } else { settled() };
+            for zone in (Walk { reach, ..walk }).zones() {
                 let before = bulk.frames;
-                bulk.fill_from(zone, &request, cpu);
-                let preferred = self.preferred(&request, cpu).unwrap_or(zone);
+                bulk.fill_from(zone, request, cpu);
+                let preferred = self.preferred(request, cpu).unwrap_or(zone);
                 cpu.count_found(zone, preferred, (bulk.frames - before, Order::ZERO));
             }
         }
         while bulk.wants_more() {
             // What the blocks do not have: other CPUs' words, places asked for, and the reason for a failure.
-            let request = if bulk.filled == 0 { request } else { request.without_waiting().silent() };
-            match self.alloc_anywhere(&request, cpu) {
-                Ok(pfn) => bulk.push_frame(pfn),
-                Err(error) if bulk.filled == 0 => return Err(error),
-                Err(_) => break,
-            }
+            let later = request.without_waiting().silent();
+            let request = if bulk.filled == 0 { request } else { &later };
+            bulk.push_frame(self.climb(Walk { request, ..walk })?);
         }
-        let filled = bulk.filled;
-        self.deliver_bulk(&request, &out[..filled])?;
-        Ok(filled)
+        Ok(())
     }
 
     /// Tags and zeroes what a bulk call took; if the platform cannot zero, all of it goes back.
@@ -175,7 +204,7 @@ impl<'m> Counted<'m> {
 const MOST_AT_ONCE: u64 = 512;
 
 /// A bulk call's output.
-struct Bulk<'o> {
+pub(crate) struct Bulk<'o> {
     out: &'o mut [Group],
     filled: usize,
     frames: u64,
@@ -183,6 +212,11 @@ struct Bulk<'o> {
 }
 
 impl Bulk<'_> {
+    /// Wants so many frames more, and no more than those.
+    pub(crate) fn want(&mut self, frames: u64) {
+        self.left = frames;
+    }
+
     fn wants_more(&self) -> bool {
         self.left > 0 && self.filled < self.out.len()
     }

@@ -6,8 +6,11 @@ use crate::cache::hold::Barriers;
 use crate::compact::{CompactSummary, Compactor, Outcome, Priority, compact};
 use crate::error::AllocError;
 use crate::frame::{NodeId, Order, Pfn};
+use crate::mutant::{Mutant, planted};
 use crate::platform::Platform;
+use crate::policy::reach::Reach;
 use crate::request::Request;
+use crate::slow::walk::Walk;
 use crate::topology::Kind;
 use crate::zone::{Mixing, Want};
 
@@ -20,11 +23,21 @@ impl<P: Platform> PageAllocator<'_, P> {
     /// # Errors
     /// As [`PageAllocator::alloc_raw`].
     pub fn alloc_contig(&self, request: &Request) -> Result<Pfn, AllocError> {
-        let error = match self.alloc_raw(request) {
-            Err(error) if !request.is_placed() => error,
-            served => return served,
-        };
-        let walk = self.walk(request, self.cpu());
+        match self.alloc_raw(request) {
+            Err(error) if !request.is_placed() => self.make_run(Reach::OPEN, request, error),
+            served => served,
+        }
+    }
+
+    /// A run that is made where the request may go; else the error that there was.
+    pub(crate) fn make_run(
+        &self,
+        reach: Reach<'_>,
+        request: &Request,
+        error: AllocError,
+    ) -> Result<Pfn, AllocError> {
+        let reach = if planted(Mutant::ContigRoams) { Reach::OPEN } else { reach };
+        let walk = Walk { reach, ..self.walk(request, self.cpu()) };
         for priority in Priority::ALL {
             for zone in walk.zones() {
                 let want = Want::of(request, walk.floor(zone, Access::at(Level::Low)));

@@ -46,9 +46,18 @@ impl<P: Platform> PageAllocator<'_, P> {
     /// # Errors
     /// [`AllocError::BadCount`], else as [`PageAllocator::alloc_raw`].
     pub fn alloc_exact(&self, request: &Request, frames: u64) -> Result<Pfn, AllocError> {
+        self.exact(request, frames, |whole| self.alloc_raw(whole))
+    }
+
+    /// The same of a run that `alloc` allocates.
+    pub(crate) fn exact(
+        &self,
+        request: &Request,
+        frames: u64,
+        alloc: impl FnOnce(&Request) -> Result<Pfn, AllocError>,
+    ) -> Result<Pfn, AllocError> {
         let order = Order::holding(frames).ok_or(AllocError::BadCount { frames })?;
-        let whole = request.with_order(order);
-        let pfn = self.alloc_raw(&whole)?;
+        let pfn = alloc(&request.with_order(order))?;
         if frames == order.frames() && order <= Order::BLOCK {
             return Ok(pfn);
         }

@@ -159,6 +159,8 @@ mutants! {
     PreferredReclaims: "The first pass over preferred nodes reclaims.",
     RelativeAsSaid: "A policy takes places among the cpuset's nodes for nodes.",
     RebindForgotten: "A policy keeps its nodes when those of the cpuset change.",
+    BulkRoams: "A bulk call goes where its context does not let it.",
+    ContigRoams: "A run is made where the context of who asks does not let it be had.",
     TurnStuck: "An interleaving policy does not count its turns.",
     NolockAccepts: "A nolock request takes any flags.",
     NolockToLow: "A nolock request leaves the low mark.",

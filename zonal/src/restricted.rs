@@ -4,6 +4,8 @@
 //! by this CPU's words and its blocks, and what that one does not serve goes up the ladder with its [`Reach`]. A context
 //! without either is [`PageAllocator::alloc_raw`].
 
+mod calls;
+
 use crate::allocator::PageAllocator;
 use crate::error::AllocError;
 use crate::frame::{NodeId, Pfn};
@@ -12,7 +14,7 @@ use crate::mutant::{Mutant, planted};
 use crate::owned::Frames;
 use crate::platform::Platform;
 use crate::policy::cpuset::Cpuset;
-use crate::policy::mempolicy::Confines;
+use crate::policy::mempolicy::{Confines, Mempolicy};
 use crate::policy::nodemask::NodeMask;
 use crate::policy::reach::{Context, Reach};
 use crate::request::Request;
@@ -29,31 +31,40 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// # Errors
     /// By cause, see [`AllocError`]: [`AllocError::NoZone`] where the context allows no zone that the request may use.
     pub fn alloc_raw_in(&self, context: &Context<'_>, request: &Request) -> Result<Pfn, AllocError> {
-        let policy =
-            context.policy.filter(|_| request.node.is_none() && !request.gfp.contains(Gfp::THISNODE));
-        let is_free = context.cpuset.is_none() && policy.is_none();
-        if is_free || self.platform.task().interrupt {
-            return self.alloc_raw(request);
-        }
-        let anywhere = Reach::of(context, None);
-        let Some(policy) = policy else { return self.alloc_reaching(anywhere, request) };
-        let first = policy.start(|| allowed(context.cpuset), context.index);
-        let request = &first.map_or(*request, |node| request.node(node));
-        match policy.confines() {
-            Confines::Nothing => {
-                let pfn = self.alloc_reaching(anywhere, request)?;
-                self.count_turn(first.filter(|_| policy.spreads()), pfn);
-                Ok(pfn)
+        let Some(asker) = self.restricted(context, request) else { return self.alloc_raw(request) };
+        let first = asker.start();
+        let request = first.map_or(*request, |node| request.node(node));
+        let pfn = self.within(asker, &request, |reach, request| self.alloc_reaching(reach, request))?;
+        self.count_turn(first.filter(|_| asker.policy.is_some_and(Mempolicy::spreads)), pfn);
+        Ok(pfn)
+    }
+
+    /// Who asks, if anything of the context counts for the request.
+    fn restricted<'c>(&self, context: &'c Context<'c>, request: &Request) -> Option<Asker<'c>> {
+        let names_node = request.node.is_some() || request.gfp.contains(Gfp::THISNODE);
+        let asker = Asker { context, policy: context.policy.filter(|_| !names_node) };
+        let is_free = context.cpuset.is_none() && asker.policy.is_none();
+        (!is_free && !self.platform.task().interrupt).then_some(asker)
+    }
+
+    /// Has a request served within what confines it; where nodes are preferred, there first, without waiting.
+    fn within<T>(
+        &self,
+        asker: Asker<'_>,
+        request: &Request,
+        mut serve: impl FnMut(Reach<'_>, &Request) -> Result<T, AllocError>,
+    ) -> Result<T, AllocError> {
+        let reach = |nodes| Reach::of(asker.context, nodes);
+        match asker.policy.map_or(Confines::Nothing, Mempolicy::confines) {
+            Confines::To(nodes) if self.binds(&nodes.load(|| asker.allowed()), request) => {
+                serve(reach(Some(nodes)), request)
             }
-            Confines::To(nodes) if self.binds(&nodes.load(|| allowed(context.cpuset)), request) => {
-                self.alloc_reaching(Reach::of(context, Some(nodes)), request)
-            }
-            Confines::To(_) => self.alloc_reaching(anywhere, request),
+            Confines::Nothing | Confines::To(_) => serve(reach(None), request),
             Confines::Before(nodes) => {
                 let reclaims = planted(Mutant::PreferredReclaims);
                 let light = if reclaims { *request } else { request.without_waiting().silent() };
-                let near = self.alloc_reaching(Reach::of(context, Some(nodes)), &light);
-                near.or_else(|_| self.alloc_reaching(anywhere, request))
+                let near = serve(reach(Some(nodes)), &light);
+                near.or_else(|_| serve(reach(None), request))
             }
         }
     }
@@ -107,7 +118,26 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     }
 }
 
-/// The nodes of who asks, if not all, and if something can be said of them.
-fn allowed(cpuset: Option<&Cpuset<'_>>) -> Option<NodeMask> {
-    cpuset.map(Cpuset::effective).filter(|allowed| !allowed.is_empty())
+/// Who asks, as far as it counts for a request.
+#[derive(Clone, Copy)]
+struct Asker<'c> {
+    context: &'c Context<'c>,
+    policy: Option<&'c Mempolicy<'c>>,
+}
+
+impl<'c> Asker<'c> {
+    /// The node to begin with, if the policy says one. Takes a turn, where nodes take turns.
+    fn start(self) -> Option<NodeId> {
+        self.policy?.start(|| self.allowed(), self.context.index)
+    }
+
+    /// How many of so many frames each node has before others, where nodes take turns.
+    fn shares(self, frames: u64) -> Option<impl Iterator<Item = (NodeId, u64)> + use<'c>> {
+        self.policy?.shares(self.allowed(), self.context.index, frames)
+    }
+
+    /// The nodes of the cpuset, if there is one, and something can be said of them.
+    fn allowed(self) -> Option<NodeMask> {
+        self.context.cpuset.map(Cpuset::effective).filter(|allowed| !allowed.is_empty())
+    }
 }

@@ -8,6 +8,7 @@ use crate::frame::{NodeId, Order, Pfn};
 use crate::node::{Node, Turn};
 use crate::owner::{Names, Owner};
 use crate::poison::PoisonTable;
+use crate::policy::nodemask::NodeMask;
 use crate::rate::Rate;
 use crate::section::SectionMap;
 use crate::section::rows::RowsTable;
@@ -111,6 +112,11 @@ impl<'m> State<'m> {
             [_, dma32] if pfn < dma32 => ZoneKind::Dma32,
             _ => ZoneKind::Normal,
         }
+    }
+
+    /// Whether one of the nodes has memory.
+    pub(crate) fn has_memory(&self, nodes: &NodeMask) -> bool {
+        self.zones.iter().any(|zone| zone.managed() > 0 && nodes.has(zone.node))
     }
 
     /// The words of a node.

@@ -3,15 +3,8 @@
 //! A policy is applied above the walks: it says the node to begin with, and the set that confines the walk, if one does. It
 //! is not asked where the request names a node itself, nor in an interrupt. It never looks at a zone. What becomes of its
 //! nodes when the cpuset moves, [`Follow`] says; of interleaved nodes those count that the cpuset has too, or all of the
-//! cpuset's where there are none.
-//!
-//! | bits of the turn | field | changed by |
-//! |---|---|---|
-//! | 0..=15 | the node whose turn it was last | [`Mempolicy::turn`] |
-//! | 16..=23 | frames that it still has in this turn (weighted) | the same |
-//!
-//! Invariant: over any stretch of turns on an unchanged set each node's share of the frames is its weight's, but for the two
-//! turns that the stretch cuts. All accesses of the turn are relaxed: it orders nothing, each exchange alone counts.
+//! cpuset's where there are none. Whose turn it is, is in
+//! [`crate::policy::turns`].
 
 use core::fmt;
 
@@ -19,10 +12,7 @@ use crate::frame::NodeId;
 use crate::mutant::{Mutant, planted};
 use crate::policy::nodemask::{NODES, NodeMask};
 use crate::policy::published::{Busy, Published, steadily};
-use crate::sync::{AtomicU32, Ordering};
-
-const NODE: u32 = 0xffff;
-const LEFT_SHIFT: u32 = 16;
+use crate::policy::turns::{Turn, Turns};
 
 /// A task's policy. One may be shared by tasks, which then take turns.
 ///
@@ -34,11 +24,11 @@ const LEFT_SHIFT: u32 = 16;
 /// # let _ = spread; Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Mempolicy<'w> {
-    mode: Mode<'w>,
+    mode: Mode,
     follow: Follow,
     nodes: Published,
     home: Option<NodeId>,
-    turn: AtomicU32,
+    turns: Turns<'w>,
 }
 
 /// What becomes of a policy's nodes when the cpuset of who asks moves.
@@ -101,14 +91,14 @@ impl PolicyNodes<'_> {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Mode<'w> {
+enum Mode {
     Local,
     Preferred,
     PreferredMany,
     Bind,
     Interleave,
-    /// With each node's weight.
-    Weighted(&'w [u8]),
+    /// By weights.
+    Weighted,
 }
 
 /// What a policy's nodes do to a request.
@@ -167,7 +157,8 @@ impl<'w> Mempolicy<'w> {
     /// # Errors
     /// [`MempolicyError::NoNodes`] for none.
     pub fn weighted_interleave(nodes: NodeMask, weights: &'w [u8]) -> Result<Self, MempolicyError> {
-        Self::on(Mode::Weighted(weights), &nodes)
+        let policy = Self::on(Mode::Weighted, &nodes)?;
+        Ok(Self { turns: Turns::new(weights), ..policy })
     }
 
     /// The same, with the node to begin with and to be near to.
@@ -231,10 +222,30 @@ impl<'w> Mempolicy<'w> {
             (Mode::Local, _) => None,
             (Mode::Preferred, _) => self.preferred_of(allowed()),
             (Mode::PreferredMany | Mode::Bind, _) => self.home,
-            (Mode::Interleave | Mode::Weighted(_), None) => self.turn(&self.spread_over(allowed())),
-            (Mode::Interleave | Mode::Weighted(_), Some(index)) => {
-                self.place(&self.spread_over(allowed()), index)
+            (Mode::Interleave | Mode::Weighted, index) => {
+                let nodes = self.spread_over(allowed());
+                self.turn(&nodes, index, 1).map(|turn| turn.node)
             }
+        }
+    }
+
+    /// How many of so many frames each node has before others, if nodes take turns; else as [`Mempolicy::start`].
+    pub(crate) fn shares(
+        &self,
+        allowed: Option<NodeMask>,
+        index: Option<u64>,
+        frames: u64,
+    ) -> Option<impl Iterator<Item = (NodeId, u64)> + use<'_, 'w>> {
+        let nodes = self.spreads().then(|| self.spread_over(allowed))?;
+        let first = self.turn(&nodes, index, frames)?;
+        Some(self.turns.shares(first, nodes, frames))
+    }
+
+    /// The first of the turns of so many frames, the first of which has this index, if that counts instead.
+    fn turn(&self, nodes: &NodeMask, index: Option<u64>, frames: u64) -> Option<Turn> {
+        match index {
+            None => self.turns.take(nodes, frames),
+            Some(index) => self.turns.place(nodes, index),
         }
     }
 
@@ -263,7 +274,7 @@ impl<'w> Mempolicy<'w> {
 
     /// Whether nodes take turns.
     pub(crate) const fn spreads(&self) -> bool {
-        matches!(self.mode, Mode::Interleave | Mode::Weighted(_))
+        matches!(self.mode, Mode::Interleave | Mode::Weighted)
     }
 
     pub(crate) fn confines(&self) -> Confines<'_> {
@@ -271,56 +282,22 @@ impl<'w> Mempolicy<'w> {
         match self.mode {
             Mode::PreferredMany => Confines::Before(nodes),
             Mode::Bind => Confines::To(nodes),
-            Mode::Local | Mode::Preferred | Mode::Interleave | Mode::Weighted(_) => Confines::Nothing,
+            Mode::Local | Mode::Preferred | Mode::Interleave | Mode::Weighted => Confines::Nothing,
         }
     }
 
-    /// The node whose turn it is.
-    fn turn(&self, nodes: &NodeMask) -> Option<NodeId> {
-        let mut now = self.turn.load(Ordering::Relaxed);
-        loop {
-            let (mut node, mut left) = (NodeId((now & NODE) as u16), now >> LEFT_SHIFT);
-            if left == 0 || !nodes.has(node) {
-                node = nodes.after(node)?;
-                left = u32::from(self.weight(node));
-            }
-            let next = (left - 1) << LEFT_SHIFT | u32::from(node.0);
-            if planted(Mutant::TurnStuck) {
-                return Some(node);
-            }
-            // Each retry is a turn that another request has taken.
-            match self.turn.compare_exchange_weak(now, next, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Some(node),
-                Err(seen) => now = seen,
-            }
-        }
-    }
-
-    /// The node of the frame with this index.
-    fn place(&self, nodes: &NodeMask, index: u64) -> Option<NodeId> {
-        let round: u64 = nodes.iter().map(|node| u64::from(self.weight(node))).sum();
-        let mut rest = index.checked_rem(round)?;
-        nodes.iter().find(|&node| {
-            let weight = u64::from(self.weight(node));
-            let is_here = rest < weight;
-            rest = rest.saturating_sub(weight);
-            is_here
-        })
-    }
-
-    fn weight(&self, node: NodeId) -> u8 {
-        let Mode::Weighted(weights) = self.mode else { return 1 };
-        weights.get(usize::from(node.0)).copied().unwrap_or(1).max(1)
-    }
-
-    fn on(mode: Mode<'w>, nodes: &NodeMask) -> Result<Self, MempolicyError> {
+    fn on(mode: Mode, nodes: &NodeMask) -> Result<Self, MempolicyError> {
         if nodes.is_empty() { Err(MempolicyError::NoNodes) } else { Ok(Self::of(mode, nodes)) }
     }
 
-    fn of(mode: Mode<'w>, nodes: &NodeMask) -> Self {
-        // The lowest node comes after the last there can be.
-        let turn = AtomicU32::new(NODES as u32 - 1);
-        Self { mode, follow: Follow::default(), nodes: Published::new(nodes), home: None, turn }
+    fn of(mode: Mode, nodes: &NodeMask) -> Self {
+        Self {
+            mode,
+            follow: Follow::default(),
+            nodes: Published::new(nodes),
+            home: None,
+            turns: Turns::new(&[]),
+        }
     }
 }
 

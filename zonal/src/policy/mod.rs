@@ -11,3 +11,4 @@ pub(crate) mod mempolicy;
 pub(crate) mod nodemask;
 pub(crate) mod published;
 pub(crate) mod reach;
+pub(crate) mod turns;

@@ -30,7 +30,6 @@ use crate::frame::{NodeId, Order, Pfn};
 use crate::gfp::Gfp;
 use crate::mutant::{Mutant, planted};
 use crate::platform::{Climb, Demand, Platform, Step};
-use crate::policy::nodemask::NodeMask;
 use crate::policy::reach::Reach;
 use crate::report::failure::{self, Asked};
 use crate::slow::compaction::Compacted;
@@ -171,9 +170,7 @@ impl<'s, 'm, P: Platform> Ladder<'s, 'm, P> {
     /// Decides where it may go, as sets and policies are now.
     fn settle(&mut self) {
         let state = self.walk.state;
-        let has_memory =
-            |nodes: &NodeMask| state.zones.iter().any(|zone| zone.managed() > 0 && nodes.has(zone.node));
-        self.walk.reach = self.asked.settled(self.walk.request, has_memory);
+        self.walk.reach = self.asked.settled(self.walk.request, |nodes| state.has_memory(nodes));
     }
 
     /// The way of what is done for who asks alone.
