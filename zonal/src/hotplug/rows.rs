@@ -39,7 +39,7 @@ impl<P: Platform> PageAllocator<'_, P> {
 
     /// How many frames from this one on hold the rows of a section that may be plugged in.
     pub(in crate::hotplug) fn held_by_rows(&self, pfn: Pfn) -> u64 {
-        let has_own = self.state.own_rows.is_some() && pfn.get() % SECTION_FRAMES == 0;
+        let has_own = self.state.own_rows.is_some() && pfn.get().is_multiple_of(SECTION_FRAMES);
         if has_own { ROWS_FRAMES } else { 0 }
     }
 
