@@ -111,7 +111,7 @@ mod upkeep;
 
 pub use binding::Binding;
 pub use built::PoolError;
-pub use grace::{Grace, Reader};
+pub use grace::Grace;
 pub use machine::{Machine, MachineError};
 pub use memory::{MemoryError, Pages, Step};
 pub use mover::{Mover, Movers, Relocation};

@@ -53,6 +53,7 @@ mod events;
 mod exact;
 mod frame;
 mod gfp;
+mod grace;
 mod hint;
 mod hits;
 mod hotplug;
@@ -114,6 +115,7 @@ pub use frame::{
     SECTION_FRAMES, ZoneId,
 };
 pub use gfp::{Gfp, Scope};
+pub use grace::{Grace, Reader, Seat};
 pub use hotplug::error::HotplugError;
 pub use hotplug::evacuate::Offlined;
 pub use hotplug::obstacle::{Obstacle, ObstacleCause};

@@ -184,6 +184,10 @@ mutants! {
     DeferredUnbounded: "It takes as many bookkeeping frames as there are.",
     DeferredDropped: "It forgets an object for which there is no frame.",
     DeferredShrinksOnce: "Its shrinker does not collect what it has just stamped.",
+    GraceBackRelaxed: "A reader that comes back does not release what it read before.",
+    GraceLeftUnseen: "Who asks whether a grace period is over does not acquire what readers read.",
+    GraceUnfenced: "Who names a grace period has no fence between what it did and its look at the readers.",
+    GraceSeatRelaxed: "A reader that gives up its seat does not release what it read.",
 }
 
 /// Whether this fault is planted in this run.

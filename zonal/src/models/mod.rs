@@ -19,6 +19,8 @@ mod entry;
 #[cfg(zonal_loom)]
 mod explore;
 #[cfg(zonal_loom)]
+mod grace;
+#[cfg(zonal_loom)]
 mod hint;
 #[cfg(zonal_loom)]
 mod hold;

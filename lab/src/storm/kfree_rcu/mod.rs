@@ -15,8 +15,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use zonal::{Order, Request};
-use zonal_linux::{Reader, Role, acting_as};
+use zonal::{Order, Reader, Request};
+use zonal_linux::{Role, acting_as};
 use zonal_testkit::ticks::{Pace, Ticked, Timer, ticking};
 
 use super::engine::Run;
