@@ -184,6 +184,8 @@ mutants! {
     DeferredUnbounded: "It takes as many bookkeeping frames as there are.",
     DeferredDropped: "It forgets an object for which there is no frame.",
     DeferredShrinksOnce: "Its shrinker does not collect what it has just stamped.",
+    DeferredObjectsUncounted: "Its shrinker counts its own frames and not those of the objects.",
+    DeferredGapAwaited: "Objects behind a slot that was claimed and never written stay on the sheet.",
     GraceBackRelaxed: "A reader that comes back does not release what it read before.",
     GraceLeftUnseen: "Who asks whether a grace period is over does not acquire what readers read.",
     GraceUnfenced: "Who names a grace period has no fence between what it did and its look at the readers.",

@@ -78,8 +78,14 @@ unsafe impl DeferredHost for Host {
         cookie <= self.over.get()
     }
 
-    unsafe fn free(&self, object: NonNull<Head>) {
+    unsafe fn free(&self, object: NonNull<Head>) -> u64 {
         self.freed.borrow_mut().push(object);
+        0
+    }
+
+    /// As if each were a frame.
+    fn worth(&self, objects: u64) -> u64 {
+        objects
     }
 }
 
@@ -129,6 +135,7 @@ impl Ground {
         freed.dedup();
         assert_eq!((freed.len(), self.host.freed()), (objects, objects), "each once");
         assert!(self.queue.is_empty());
+        assert_eq!(self.queue.objects(), 0);
         assert_eq!((self.queue.frames(), audited(self.allocator).allocated), (0, 0), "frames are back");
     }
 }
@@ -209,23 +216,27 @@ fn who_is_interrupted_by_another_with_a_new_sheet_gives_its_own_back() {
 }
 
 #[test]
-fn who_is_stopped_between_claim_and_slot_holds_back_its_sheet_alone() {
-    let ground = Ground::with(4);
+fn what_a_shrinker_counts_is_frames_and_what_objects_are_worth() {
+    let ground = Ground::with(2);
+    let expect = |objects: usize, frames: u64, when: &str| {
+        let (counted, taken) = (ground.queue.objects(), ground.queue.frames());
+        assert_eq!((counted, taken), (objects as u64, frames), "{when}");
+        assert_eq!(ground.queue.reclaimable(ground.host), counted + taken, "{when}");
+    };
+    expect(0, 0, "empty");
+    (0..2 * SHEET + 100).for_each(|_| _ = ground.queue());
+    expect(2 * SHEET + 100, 2, "two full sheets and a hundred by their heads");
+    ground.collect();
+    expect(2 * SHEET + 100, 2, "all of it waits");
+    (0..10).for_each(|_| _ = ground.queue());
+    expect(2 * SHEET + 110, 2, "ten more");
+    ground.host.pass();
+    ground.collect();
+    expect(10, 0, "they wait");
     ground.queue();
-    *ground.host.interrupt.borrow_mut() = Some(Box::new(move || {
-        assert_eq!(ground.collect(), Collected::default());
-        ground.host.pass();
-        assert_eq!(ground.collect(), Collected { objects: 1, frames: 0 }, "its slot is not written");
-        assert_eq!(ground.queue(), Queued::OnNewSheet, "others get on");
-        for _ in 0..2 {
-            ground.host.pass();
-            ground.collect();
-        }
-        assert_eq!((ground.host.freed(), ground.queue.frames()), (2, 1));
-    }));
-    assert_eq!(ground.queue(), Queued::OnSheet);
-    assert_eq!(audited(ground.allocator).allocated, 1);
-    ground.assert_freed(3);
+    expect(11, 1, "on a sheet again");
+    ground.assert_freed(2 * SHEET + 111);
+    expect(0, 0, "all freed");
 }
 
 #[test]

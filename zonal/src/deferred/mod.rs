@@ -5,7 +5,7 @@
 //! hang on each other by their heads, so queueing never fails. Somebody [`DeferredFree::collect`]s now and then: what was queued
 //! waits for a grace period of the [`DeferredHost`]'s, what has waited is freed, and frames go back.
 //!
-//! Nobody takes a lock here, collectors included, and nobody waits for a grace period. Never freed early, never twice; the
+//! Nobody takes a lock here, collectors included, and nobody waits for a grace period or for who stops in the middle. Never freed early, never twice; the
 //! protocol stands in ARCHITECTURE.md. Invariant at quiescence: objects queued = objects freed + objects on sheets and lists,
 //! frames taken = sheets, of which each CPU has no more than its limit.
 
@@ -13,6 +13,7 @@ pub(crate) mod head;
 pub(crate) mod host;
 pub(crate) mod pile;
 pub(crate) mod sheet;
+mod stack;
 
 use core::ptr::NonNull;
 
@@ -44,7 +45,7 @@ impl<S: AsRef<[Pile]>> DeferredFree<S> {
     ///
     /// Any context, also in the middle of any operation of this queue and of the allocator. It calls [`Platform::cpu`] and
     /// [`DeferredHost::memory`]. On a sheet: 1 locked operation and a store; every 508th time a frame is allocated and filled
-    /// with 508 stores. By its head: 1 more. Retries are caused by others that queued or collected on the same pile.
+    /// with 508 stores. By its head: 4, after a frame was asked for in vain. Retries are caused by others that queued or collected on the same pile.
     ///
     /// # Safety
     /// (1) Who comes from now on cannot see the object, by what this thread did before. (2) The object stays until it is freed,
@@ -67,8 +68,9 @@ impl<S: AsRef<[Pile]>> DeferredFree<S> {
     /// Frees what has waited for its grace period, on all piles, and lets what was queued begin to wait. So what is queued now
     /// is freed by the first call after its grace period, that is by the second one at the soonest.
     ///
-    /// A task; several may at once. A step for each object that is queued or waits by its head, or is freed; for each frame
-    /// whose grace period is not over, one. It calls the host, outside every protocol step.
+    /// Any context that bears the host's calls, made outside every protocol step; several at once, also one in the middle of another.
+    /// A step for each object that is queued or waits by its head, or is freed; for each frame whose grace period is not over, one.
+    /// Who stops in the middle keeps what it has in hand: what was on one pile.
     ///
     /// # Safety
     /// As (3) of [`DeferredFree::defer`].
@@ -87,14 +89,26 @@ impl<S: AsRef<[Pile]>> DeferredFree<S> {
         sum
     }
 
-    /// Frames of the allocator that the queue has: what a shrinker counts. Any context; exact at quiescence, else with those
+    /// Frames of the allocator that the queue has for its bookkeeping. Any context; exact at quiescence, else with those
     /// that are about to be taken.
     pub fn frames(&self) -> u64 {
         self.piles.as_ref().iter().map(Pile::frames).sum()
     }
 
+    /// Objects queued and not freed. Any context; exact at quiescence, else about, with what collectors have in hand.
+    pub fn objects(&self) -> u64 {
+        self.piles.as_ref().iter().map(Pile::objects).sum()
+    }
+
+    /// About how many frames [`DeferredFree::shrink`] gives back if no reader is in the way, of whatever node: what a shrinker counts.
+    /// Context as [`DeferredHost::worth`].
+    pub fn reclaimable(&self, host: &impl DeferredHost) -> u64 {
+        let objects = if planted(Mutant::DeferredObjectsUncounted) { 0 } else { self.objects() };
+        self.frames() + host.worth(objects)
+    }
+
     /// What a shrinker scans: collects until `frames` frames have come back, twice at most: once more for what was queued if
-    /// grace periods are short. How many came back; those of the objects are not counted. Context and cost: two collections.
+    /// grace periods are short. How many came back, with objects or of its own. Context and cost: two collections.
     ///
     /// # Safety
     /// As (3) of [`DeferredFree::defer`].

@@ -3,34 +3,36 @@
 //! | word | meaning | put | taken |
 //! |---|---|---|---|
 //! | open | the sheet that is filled, on those that are full, as a [`Leaf`] | a claim, or a new sheet on a full one | whole |
-//! | linked | objects for which there was no frame, by their heads | one | whole |
+//! | linked | objects by their heads: there was no frame, or somebody stands in the way | one | whole |
 //! | waiting | sheets that wait | one | whole |
 //! | waiting_linked | objects that wait | one | whole |
 //! | sheets | frames taken and not given back | | |
+//! | objects | those queued and not freed, but for the claims in the topmost open sheet | | |
 //!
-//! A stack is only ever taken as a whole, by a swap; so a compare-exchange that puts something on what it read is right
-//! whatever happened in between: what it put names what is under it. Whoever took a stack owns what was on it, but for slots
-//! that were claimed and are not written yet. Nobody waits for those: see [`Sheet`].
+//! Whoever took a stack owns what was on it, but for slots that were claimed and are not written yet. Nobody waits for those:
+//! see [`Sheet`]. Invariant: both figures are raised before what they count is there, and lowered when it is gone; so they
+//! are never below 0, and who stops in between leaves them too high by what it has in hand.
 
-use core::iter;
-use core::ptr::{NonNull, null_mut};
+use core::ptr::NonNull;
 
 use super::head::Head;
 use super::host::{DeferredHost, FrameSource};
 use super::sheet::{Leaf, Sheet};
+use super::stack::{Heads, Sheets, sheet_in};
 use crate::frame::Pfn;
-use crate::mutant::{Mutant, ordering_unless, planted};
-use crate::sync::{AtomicPtr, AtomicU64, Ordering};
+use crate::mutant::{Mutant, planted};
+use crate::sync::{AtomicU64, Ordering};
 
 /// A CPU's part of a queue, on a line of its own.
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct Pile {
-    open: AtomicU64,
-    linked: AtomicPtr<Head>,
-    waiting: AtomicU64,
-    waiting_linked: AtomicPtr<Head>,
+    open: Sheets,
+    linked: Heads,
+    waiting: Sheets,
+    waiting_linked: Heads,
     sheets: AtomicU64,
+    objects: AtomicU64,
 }
 
 /// Where an object was queued.
@@ -49,7 +51,7 @@ pub enum Queued {
 pub struct Collected {
     /// Objects freed.
     pub objects: u64,
-    /// Bookkeeping frames given back.
+    /// Frames that came back to the allocator: bookkeeping, and what the host says came with objects.
     pub frames: u64,
 }
 
@@ -63,9 +65,10 @@ impl Pile {
     /// An empty one.
     #[must_use]
     pub fn new() -> Self {
-        let [open, waiting, sheets] = [0; 3].map(AtomicU64::new);
-        let [linked, waiting_linked] = [(); 2].map(|()| AtomicPtr::new(null_mut()));
-        Self { open, linked, waiting, waiting_linked, sheets }
+        let [open, waiting] = [(); 2].map(|()| Sheets::new());
+        let [linked, waiting_linked] = [(); 2].map(|()| Heads::new());
+        let [sheets, objects] = [0; 2].map(AtomicU64::new);
+        Self { open, linked, waiting, waiting_linked, sheets, objects }
     }
 
     /// Frames taken and not given back. Counts those that are about to be taken.
@@ -73,12 +76,15 @@ impl Pile {
         self.sheets.load(Ordering::Relaxed) // Relaxed: a figure
     }
 
+    /// Objects queued and not freed. Counts those that are about to be queued.
+    pub(crate) fn objects(&self) -> u64 {
+        self.objects.load(Ordering::Relaxed) + self.open.top().claimed() // Relaxed: a figure
+    }
+
     /// Whether nothing is queued, and nothing waits but what somebody has in hand.
     pub(crate) fn is_empty(&self) -> bool {
-        // Relaxed: the answer is only a hint while others queue.
-        let sheets = [&self.open, &self.waiting].map(|word| word.load(Ordering::Relaxed));
-        let heads = [&self.linked, &self.waiting_linked].map(|list| list.load(Ordering::Relaxed));
-        sheets == [0; 2] && heads.iter().all(|head| head.is_null())
+        [&self.open, &self.waiting].iter().all(|sheets| sheets.top() == Leaf::NONE)
+            && [&self.linked, &self.waiting_linked].iter().all(|heads| heads.is_empty())
     }
 
     /// Queues an object: a slot of the open sheet, else of a new one, of which there may be `limit`, else by its head.
@@ -92,37 +98,43 @@ impl Pile {
         (host, frames): (&impl DeferredHost, &impl FrameSource),
     ) -> Queued {
         let mut spare = None;
-        // Acquire, here and where an exchange fails: who claims a slot sees the sheet as `Sheet::begin` made it.
-        let mut open = Leaf::of_word(self.open.load(Ordering::Acquire));
+        let mut open = self.open.top();
         loop {
-            let claim = open.claim();
-            let next = claim.or_else(|| {
-                spare = spare.or_else(|| self.take_sheet(limit, (host, frames)));
-                let (pfn, sheet) = spare?;
-                // SAFETY: nobody else knows the spare sheet.
-                Some(lay(Leaf::first(pfn), unsafe { sheet.as_ref() }, open, object))
-            });
-            let Some(next) = next else {
-                // SAFETY: the object is the queue's, and on no other list.
-                unsafe { self.hang(object) };
-                return Queued::ByHead;
-            };
-            // Release: pairs with the Acquire of who claims in the new sheet, or takes the stack with the object on it; Acquire as above.
-            let ordering = ordering_unless(Mutant::DeferredClaimRelaxed, Ordering::AcqRel);
-            let (from, to) = (open.word(), next.word());
-            match self.open.compare_exchange(from, to, ordering, Ordering::Acquire) {
-                Ok(_) if claim.is_none() => return Queued::OnNewSheet,
-                Ok(_) => {
+            // The host is asked where the sheet is before a slot is claimed, so that nothing stands between claim and slot; if
+            // the sheet is another's by then, the claim fails, or it is the queue's again at the same place.
+            let claim = open.claim().and_then(|leaf| Some((leaf, sheet_in(host, leaf.pfn()?)?)));
+            let exchanged = if let Some((leaf, sheet)) = claim {
+                self.open.exchange(open, leaf).map(|()| {
                     // SAFETY: a sheet with a slot claimed and not written is not given back (`Sheet::is_done`).
-                    next.pfn().and_then(|pfn| sheet_in(host, pfn)).into_iter().for_each(|sheet| unsafe {
-                        sheet.as_ref().write(next, object);
-                    });
+                    unsafe { sheet.as_ref() }.write(leaf, object);
                     spare.into_iter().for_each(|(pfn, _)| self.give_sheet(pfn, frames));
-                    return Queued::OnSheet;
-                }
-                Err(now) => open = Leaf::of_word(now),
+                    Queued::OnSheet
+                })
+            } else {
+                spare = spare.or_else(|| self.take_sheet(limit, (host, frames)));
+                let Some((pfn, sheet)) = spare else {
+                    // SAFETY: the object is the queue's, and on no other list.
+                    unsafe { self.hang(object) };
+                    return Queued::ByHead;
+                };
+                // SAFETY: nobody else knows the spare sheet.
+                self.cover(open, lay(Leaf::first(pfn), unsafe { sheet.as_ref() }, open, object))
+            };
+            match exchanged {
+                Ok(queued) => return queued,
+                Err(now) => open = now,
             }
         }
+    }
+
+    /// Lays a new sheet on the one that is full.
+    fn cover(&self, full: Leaf, new: Leaf) -> Result<Queued, Leaf> {
+        self.objects.fetch_add(full.claimed(), Ordering::Relaxed); // Relaxed, here and below: a figure
+        let covered = self.open.exchange(full, new);
+        if covered.is_err() {
+            self.objects.fetch_sub(full.claimed(), Ordering::Relaxed);
+        }
+        covered.map(|()| Queued::OnNewSheet)
     }
 
     /// Queues an object by its head.
@@ -131,8 +143,9 @@ impl Pile {
     /// Its head is the queue's.
     unsafe fn hang(&self, object: NonNull<Head>) {
         if !planted(Mutant::DeferredDropped) {
+            self.objects.fetch_add(1, Ordering::Relaxed);
             // SAFETY: the caller's.
-            unsafe { push(&self.linked, object) };
+            unsafe { self.linked.put(object) };
         }
     }
 
@@ -173,62 +186,115 @@ impl Pile {
         &self,
         (host, frames): (&impl DeferredHost, &impl FrameSource),
     ) -> Collected {
-        let mut collected = Collected::default();
+        let mut collection = Collection { pile: self, host, done: Collected::default() };
         let early = planted(Mutant::DeferredStampedEarly).then(|| host.start());
         let start = || early.unwrap_or_else(|| host.start());
-        for (leaf, sheet) in taken(host, &self.waiting) {
-            if is_over(host, sheet.cookie()) {
-                // SAFETY: queued, its grace period over, and this sheet is ours alone.
-                collected.objects += sheet.free(|object| unsafe { host.free(object) });
-                if let Some(pfn) = leaf.pfn().filter(|_| sheet.is_done(leaf)) {
-                    self.give_sheet(pfn, frames);
-                    collected.frames += 1;
-                    continue;
+        let opened = self.open.take(host, &self.waiting);
+        self.objects.fetch_add(opened.claimed(), Ordering::Relaxed);
+        for mut sheets in [self.waiting.take(host, &self.waiting), opened] {
+            while let Some((leaf, sheet)) = sheets.first() {
+                // SAFETY: the caller's; the sheet is in hand.
+                unsafe { self.advance((leaf, sheet), start, &mut collection) };
+                sheets.drop_first(sheet);
+                match leaf.pfn().filter(|_| sheet.is_done(leaf)) {
+                    Some(pfn) => {
+                        self.give_sheet(pfn, frames);
+                        collection.done.frames += 1;
+                    }
+                    None => self.waiting.put(leaf, sheet),
                 }
-                sheet.stamp(leaf, start);
-            }
-            self.wait(leaf, sheet);
-        }
-        // SAFETY: what is on the list was queued.
-        for object in unsafe { list(&self.waiting_linked) } {
-            // SAFETY: the head is ours until the object is freed.
-            if is_over(host, unsafe { object.as_ref() }.cookie()) {
-                // SAFETY: queued, its grace period over, and off the list.
-                unsafe { host.free(object) };
-                collected.objects += 1;
-            } else {
-                // SAFETY: it was on this list.
-                unsafe { push(&self.waiting_linked, object) };
             }
         }
-        for (leaf, sheet) in taken(host, &self.open) {
+        // SAFETY: the caller's.
+        unsafe { self.free_linked(&mut collection) };
+        self.stamp_linked(start);
+        collection.done
+    }
+
+    /// Frees what has waited on a sheet, and lets the rest wait that is written.
+    ///
+    /// # Safety
+    /// The sheet is in the caller's hand, and the host that of every call.
+    unsafe fn advance<H: DeferredHost>(
+        &self,
+        (leaf, sheet): (Leaf, &Sheet),
+        start: impl Fn() -> u64,
+        collection: &mut Collection<'_, H>,
+    ) {
+        if sheet.waits() {
+            if !is_over(collection.host, sheet.cookie()) {
+                return;
+            }
+            // SAFETY: queued, its grace period over, and this sheet is ours alone.
+            sheet.free(|object| unsafe { collection.free(object) });
+        }
+        if !sheet.is_done(leaf) {
+            // SAFETY: they were queued, and are on the sheet no more.
+            sheet.behind_a_gap(leaf).for_each(|object| unsafe { self.linked.put(object) });
             sheet.stamp(leaf, start);
-            self.wait(leaf, sheet);
         }
-        // SAFETY: what is on the list was queued.
-        let linked = unsafe { list(&self.linked) };
+    }
+
+    /// Frees objects that have waited by their heads.
+    ///
+    /// # Safety
+    /// As of [`Pile::collect`].
+    unsafe fn free_linked(&self, collection: &mut Collection<'_, impl DeferredHost>) {
+        let mut waiting = self.waiting_linked.take();
+        while let Some(object) = waiting.first() {
+            // SAFETY: the head is ours until the object is freed.
+            let over = is_over(collection.host, unsafe { object.as_ref() }.cookie());
+            waiting.drop_first();
+            // SAFETY: queued, and off the list; freed only if its grace period is over.
+            unsafe {
+                match over {
+                    true => collection.free(object),
+                    false => self.waiting_linked.put(object),
+                }
+            }
+        }
+    }
+
+    /// Lets objects wait that were queued by their heads.
+    fn stamp_linked(&self, start: impl Fn() -> u64) {
+        let mut linked = self.linked.take();
+        if linked.first().is_none() {
+            return;
+        }
         let cookie = start();
-        linked.for_each(|object| {
+        while let Some(object) = linked.first() {
+            linked.drop_first();
             // SAFETY: the head is ours, and now on no list.
             unsafe {
                 object.as_ref().set_cookie(cookie);
-                push(&self.waiting_linked, object);
-            }
-        });
-        collected
-    }
-
-    /// Puts a sheet among those that wait.
-    fn wait(&self, leaf: Leaf, sheet: &Sheet) {
-        let mut top = self.waiting.load(Ordering::Relaxed); // Relaxed: only compared, and written into the sheet
-        loop {
-            sheet.set_next(Leaf::of_word(top));
-            // Release: pairs with the Acquire of who takes the stack.
-            match self.waiting.compare_exchange(top, leaf.word(), Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(now) => top = now,
+                self.waiting_linked.put(object);
             }
         }
+    }
+}
+
+/// A collection under way. Ends, also by a panic of the host's, by counting what it freed.
+struct Collection<'c, H> {
+    pile: &'c Pile,
+    host: &'c H,
+    done: Collected,
+}
+
+impl<H: DeferredHost> Collection<'_, H> {
+    /// Frees one object.
+    ///
+    /// # Safety
+    /// As of [`DeferredHost::free`].
+    unsafe fn free(&mut self, object: NonNull<Head>) {
+        self.done.objects += 1;
+        // SAFETY: the caller's.
+        self.done.frames += unsafe { self.host.free(object) };
+    }
+}
+
+impl<H> Drop for Collection<'_, H> {
+    fn drop(&mut self) {
+        self.pile.objects.fetch_sub(self.done.objects, Ordering::Relaxed); // Relaxed: a figure
     }
 }
 
@@ -243,62 +309,5 @@ fn lay(leaf: Leaf, sheet: &Sheet, open: Leaf, object: NonNull<Head>) -> Leaf {
     leaf
 }
 
-fn sheet_in(host: &impl DeferredHost, pfn: Pfn) -> Option<NonNull<Sheet>> {
-    Some(host.memory(pfn)?.cast())
-}
-
-/// Takes all sheets of a stack. Each one's successor is read before it is handed out.
-fn taken<'h, H: DeferredHost>(
-    host: &'h H,
-    stack: &AtomicU64,
-) -> impl Iterator<Item = (Leaf, &'h Sheet)> + use<'h, H> {
-    // Acquire: pairs with the Release of every exchange that put a sheet there.
-    let mut leaf = Leaf::of_word(stack.swap(0, Ordering::Acquire));
-    iter::from_fn(move || {
-        let sheet = sheet_in(host, leaf.pfn()?)?;
-        // SAFETY: a sheet that was on the stack, which now is ours: nobody else gives it back.
-        let sheet = unsafe { sheet.as_ref() };
-        Some((core::mem::replace(&mut leaf, sheet.next()), sheet))
-    })
-}
-
-/// Puts an object on a list.
-///
-/// # Safety
-/// Its head is the caller's.
-unsafe fn push(list: &AtomicPtr<Head>, object: NonNull<Head>) {
-    let mut top = list.load(Ordering::Relaxed); // Relaxed: only compared, and written into the head
-    loop {
-        // SAFETY: the caller's, until the exchange.
-        unsafe { object.as_ref() }.set_next(top);
-        if planted(Mutant::DeferredPushBlind) {
-            return list.store(object.as_ptr(), Ordering::Release);
-        }
-        // Release: pairs with the Acquire of who takes the list.
-        match list.compare_exchange(top, object.as_ptr(), Ordering::Release, Ordering::Relaxed) {
-            Ok(_) => return,
-            Err(now) => top = now,
-        }
-    }
-}
-
-/// Takes all objects of a list. Each one's successor is read before it is handed out.
-///
-/// # Safety
-/// Whatever is on the list has a head that is the queue's.
-unsafe fn list(list: &AtomicPtr<Head>) -> impl Iterator<Item = NonNull<Head>> + use<> {
-    // Acquire: pairs with the Release of `push`.
-    let mut top = NonNull::new(match planted(Mutant::DeferredTakenTwice) {
-        true => list.load(Ordering::Acquire),
-        false => list.swap(null_mut(), Ordering::Acquire),
-    });
-    if planted(Mutant::DeferredTakenTwice) {
-        list.store(null_mut(), Ordering::Relaxed);
-    }
-    iter::from_fn(move || {
-        let object = top?;
-        // SAFETY: off the list, and ours until it is handed out.
-        top = unsafe { object.as_ref() }.next();
-        Some(object)
-    })
-}
+#[cfg(all(test, not(any(zonal_loom, zonal_shuttle))))]
+mod tests;

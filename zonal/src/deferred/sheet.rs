@@ -4,12 +4,13 @@
 //! |---|---|
 //! | next: the sheet beneath, as a [`Leaf`] | who puts it on a stack, before it is there |
 //! | cookie, stamped, freed | who took it off |
-//! | slots, 508 | null at first; each once, by who claimed it |
+//! | slots, 508 | null at first; each once, by who claimed it; the sheet's own address by who took the object elsewhere |
 //!
 //! Invariant of a sheet that was taken off: `freed <= stamped <= written <= claimed`, where *written* is the number of slots
-//! before the first that is null. It goes back to the allocator when `freed = claimed`: nobody writes to it any more.
+//! before the first that is null. It goes back to the allocator when `freed = claimed`: nobody writes to it any more. Objects
+//! behind a slot that is not written do not wait for who claimed that: they leave the sheet.
 
-use core::ptr::{NonNull, null_mut};
+use core::ptr::{self, NonNull, null_mut};
 
 use super::head::Head;
 use crate::frame::Pfn;
@@ -19,9 +20,9 @@ use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 /// Objects on a sheet: what is left of a frame.
 #[cfg(not(any(zonal_loom, zonal_shuttle)))]
 pub(crate) const SLOTS: u64 = 508;
-/// The same, so that sheets are soon full.
+/// The same, so that sheets are soon full, and a slot can stand behind one that is not written.
 #[cfg(any(zonal_loom, zonal_shuttle))]
-pub(crate) const SLOTS: u64 = 2;
+pub(crate) const SLOTS: u64 = 3;
 
 /// Bits of a leaf that count claims.
 const CLAIMED: u64 = (1 << 10) - 1;
@@ -119,26 +120,62 @@ impl Sheet {
         }
     }
 
+    /// A slot as it is.
+    fn word(&self, at: u64) -> *mut Head {
+        self.slots.get(at as usize).map_or(null_mut(), |slot| slot.load(Ordering::Acquire)) // pairs with `write`
+    }
+
+    /// The object in a slot that was written, and not taken elsewhere.
     fn slot(&self, at: u64) -> Option<NonNull<Head>> {
-        NonNull::new(self.slots.get(at as usize)?.load(Ordering::Acquire)) // pairs with `write`
+        NonNull::new(self.word(at)).filter(|object| object.as_ptr() != self.elsewhere())
+    }
+
+    /// Where no object is.
+    fn elsewhere(&self) -> *mut Head {
+        ptr::from_ref(self).cast_mut().cast()
+    }
+
+    /// The slots from `from` on up to the first that is claimed and not written.
+    fn written(&self, from: u64, leaf: Leaf) -> u64 {
+        let trusted = planted(Mutant::DeferredSlotTrusted);
+        let is_written = |&at: &u64| trusted || !self.word(at).is_null();
+        from + (from..leaf.claimed()).take_while(is_written).count() as u64
     }
 
     /// What is written by now waits for a grace period that begins after it was looked at.
     pub(crate) fn stamp(&self, leaf: Leaf, start: impl FnOnce() -> u64) {
         let from = self.stamped.load(Ordering::Relaxed);
-        let trusted = planted(Mutant::DeferredSlotTrusted);
-        let written = (from..leaf.claimed()).take_while(|&at| trusted || self.slot(at).is_some()).count();
-        self.stamped.store(from + written as u64, Ordering::Relaxed);
-        self.cookie.store(start(), Ordering::Relaxed);
+        let written = self.written(from, leaf);
+        if written > from {
+            self.cookie.store(start(), Ordering::Relaxed); // first: if it panics, nothing waits for the cookie there was
+            self.stamped.store(written, Ordering::Relaxed);
+        }
     }
 
-    /// Frees what the grace period was for; how many these were.
-    pub(crate) fn free(&self, mut free: impl FnMut(NonNull<Head>)) -> u64 {
+    /// Takes the objects off that stand behind a slot that is not written.
+    pub(crate) fn behind_a_gap(&self, leaf: Leaf) -> impl Iterator<Item = NonNull<Head>> {
+        let gap = self.written(self.stamped.load(Ordering::Relaxed), leaf);
+        let behind = if planted(Mutant::DeferredGapAwaited) { 0..0 } else { gap..leaf.claimed() };
+        behind.filter_map(move |at| {
+            let object = self.slot(at)?;
+            // Relaxed: who claimed it does not come again, and who has the sheet in hand next has it from here.
+            self.slots.get(at as usize)?.store(self.elsewhere(), Ordering::Relaxed);
+            Some(object)
+        })
+    }
+
+    /// Whether objects on it wait for its grace period.
+    pub(crate) fn waits(&self) -> bool {
+        self.freed.load(Ordering::Relaxed) < self.stamped.load(Ordering::Relaxed)
+    }
+
+    /// Frees what the grace period was for. One whose free panics is not freed again.
+    pub(crate) fn free(&self, mut free: impl FnMut(NonNull<Head>)) {
         let stamped = self.stamped.load(Ordering::Relaxed);
-        let objects = self.freed.load(Ordering::Relaxed)..stamped;
-        let freed = objects.filter_map(|at| self.slot(at)).map(&mut free).count() as u64;
-        self.freed.store(stamped, Ordering::Relaxed);
-        freed
+        for at in self.freed.load(Ordering::Relaxed)..stamped {
+            self.freed.store(at + 1, Ordering::Relaxed);
+            self.slot(at).into_iter().for_each(&mut free);
+        }
     }
 
     /// Whether nothing of it is left, and nobody will write to it.

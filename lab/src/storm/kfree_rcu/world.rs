@@ -98,7 +98,7 @@ unsafe impl DeferredHost for World {
         self.grace.is_over(cookie)
     }
 
-    unsafe fn free(&self, object: NonNull<Head>) {
+    unsafe fn free(&self, object: NonNull<Head>) -> u64 {
         // SAFETY: every head that is queued is the first field of an object of this world.
         let object = unsafe { object.cast::<Object>().as_ref() };
         // Counted first: whoever finds it free may queue it again.
@@ -106,6 +106,12 @@ unsafe impl DeferredHost for World {
         if !object.goes(QUEUED, STATE + 1) {
             self.counts.wrong.fetch_add(1, Relaxed);
         }
+        0
+    }
+
+    /// Objects are no frames of the pool.
+    fn worth(&self, _objects: u64) -> u64 {
+        0
     }
 }
 
@@ -114,7 +120,7 @@ struct Squeeze(&'static World);
 
 impl Shrinker for Squeeze {
     fn count(&self, _node: NodeId) -> u64 {
-        self.0.frames()
+        self.0.queue.reclaimable(self.0)
     }
 
     fn scan(&self, frames: u64, _demand: &Demand) -> Option<u64> {
