@@ -198,6 +198,7 @@ mod tests {
             in_flight: 0,
             isolated: 0,
             poisoned: 0,
+            refused_barriers: 0,
         };
         let mut runs = [0; 19];
         runs[..11].copy_from_slice(&[226, 105, 61, 33, 11, 12, 6, 5, 2, 0, 150]);

@@ -309,7 +309,7 @@ impl<'a, 'm, P: Platform> Compactor<'a, 'm, P> {
         funds: &mut u64,
         summary: &mut CompactSummary,
     ) -> Result<(), Halt> {
-        self.zone.drain_range(part.range);
+        let _ = self.zone.drain_range(part.range); // what stays in words is in the way
         self.zone.gather(part, funds);
         if part.missing().any(|pfn| !part.is_free(pfn) && !self.is_single(pfn)) {
             return Err(Halt::Pinned);
@@ -327,7 +327,7 @@ impl<'a, 'm, P: Platform> Compactor<'a, 'm, P> {
                 continue;
             }
             // Its owner may have freed it just now, into a word or the row.
-            self.zone.drain_range(FrameRange::new(pfn, pfn.add(1)));
+            let _ = self.zone.drain_range(FrameRange::new(pfn, pfn.add(1))); // as above
             self.zone.gather(part, funds);
             if !part.owns(pfn) {
                 return Err(Halt::Pinned);

@@ -339,6 +339,11 @@ pub enum IsolateError {
         /// Frames in flight in the zone.
         in_flight: u64,
     },
+    /// Frames of the range may be in words that a CPU owns, whose barrier was refused ([`crate::OwnWords`]).
+    Undrained {
+        /// The CPU.
+        cpu: usize,
+    },
 }
 
 impl fmt::Display for IsolateError {
@@ -349,6 +354,7 @@ impl fmt::Display for IsolateError {
             Self::Busy { pfn, in_flight } => {
                 write!(f, "the free frames of the block at {pfn:?} are claimed, {in_flight} in flight")
             }
+            Self::Undrained { cpu } => write!(f, "CPU {cpu} keeps words of its own: its barrier was refused"),
         }
     }
 }

@@ -16,8 +16,9 @@ const HAS_UNLOCKED: bool = cfg!(all(target_arch = "x86_64", not(any(zonal_loom, 
 /// change it (a drain, an isolation, a request that runs out of memory) first says so and has the owner's CPU pass a
 /// barrier; so drains, closings, isolations, poisoning and offlining are for task context then. Words are given up ahead of
 /// need: when a zone nears its marks, kswapd or the upkeep turns them into locked ones until it has recovered. Where a
-/// barrier is refused, the words of that CPU stay as they are: what was to be drained, closed, isolated or poisoned there
-/// is still in them, and must be asked for again.
+/// barrier is refused, the words of that CPU stay as they are. An isolation, an offlining or a poisoning fails then with the
+/// CPU's number ([`crate::IsolateError::Undrained`], [`crate::PoisonError::Undrained`]); a drain or a closing does what it can, and
+/// [`crate::ZoneInfo::refused_barriers`] grows.
 #[derive(Clone, Copy, Debug)]
 pub struct OwnWords {
     pub(crate) how: How,

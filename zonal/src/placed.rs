@@ -88,7 +88,7 @@ pub(crate) fn take_at(
     };
     take().or_else(|miss| {
         let drained = match miss {
-            Miss::NoRun => zone.drain_range(FrameRange::new(pfn, pfn.add(order.frames()))),
+            Miss::NoRun => zone.drain_range(FrameRange::new(pfn, pfn.add(order.frames()))).frames,
             Miss::AtMark => zone.collect_credits() + zone.drain(Barriers::Allowed),
         };
         match take() {

@@ -33,7 +33,7 @@ pub enum Poisoned {
     Pending,
 }
 
-/// Why a frame was not poisoned, or is still. Nothing changed then.
+/// Why a frame was not poisoned, or is still. Nothing changed then, but for [`PoisonError::Undrained`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum PoisonError {
@@ -54,6 +54,12 @@ pub enum PoisonError {
     },
     /// Somebody else is poisoning a frame, or healing one: one at a time.
     Busy,
+    /// The frame may be in a word that a CPU owns, whose barrier was refused ([`crate::OwnWords`]): that CPU may hand it out. It
+    /// is as if [`Poisoned::Pending`]; poison it again.
+    Undrained {
+        /// The CPU.
+        cpu: usize,
+    },
 }
 
 impl fmt::Display for PoisonError {
@@ -65,6 +71,7 @@ impl fmt::Display for PoisonError {
                 write!(f, "{words} frames are poisoned, and there is no word for another")
             }
             Self::Busy => f.write_str("another frame is being poisoned or healed"),
+            Self::Undrained { cpu } => write!(f, "CPU {cpu} keeps words of its own: its barrier was refused"),
         }
     }
 }

@@ -47,12 +47,15 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             block.entry.flag_poisoned();
         }
         store_load_barrier();
-        zone.drain_group(pfn);
+        let drained = zone.drain_group(pfn);
         let state = withdraw(zone, block, pfn);
         if planted(Mutant::PoisonFlagLate) {
             block.entry.flag_poisoned();
         }
-        Ok(state)
+        match drained.refused {
+            Some(cpu) if state == Poisoned::Pending => Err(PoisonError::Undrained { cpu }),
+            _ => Ok(state),
+        }
     }
 
     /// Heals a frame: one that is out is free again (unless its memory is offline), one that is pending stays whose it is.

@@ -9,6 +9,7 @@ use crate::frame::{BLOCK_FRAMES, FrameRange, MAX_FRAMES, Pfn, ZoneId};
 use crate::mutant::{Mutant, planted};
 use crate::platform::Platform;
 use crate::watermark::{Levels, Marks, Tuning, Watermarks};
+use crate::zone::drain::Drained;
 use crate::zone::{Block, Zone};
 
 /// Times a block's count may change under an isolation before it reports that the block is busy.
@@ -35,8 +36,14 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 
     /// Lands the groups that all CPUs cache of these frames, and makes the words forget them; the number of frames.
     pub fn drain_range(&self, range: FrameRange) -> u64 {
+        self.drain_words_of(range).frames
+    }
+
+    /// The same, with whose words were left out.
+    fn drain_words_of(&self, range: FrameRange) -> Drained {
         let meets = |zone: &&Zone<'_>| zone.reach.intersect(range).frames() > 0;
-        self.state.zones.iter().filter(meets).map(|zone| zone.drain_range(range)).sum()
+        let drained = self.state.zones.iter().filter(meets).map(|zone| zone.drain_range(range));
+        drained.fold(Drained::default(), Drained::and)
     }
 
     /// Lands what all CPUs cache; the number of frames.
@@ -140,8 +147,13 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
                 }
             }
         }
-        self.drain_range(range);
-        Ok(frames)
+        match self.drain_words_of(range).refused {
+            Some(cpu) => {
+                let _ = self.unisolate(range);
+                Err(IsolateError::Undrained { cpu })
+            }
+            None => Ok(frames),
+        }
     }
 
     /// Isolates blocks of one section: the wholly free ones together, the others one by one.

@@ -2,10 +2,12 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use support::{FakeCpu, Leaked, Setup, audited};
-use zonal::{AllocError, Daemon, FrameRange, NodeId, Order, Pfn, Request};
+use zonal::{
+    AllocError, Daemon, FrameRange, IsolateError, NodeId, Order, Pfn, PoisonError, Poisoned, Request,
+};
 use zonal_testkit::{BLOCK, Machine};
 
 /// Blocks of the zone: its words can hold 1152 frames, and are their CPUs' own while three times as many are free.
@@ -72,6 +74,46 @@ fn who_may_not_have_a_barrier_passed_gets_nothing_and_loses_nothing() {
     audited(&allocator);
 }
 
+/// What is asked of words whose CPU's barrier is refused fails with that CPU, or is counted, and is done when asked for again.
+#[test]
+fn what_is_refused_a_barrier_is_told_and_can_be_asked_for_again() {
+    static REFUSES: AtomicBool = AtomicBool::new(true);
+    let (allocator, cpu) = build(|_| !REFUSES.load(Ordering::Relaxed));
+    let pfn = take(&allocator, &Request::order(Order::ZERO)).expect("nothing is taken");
+    let cached = |allocator: &Leaked| allocator.zones().map(|zone| zone.cached).sum::<u64>();
+    let refused = |allocator: &Leaked| allocator.zones().map(|zone| zone.refused_barriers).sum::<u64>();
+    let (held, zone) = (cached(&allocator), zonal::ZoneId(0));
+    let start = Pfn::new(pfn.get() / BLOCK * BLOCK);
+    let block = FrameRange::new(start, start.add(BLOCK));
+    cpu.move_to(1);
+    assert_eq!(allocator.isolate(block), Err(IsolateError::Undrained { cpu: 0 }));
+    assert!(allocator.blocks(zone).all(|block| !block.isolated), "nothing stays isolated");
+    assert_eq!((cached(&allocator), refused(&allocator)), (held, 1));
+    let calls: [fn(&Leaked) -> u64; 4] = [
+        |allocator| allocator.drain_all(),
+        |allocator| allocator.drain_cpu(0),
+        |allocator| allocator.drain_range(FrameRange::new(Pfn::new(0), Pfn::new(BLOCKS * BLOCK))),
+        |allocator| allocator.close_caches(zonal::ZoneId(0)),
+    ];
+    for (before, call) in (1..).zip(calls) {
+        assert_eq!((call(&allocator), cached(&allocator)), (0, held));
+        assert!(refused(&allocator) > before, "it is told");
+    }
+    assert!(allocator.reopen_caches(zone));
+    let next = pfn.add(1);
+    assert_eq!(allocator.poison(next), Err(PoisonError::Undrained { cpu: 0 }));
+    assert_eq!(allocator.poisoned(next), Some(Poisoned::Pending));
+    REFUSES.store(false, Ordering::Relaxed);
+    let told = refused(&allocator);
+    assert_eq!(allocator.poison(next), Ok(Poisoned::Out));
+    assert_eq!(allocator.unpoison(next), Ok(Poisoned::Out));
+    assert!(allocator.isolate(block).is_ok());
+    assert_eq!((cached(&allocator), refused(&allocator)), (0, told));
+    allocator.unisolate(block).expect("it is isolated");
+    give(&allocator, pfn);
+    audited(&allocator);
+}
+
 /// P4: the words are everybody's before anybody needs them, for one barrier a CPU, and their own again when there is room.
 #[test]
 fn words_are_given_up_ahead_of_need_and_given_back() {
@@ -103,6 +145,36 @@ fn words_are_given_up_ahead_of_need_and_given_back() {
     allocator.age_caches();
     allocator.drain_all();
     assert!(BARRIERS.load(Ordering::Relaxed) > 2, "words that are their CPUs' own again cost a barrier");
+    audited(&allocator);
+}
+
+/// A run may lack a frame that another CPU's word has while most of the zone is free: nobody sees that ahead, so who may not
+/// wait is refused; then kswapd, which was told, frees it.
+#[test]
+fn a_run_is_refused_once_for_frames_in_owned_words() {
+    let (allocator, cpu) = build(|_| true);
+    let wish = Request::order(Order::BLOCK).atomic();
+    let blocks: Vec<Pfn> = std::iter::from_fn(|| allocator.alloc_raw(&wish).ok()).collect();
+    assert_eq!(blocks.len() as u64, BLOCKS);
+    // One frame of each block stays, but for the last's, which goes into a word.
+    for block in &blocks {
+        // SAFETY: it is held here; from now on its frames are.
+        unsafe { allocator.split_raw(*block, Order::BLOCK, Order::ZERO) }.expect("it was taken");
+        (1..BLOCK).for_each(|frame| give(&allocator, block.add(frame)));
+    }
+    assert!(allocator.kswapd(NodeId(0)), "there was none left");
+    let last = blocks[blocks.len() - 1];
+    give(&allocator, last);
+    cpu.move_to(1);
+    assert!(allocator.zones().any(|zone| zone.cached > 0 && zone.free > zone.span.frames() / 2));
+    assert!(allocator.alloc_raw(&wish).is_err(), "a barrier is not for it");
+    assert!(allocator.has_work(Daemon::Kswapd, NodeId(0)), "it has told kswapd");
+    assert!(allocator.kswapd(NodeId(0)));
+    assert_eq!(allocator.alloc_raw(&wish), Ok(last));
+    // SAFETY: it was allocated just now.
+    unsafe { allocator.free_raw(last, Order::BLOCK) }.expect("it was taken");
+    blocks.iter().filter(|&&block| block != last).for_each(|&block| give(&allocator, block));
+    allocator.age_caches();
     audited(&allocator);
 }
 

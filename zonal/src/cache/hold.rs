@@ -39,7 +39,9 @@ impl Held<'_> {
 
     /// Goes on holding the words, until [`Hold::release`].
     pub(crate) fn keep(mut self) {
-        self.0 = None;
+        if !planted(Mutant::KeepLetsGo) {
+            self.0 = None;
+        }
     }
 }
 
@@ -86,7 +88,7 @@ impl Hold {
             return None;
         }
         self.begin();
-        if planted(Mutant::BarrierLeftOut) || barrier() {
+        if planted(Mutant::BarrierLeftOut) || barrier() || planted(Mutant::RefusedGoesOn) {
             self.ready();
             return Some(Held(Some(self)));
         }
@@ -127,11 +129,17 @@ impl Hold {
     /// Ends the work of one who was ready. Release: what it did to the words; partner: the owner's look at the holders, which
     /// is before its look at the word.
     pub(crate) fn release(&self) {
+        if planted(Mutant::ReleaseForOthers) {
+            return self.0.store(0, Ordering::Release);
+        }
         self.0.fetch_sub(READY + HOLDER, Ordering::Release);
     }
 
     /// Ends what one began who was not ready.
     fn give_up(&self) {
+        if planted(Mutant::GiveUpForgotten) {
+            return;
+        }
         self.0.fetch_sub(HOLDER, Ordering::Relaxed); // Relaxed: it did nothing
     }
 }

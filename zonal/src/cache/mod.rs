@@ -113,6 +113,11 @@ impl CpuCache {
         }
     }
 
+    /// The CPU that owns the words, if one does.
+    pub(crate) fn owner(&self) -> Option<usize> {
+        self.is_owned().then_some(self.owner as usize)
+    }
+
     /// Whether a CPU owns the words.
     pub(crate) fn is_owned(&self) -> bool {
         self.hold.owner().is_some()

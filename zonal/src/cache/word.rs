@@ -295,6 +295,9 @@ impl SlotWord {
 
     /// Opens a word closed in `epoch`; one closed again since stays closed.
     pub(crate) fn reopen(&self, epoch: Epoch) {
+        if planted(Mutant::ReopenBlind) {
+            return self.0.store(Slot::EMPTY.0, Ordering::Relaxed);
+        }
         // Relaxed: hands on no frames. A failure means a later close or an earlier reopen: nothing to do.
         let _ = self.0.compare_exchange(
             Slot::closed(epoch).0,

@@ -8,7 +8,7 @@
 //! in each a run is moved once at most.
 
 use crate::allocator::PageAllocator;
-use crate::error::AllocError;
+use crate::error::{AllocError, IsolateError};
 use crate::frame::{BLOCK_FRAMES, FrameRange, Order, Pfn};
 use crate::gfp::Gfp;
 use crate::hotplug::error::HotplugError;
@@ -93,7 +93,9 @@ impl<'a, 'm, P: Platform> Evacuation<'a, 'm, P> {
     /// Moves what can be moved.
     fn pass(&mut self, report: &mut dyn FnMut(&Obstacle)) -> Result<(), HotplugError> {
         self.done.passes += 1;
-        self.zone.drain_range(self.range);
+        if let Some(cpu) = self.zone.drain_range(self.range).refused {
+            return Err(IsolateError::Undrained { cpu }.into());
+        }
         let (zone, mut next) = (self.zone, self.range.start);
         for block in zone.blocks_of(self.range).filter(|&block| used_in(zone, block) > 0) {
             let used = (0..BLOCK_FRAMES)

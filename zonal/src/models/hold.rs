@@ -1,25 +1,28 @@
-//! A word that its CPU owns, against others that hold it. What the kernel does is modelled: a sequence is restarted by every
-//! barrier on its CPU that comes before its store.
+//! A word that its CPU owns, against others that hold it. A barrier waits for the call that a pinned owner is in.
+
+mod hands;
 
 use std::sync::Arc;
 
-use loom::sync::Mutex;
+use loom::sync::{Mutex, MutexGuard};
 
 use crate::block::row::Row;
-use crate::cache::hand::{Hand, Locked, Unchanged};
+use crate::cache::hand::{Hand, Locked};
 use crate::cache::hold::{Barriers, Held, Hold};
-use crate::cache::word::{Put, Slot, SlotWord};
+use crate::cache::word::{Epoch, Put, Slot, SlotWord};
 use crate::frame::{GroupIndex, Order};
 use crate::models::explore::{Content, bounded, on_cpu, race};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::Ordering;
+use hands::{Interrupt, Moved, Pinned, Sequence};
 
 const GROUP: GroupIndex = GroupIndex(7);
+const EPOCH: Epoch = Epoch(1);
 
 /// The word, its CPU, the row behind it, and what is in the group's first frame.
 struct Owned {
     word: SlotWord,
     hold: Hold,
-    /// Barriers that the CPU has passed.
+    /// Barriers that the CPU has passed; locked while it is in a call that it does not leave.
     barriers: Mutex<u32>,
     row: Row,
     first: Content,
@@ -33,22 +36,40 @@ impl Owned {
         Self { word, hold, barriers, row: Row::new(0), first: Content::new() }
     }
 
+    /// The owner's hand, by sequences that only barriers restart.
     fn owner(&self) -> Sequence<'_> {
-        Sequence { hold: &self.hold, barriers: &self.barriers }
+        Sequence { owned: self, interrupt: None }
+    }
+
+    fn passed(&self) -> MutexGuard<'_, u32> {
+        self.barriers.lock().expect("nobody panics")
+    }
+
+    /// Has the CPU pass a barrier: it is in no call, and in no sequence that it goes on with.
+    fn barrier(&self) -> bool {
+        *self.passed() += 1;
+        true
     }
 
     /// Holds the word from another CPU.
     fn held(&self) -> Held<'_> {
-        let barrier = || {
-            *self.barriers.lock().expect("nobody panics") += 1;
-            true
-        };
-        self.hold.hold(Barriers::Allowed, barrier).expect("a barrier can be passed")
+        self.hold.hold(Barriers::Allowed, || self.barrier()).expect("a barrier can be passed")
+    }
+
+    /// Takes a frame by this hand.
+    fn take_by(&self, hand: impl Hand) -> u32 {
+        self.word.take(hand, Order::ZERO).map_or(0, |(_, first)| 1 << first)
     }
 
     /// Takes a frame as the owner.
     fn take(&self) -> u32 {
-        self.word.take(self.owner(), Order::ZERO).map_or(0, |(_, first)| 1 << first)
+        self.take_by(self.owner())
+    }
+
+    /// Takes a frame as a pinned owner, in a call.
+    fn take_pinned(&self, interrupt: Option<&Interrupt<'_>>) -> u32 {
+        let _call = self.passed();
+        self.take_by(Pinned { owned: self, interrupt })
     }
 
     /// Empties the word from another CPU: what it held.
@@ -56,51 +77,20 @@ impl Owned {
         let _held = self.held();
         self.word.empty().mask()
     }
-}
 
-/// The owner's hand.
-#[derive(Clone, Copy)]
-struct Sequence<'c> {
-    hold: &'c Hold,
-    barriers: &'c Mutex<u32>,
-}
-
-impl Sequence<'_> {
-    fn barriers(&self) -> u32 {
-        *self.barriers.lock().expect("nobody panics")
-    }
-
-    /// The last instruction, unless a barrier has been passed since the first.
-    fn commit<T>(&self, begun: u32, act: impl FnOnce() -> T) -> Option<T> {
-        let passed = self.barriers.lock().expect("nobody panics");
-        (*passed == begun).then(act)
+    /// The same, beside one who is ready, if there is one.
+    fn drain_beside(&self) -> u32 {
+        let held = self.hold.hold(Barriers::Forbidden, || self.barrier());
+        held.map_or(0, |_held| self.word.empty().mask())
     }
 }
 
-impl Hand for Sequence<'_> {
-    fn change(self, word: &AtomicU64, from: u64, to: u64, success: Ordering) -> Result<(), Unchanged> {
-        for _ in 0..2 {
-            let begun = self.barriers();
-            if self.hold.word().load(Ordering::Acquire) != 0 {
-                match self.commit(begun, || Locked.change(word, from, to, success)) {
-                    Some(changed) => return changed,
-                    None => continue,
-                }
-            }
-            let now = word.load(Ordering::Acquire);
-            if now != from {
-                return Err(Unchanged::Is(now));
-            }
-            if self.commit(begun, || word.store(to, Ordering::Release)).is_some() {
-                return Ok(());
-            }
-        }
-        Err(Unchanged::NotNow)
-    }
-
-    fn exchange(self, word: &AtomicU64, from: u64, to: u64) -> bool {
-        self.commit(self.barriers(), || Locked.exchange(word, from, to)) == Some(true)
-    }
+/// Each of these frames is in one of these hands, or still in the word.
+fn shared_out(owned: &Owned, hands: &[u32], all: u32) {
+    let left = owned.word.load().mask();
+    let together = hands.iter().fold(left, |together, hand| together | hand);
+    let frames: u32 = hands.iter().map(|hand| hand.count_ones()).sum();
+    assert_eq!((together, frames + left.count_ones()), (all, all.count_ones()), "{hands:?} and {left:b}");
 }
 
 /// A drain takes all that the word holds but what its owner takes.
@@ -108,7 +98,7 @@ impl Hand for Sequence<'_> {
 fn loom_hold_a_drain_and_its_owner_share_no_frame() {
     bounded(3, || {
         let (owned, taken, drained) = race(Owned::with(0b11), Owned::take, Owned::drain);
-        assert_eq!((taken & drained, taken | drained | owned.word.load().mask()), (0, 0b11));
+        shared_out(&owned, &[taken, drained], 0b11);
         assert_eq!(owned.word.load().mask(), 0, "a drain empties the word");
     });
 }
@@ -170,4 +160,135 @@ fn loom_hold_who_joins_shares_no_frame_with_the_owner() {
         );
         assert_eq!(taken + drained + stolen, 1, "the frame is in one hand");
     });
+}
+
+/// Whose barrier is refused changes nothing, and is no holder any more.
+#[test]
+fn loom_hold_who_is_refused_a_barrier_leaves_the_word_alone() {
+    bounded(3, || {
+        let refused = |owned: &Owned| {
+            let held = owned.hold.hold(Barriers::Allowed, || false);
+            held.map_or(0, |_held| owned.word.empty().mask())
+        };
+        let (owned, taken, drained) = race(Owned::with(0b111), |owned| owned.take() | owned.take(), refused);
+        assert_eq!(drained, 0, "nothing was to be changed");
+        shared_out(&owned, &[taken], 0b111);
+        assert_eq!(owned.hold.word().load(Ordering::Relaxed), 0, "nobody holds the word");
+    });
+}
+
+/// Words that are kept held can be drained without a barrier; who lets go of them does not for who is at work beside him.
+#[test]
+fn loom_hold_who_lets_go_does_so_for_nobody_else() {
+    bounded(3, || {
+        let owned = Owned::with(0b1);
+        owned.held().keep();
+        let (owned, (taken, ()), drained) = race(
+            Arc::new(owned),
+            |owned| {
+                let theirs = Arc::clone(owned);
+                let keeper = on_cpu(2, move || theirs.hold.release());
+                (owned.take(), keeper.join().expect("the keeper ran"))
+            },
+            // In two steps, as who forgets a group does: the owner must not come in between without a lock.
+            |owned| {
+                let held = owned.hold.hold(Barriers::Forbidden, || false);
+                held.and_then(|_held| owned.word.forget(Locked, GROUP)).map_or(0, Slot::mask)
+            },
+        );
+        shared_out(&owned, &[taken, drained], 0b1);
+        assert_eq!(owned.hold.word().load(Ordering::Relaxed), 0, "nobody holds the word");
+    });
+}
+
+/// Whoever may have no barrier passed joins those who keep words held.
+#[test]
+fn loom_hold_kept_words_are_everybodys() {
+    bounded(3, || {
+        let owned = Owned::with(0b11);
+        owned.held().keep();
+        let (owned, taken, drained) = race(owned, Owned::take, Owned::drain_beside);
+        shared_out(&owned, &[taken, drained], 0b11);
+        assert_eq!(owned.word.load().mask(), 0, "no barrier was needed");
+    });
+}
+
+/// A reopening holds nothing: it changes words that are closed, which owners do not.
+#[test]
+fn loom_hold_a_reopening_needs_no_holder() {
+    bounded(3, || {
+        let owned = Owned::with(0);
+        let held = owned.held();
+        assert_eq!(owned.word.close(EPOCH).mask(), 0);
+        drop(held);
+        let open = |owned: &Owned| owned.word.reopen(EPOCH);
+        let (owned, (installed, taken), ()) = race(
+            owned,
+            |owned| {
+                open(owned);
+                let installed = owned.word.exchange(owned.owner(), Slot::EMPTY, Slot::new(GROUP, 0b11));
+                (installed, owned.take())
+            },
+            open,
+        );
+        assert!(installed && taken == 0b1, "the word is open, and the owner's");
+        shared_out(&owned, &[taken], 0b11);
+    });
+}
+
+/// An owner that is interrupted at any point of its tries, once or each time, by who takes on the same CPU, while another
+/// drains: it begins anew, or goes past the word.
+#[test]
+fn loom_hold_an_interrupted_owner_begins_anew() {
+    for (first, times) in [(0, 1), (1, 1), (2, 1), (0, 9)] {
+        bounded(2, move || {
+            let act = move |owned: &Owned| {
+                let interrupt = Interrupt::new(owned, Owned::take, (first, times));
+                let taken = owned.take_by(Sequence { owned, interrupt: Some(&interrupt) });
+                (taken, interrupt.taken.get())
+            };
+            let (owned, (taken, theirs), drained) = race(Owned::with(0b1111), act, Owned::drain);
+            shared_out(&owned, &[taken, theirs, drained], 0b1111);
+            assert_eq!(owned.word.load().mask(), 0, "a drain empties the word");
+        });
+    }
+}
+
+/// Who was moved away in a sequence goes past the word: the next thread on the owner's CPU locks nothing.
+#[test]
+fn loom_hold_who_was_moved_goes_past_the_word() {
+    bounded(3, || {
+        let (owned, taken, stale) = race(Owned::with(0b1), Owned::take, |owned| owned.take_by(Moved));
+        shared_out(&owned, &[taken, stale], 0b1);
+        assert_eq!((taken, stale), (0b1, 0));
+    });
+}
+
+/// A pinned owner's compare-exchange locks nothing: a drain waits for the call that it is in.
+#[test]
+fn loom_hold_a_drain_and_a_pinned_owner_share_no_frame() {
+    bounded(3, || {
+        let take = |owned: &Owned| owned.take_pinned(None) | owned.take_pinned(None);
+        let (owned, taken, drained) = race(Owned::with(0b111), take, Owned::drain);
+        shared_out(&owned, &[taken, drained], 0b111);
+        assert_eq!(owned.word.load().mask(), 0, "a drain empties the word");
+    });
+}
+
+/// An interrupt between any two instructions of a pinned owner, in the same call, while another drains.
+#[test]
+fn loom_hold_an_interrupted_pinned_owner_tries_again() {
+    for first in 0..3 {
+        bounded(2, move || {
+            let act = move |owned: &Owned| {
+                let handler = |owned: &Owned| owned.take_by(Pinned { owned, interrupt: None });
+                let interrupt = Interrupt::new(owned, handler, (first, 1));
+                let taken = owned.take_pinned(Some(&interrupt));
+                (taken, interrupt.taken.get())
+            };
+            let (owned, (taken, theirs), drained) = race(Owned::with(0b111), act, Owned::drain);
+            shared_out(&owned, &[taken, theirs, drained], 0b111);
+            assert_eq!(owned.word.load().mask(), 0, "a drain empties the word");
+        });
+    }
 }

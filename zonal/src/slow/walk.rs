@@ -254,10 +254,14 @@ impl<'s, 'm> Walk<'s, 'm> {
                 return stolen;
             }
         }
-        if planted(Mutant::CachedForgotten) || zone.drain(self.barriers) == 0 {
-            return None;
+        let found = match planted(Mutant::CachedForgotten) || zone.drain(self.barriers) == 0 {
+            true => None,
+            false => take(zone, zone.cache_of(self.cpu), request, want, self.cpu),
+        };
+        if found.is_none() && self.barriers == Barriers::Forbidden {
+            zone.note_run_refused();
         }
-        take(zone, zone.cache_of(self.cpu), request, want, self.cpu)
+        found
     }
 
     /// Why the walk failed, with the figures it ended with.

@@ -23,6 +23,23 @@ use crate::zone::cached::Look;
 const CLOSINGS: u64 = 0xffff_ffff;
 const EPOCH_SHIFT: u32 = 32;
 
+/// What a drain of a range came to.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Drained {
+    /// Frames that landed.
+    pub(crate) frames: u64,
+    /// The last CPU whose words of the range stayed as they were: its barrier was refused.
+    pub(crate) refused: Option<usize>,
+}
+
+impl Drained {
+    /// This drain and that one.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self { frames: self.frames + other.frames, refused: other.refused.or(self.refused) }
+    }
+}
+
 impl Zone<'_> {
     /// Lands what one CPU's words hold; the number of frames. A barrier if they are owned and hold any.
     pub(crate) fn drain_cache(&self, cache: &CpuCache, barriers: Barriers) -> u64 {
@@ -44,24 +61,31 @@ impl Zone<'_> {
     }
 
     /// Lands what all CPUs' words hold of frames in `range`, and makes the words forget the groups, so that a free
-    /// of their frames does not come back to them; the number of frames. Reads every word of the zone.
-    pub(crate) fn drain_range(&self, range: FrameRange) -> u64 {
+    /// of their frames does not come back to them. Reads every word of the zone.
+    pub(crate) fn drain_range(&self, range: FrameRange) -> Drained {
         let groups = self.groups_of(range);
-        self.caches.iter().map(|cache| self.drain_groups(cache, &groups)).sum()
+        let drained = self.caches.iter().map(|cache| self.drain_groups(cache, &groups));
+        drained.fold(Drained::default(), Drained::and)
     }
 
     /// The same of one CPU's words. A barrier if they are owned and hold any of the groups.
-    fn drain_groups(&self, cache: &CpuCache, groups: &Range<u32>) -> u64 {
+    fn drain_groups(&self, cache: &CpuCache, groups: &Range<u32>) -> Drained {
         // A word that is EMPTY or closed is of a group that no zone has.
         let inside = |word: &SlotWord| Some(word.load().group()).filter(|group| groups.contains(&group.0));
-        let Some(first) = cache.words().position(|word| inside(word).is_some()) else { return 0 };
-        let Some(_held) = self.held(cache, Barriers::Allowed) else { return 0 };
+        let Some(first) = cache.words().position(|word| inside(word).is_some()) else {
+            return Drained::default();
+        };
+        let Some(_held) = self.held(cache, Barriers::Allowed) else {
+            let refused = (!planted(Mutant::RefusalUntold)).then(|| cache.owner()).flatten();
+            return Drained { frames: 0, refused };
+        };
         let take = |word: &SlotWord, group| match planted(Mutant::WordsRememberOffline) {
             true => word.empty(),
             false => word.forget(Locked, group).unwrap_or(Slot::EMPTY),
         };
         let words = cache.words().skip(first).filter_map(|word| Some((word, inside(word)?)));
-        words.map(|(word, group)| self.land_emptied(|| take(word, group))).sum()
+        let frames = words.map(|(word, group)| self.land_emptied(|| take(word, group))).sum();
+        Drained { frames, refused: None }
     }
 
     /// Lands what a word holds and makes it forget the group; the number of frames.

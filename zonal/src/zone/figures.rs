@@ -46,6 +46,9 @@ pub struct ZoneInfo {
     pub isolated: u64,
     /// Poisoned frames that are out. The table is read once.
     pub poisoned: u64,
+    /// How often words that a CPU owns stayed as they were because its barrier was refused ([`crate::OwnWords`]): by a drain, a
+    /// closing, an isolation or the upkeep. A drain or a closing during which it did not grow has left no word out. Exact.
+    pub refused_barriers: u64,
 }
 
 /// What a block is used for.
@@ -157,6 +160,7 @@ impl Zone<'_> {
             in_flight: self.count.transit().frames(),
             isolated: isolated.map(|entry| entry.count()).sum(),
             poisoned: self.poisoned(),
+            refused_barriers: self.refused_barriers(),
         }
     }
 }

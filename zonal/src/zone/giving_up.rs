@@ -3,11 +3,13 @@
 //! A frame in an owned word is had by others only after a barrier, which is for task context. So it is not left to the
 //! request that needs the frame: the miss that finds the zone near says so, kswapd (or whoever calls the upkeep) holds the
 //! words of every CPU, one barrier each, and lets go when the zone has room for all words to fill three times.
+//! A run may lack frames that are in owned words however many others are free, and nobody sees that ahead: who is refused
+//! one for that says so, too, and what the words hold lands when they are given up.
 //!
 //! | value | state | changed by |
 //! |---|---|---|
 //! | 0 | the words are their CPUs' own | [`Zone::give_words_back`] |
-//! | 1 | near: a miss has seen it | [`Zone::note_near`] |
+//! | 1 | near: a miss has seen it; or a run was refused | [`Zone::note_near`], [`Zone::note_run_refused`] |
 //! | 2 | and kswapd has been told | [`Zone::take_near`] |
 //! | 3, 5 | somebody is at it: giving up, giving back | [`Zone::give_words_up`], [`Zone::give_words_back`] |
 //! | 4 | everybody's: each CPU's words are held once for it | `give_words_up` |
@@ -24,7 +26,7 @@ use crate::cache::{CpuCache, WORDS};
 use crate::frame::GROUP_FRAMES;
 use crate::mutant::{Mutant, planted};
 use crate::own_words::How;
-use crate::sync::{AtomicU8, Ordering};
+use crate::sync::{AtomicU8, AtomicU64, Ordering};
 use crate::zone::Zone;
 
 const OWN: u8 = 0;
@@ -36,22 +38,27 @@ const GIVING_BACK: u8 = 5;
 const LOCKED: u8 = 6;
 
 /// The word.
-pub(crate) struct Words(AtomicU8);
+pub(crate) struct Words {
+    state: AtomicU8,
+    /// Barriers refused. Relaxed: a figure.
+    refused: AtomicU64,
+}
 
 impl Words {
     pub(crate) fn new(caches: &[CpuCache]) -> Self {
         let have_owners = caches.iter().any(CpuCache::is_owned);
-        Self(AtomicU8::new(if have_owners { OWN } else { LOCKED }))
+        let state = AtomicU8::new(if have_owners { OWN } else { LOCKED });
+        Self { state, refused: AtomicU64::new(0) }
     }
 
     /// Goes on from one state to the next, if it is in that.
     fn go(&self, from: u8, to: u8) -> bool {
         // AcqRel: the work of a state is after the step to it and before the step from it.
-        self.0.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     fn is(&self, state: u8) -> bool {
-        self.0.load(Ordering::Relaxed) == state // Relaxed: `go` decides
+        self.state.load(Ordering::Relaxed) == state // Relaxed: `go` decides
     }
 }
 
@@ -63,7 +70,16 @@ impl Zone<'_> {
 
     /// Makes a CPU's words here everybody's for as long as the answer lives, if they can be.
     pub(crate) fn held<'c>(&self, cache: &'c CpuCache, barriers: Barriers) -> Option<Held<'c>> {
-        cache.held(self.own_words, barriers)
+        let held = cache.held(self.own_words, barriers);
+        if held.is_none() && barriers == Barriers::Allowed && !planted(Mutant::RefusalUntold) {
+            self.words.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        held
+    }
+
+    /// Barriers that were refused to who was to change words here.
+    pub(crate) fn refused_barriers(&self) -> u64 {
+        self.words.refused.load(Ordering::Relaxed)
     }
 
     /// Frames that all its words can hold.
@@ -113,6 +129,14 @@ impl Zone<'_> {
         self.words.go(NEAR, TOLD)
     }
 
+    /// Who may have no barrier passed has found no run here: words that their CPUs own may hold frames of one.
+    #[cold]
+    pub(crate) fn note_run_refused(&self) {
+        if self.words.is(OWN) && self.cached() > 0 && !planted(Mutant::RefusedRunUntold) {
+            self.words.go(OWN, NEAR);
+        }
+    }
+
     /// Whether a barrier can be passed in the middle of a request.
     pub(crate) fn may_give_up_in_a_call(&self) -> bool {
         self.own_words.is_some_and(|words| words.how != How::Pinned)
@@ -143,6 +167,9 @@ impl Zone<'_> {
         };
         let held = self.caches.iter().take_while(|cache| hold(cache)).count();
         if held == self.caches.len() {
+            if self.count.free() >= self.near_floor() {
+                self.drain(Barriers::Forbidden);
+            }
             self.words.go(GIVING_UP, EVERYBODYS);
         } else {
             // The embedder cannot now: the next one tries again.

@@ -11,6 +11,7 @@ use crate::block::bitmap::row_and_mask;
 use crate::frame::{BLOCK_FRAMES, FrameRange, GROUP_FRAMES, Order, Pfn, ROW_FRAMES, ROWS};
 use crate::mutant::{Mutant, planted};
 use crate::poison::Poisoned;
+use crate::zone::drain::Drained;
 use crate::zone::land::NotLanded;
 use crate::zone::{Block, Zone};
 
@@ -140,9 +141,9 @@ impl<'m> Zone<'m> {
     }
 
     /// Has words forget the frame's group, and what they hold of it land.
-    pub(crate) fn drain_group(&self, pfn: Pfn) {
+    pub(crate) fn drain_group(&self, pfn: Pfn) -> Drained {
         let start = Pfn::new(pfn.get() / GROUP_FRAMES * GROUP_FRAMES);
-        self.drain_range(FrameRange::new(start, start.add(GROUP_FRAMES)));
+        self.drain_range(FrameRange::new(start, start.add(GROUP_FRAMES)))
     }
 }
 

@@ -10,6 +10,8 @@ mod pinned;
 mod sequence;
 
 use crate::cache::hold::Hold;
+#[cfg(any(all(target_arch = "x86_64", not(any(zonal_loom, zonal_shuttle))), all(test, zonal_loom)))]
+use crate::mutant::{Mutant, planted};
 use crate::own_words::How;
 use crate::sync::{AtomicU64, Ordering};
 
@@ -84,9 +86,9 @@ impl Hand for AnyHand<'_> {
 }
 
 /// What an owner's try came to.
-#[cfg(all(target_arch = "x86_64", not(any(zonal_loom, zonal_shuttle))))]
+#[cfg(any(all(target_arch = "x86_64", not(any(zonal_loom, zonal_shuttle))), all(test, zonal_loom)))]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Try {
+pub(crate) enum Try {
     Done,
     /// The word has another value.
     Other,
@@ -96,6 +98,44 @@ enum Try {
     Elsewhere,
     /// Interrupted.
     Restarted,
+}
+
+/// An owner's tries, and how often. What interrupts them is the kernel's, or a model's.
+#[cfg(any(all(target_arch = "x86_64", not(any(zonal_loom, zonal_shuttle))), all(test, zonal_loom)))]
+pub(crate) trait Tries: Copy {
+    /// Without a locked instruction.
+    fn plain(self, word: &AtomicU64, from: u64, to: u64) -> Try;
+
+    /// By a locked instruction, while this is the owner.
+    fn locked(self, word: &AtomicU64, from: u64, to: u64) -> Try;
+
+    /// After a try that came to `last`, once or twice more.
+    #[inline(never)]
+    fn again(self, word: &AtomicU64, (from, to): (u64, u64), mut last: Try) -> Result<(), Unchanged> {
+        for _ in 0..TRIES {
+            last = match last {
+                Try::Done => return Ok(()),
+                Try::Other => break,
+                Try::Elsewhere if planted(Mutant::MovedGoesOn) => {
+                    return Locked.change(word, from, to, Ordering::AcqRel);
+                }
+                Try::Elsewhere => return Err(Unchanged::NotNow),
+                Try::NotAlone => self.locked(word, from, to),
+                Try::Restarted => self.plain(word, from, to),
+            };
+        }
+        match last {
+            Try::Done => Ok(()),
+            Try::Other => Err(Unchanged::Is(word.load(Ordering::Acquire))),
+            Try::NotAlone | Try::Restarted | Try::Elsewhere => Err(Unchanged::NotNow),
+        }
+    }
+
+    /// By a locked instruction, again if it is interrupted.
+    fn insist(self, word: &AtomicU64, from: u64, to: u64) -> bool {
+        let mut tries = (0..TRIES).map(|_| self.locked(word, from, to));
+        tries.find(|&last| last != Try::Restarted) == Some(Try::Done)
+    }
 }
 
 #[cfg(all(target_arch = "x86_64", not(any(zonal_loom, zonal_shuttle))))]
@@ -111,33 +151,12 @@ impl Hand for Own<'_> {
 
     fn exchange(self, word: &AtomicU64, from: u64, to: u64) -> bool {
         // Always the locked instruction: a plain store would come after what the caller reads next.
-        let mut tries = (0..TRIES).map(|_| self.locked(word, from, to));
-        tries.find(|&last| last != Try::Restarted) == Some(Try::Done)
+        self.insist(word, from, to)
     }
 }
 
 #[cfg(all(target_arch = "x86_64", not(any(zonal_loom, zonal_shuttle))))]
-impl Own<'_> {
-    /// After a try that came to `last`, once or twice more.
-    #[inline(never)]
-    fn again(self, word: &AtomicU64, (from, to): (u64, u64), mut last: Try) -> Result<(), Unchanged> {
-        for _ in 0..TRIES {
-            last = match last {
-                Try::Done => return Ok(()),
-                Try::Other => break,
-                Try::Elsewhere => return Err(Unchanged::NotNow),
-                Try::NotAlone => self.locked(word, from, to),
-                Try::Restarted => self.plain(word, from, to),
-            };
-        }
-        match last {
-            Try::Done => Ok(()),
-            Try::Other => Err(Unchanged::Is(word.load(Ordering::Acquire))),
-            Try::NotAlone | Try::Restarted | Try::Elsewhere => Err(Unchanged::NotNow),
-        }
-    }
-
-    /// Without a locked instruction.
+impl Tries for Own<'_> {
     #[inline(always)]
     fn plain(self, word: &AtomicU64, from: u64, to: u64) -> Try {
         match self.how {
@@ -150,7 +169,6 @@ impl Own<'_> {
         }
     }
 
-    /// By a locked instruction, while this is the owner.
     fn locked(self, word: &AtomicU64, from: u64, to: u64) -> Try {
         match self.how {
             // SAFETY: as in `plain`.
