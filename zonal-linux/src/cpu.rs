@@ -13,7 +13,7 @@ const CPU_ID: isize = 4;
 
 /// How this process learns the CPU number. Found once, before any allocator needs it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct CpuReader {
+pub struct CpuReader {
     /// Offset of the thread's rseq area from its thread pointer, where there is one. Never 0: that is the C library's
     /// own thread descriptor.
     area: Option<NonZeroIsize>,
@@ -21,7 +21,7 @@ pub(crate) struct CpuReader {
 
 impl CpuReader {
     /// Asks the C library where its rseq areas are.
-    pub(crate) fn find() -> Self {
+    pub fn find() -> Self {
         // SAFETY: glibc documents `__rseq_size` as `const unsigned int`, `__rseq_offset` as `const ptrdiff_t`; both are
         // constant once the program runs.
         let (size, offset) =
@@ -37,7 +37,7 @@ impl CpuReader {
 
     /// The CPU this thread runs on, or 0 where nobody knows.
     #[inline]
-    pub(crate) fn now(self) -> usize {
+    pub fn now(self) -> usize {
         if let Some(area) = self.area {
             // SAFETY: glibc reserves a `struct rseq` at this offset from every thread's thread pointer, so the four
             // bytes of `cpu_id` are readable; `find` saw that it does.

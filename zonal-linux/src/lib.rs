@@ -111,6 +111,7 @@ mod upkeep;
 
 pub use binding::Binding;
 pub use built::PoolError;
+pub use cpu::CpuReader;
 pub use grace::Grace;
 pub use machine::{Machine, MachineError};
 pub use memory::{MemoryError, Pages, Step};

@@ -10,7 +10,7 @@ use zonal::OwnWords;
 use crate::cpu::CpuReader;
 
 /// Whether a CPU's slot words are its own ([`zonal::Config::own_words`]).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WordKind {
     /// Everybody's: changed by locked instructions.
@@ -22,12 +22,17 @@ pub enum WordKind {
 }
 
 impl WordKind {
-    /// What the allocator of a machine with `cpus` CPUs is told.
-    pub(crate) fn resolve(self, cpus: usize, reader: CpuReader) -> Option<OwnWords> {
+    /// What the allocator of a machine with `cpus` CPUs is told ([`zonal::Config::own_words`]): `None` for locked words, and
+    /// where there are no others.
+    ///
+    /// # Safety
+    /// (1) Its [`zonal::Platform::cpu`] answers what [`CpuReader::now`] does, or numbers from `cpus` on. (2) Its metadata is
+    /// this process's alone.
+    pub unsafe fn resolve(self, cpus: usize, reader: CpuReader) -> Option<OwnWords> {
         let area = reader.area().filter(|_| self == Self::Owned && register())?;
         // SAFETY: (1) glibc keeps a `struct rseq` at this offset for every thread: registered, or with a negative CPU number.
-        // (2) is what membarrier's command says. (3) `CpuReader::now` gives the kernel's numbers. (4) Nobody else maps the
-        // metadata: a mapping of this process alone, or of a file that is locked.
+        // (2) is what membarrier's command says. (3) `CpuReader::now` gives the kernel's numbers, and the caller vouches for
+        // (4).
         unsafe { OwnWords::sequences(area.get(), cpus, barrier) }
     }
 }

@@ -166,7 +166,8 @@ impl PoolPlan<'_> {
         zonal::metadata_size(&machine.config())?;
         let frames = FrameMemory::map(machine.memory(), machine.hotplug(), pages)?;
         let host = Arc::new(Host::new(frames, machine.nodes(), callbacks));
-        let own_words = machine.words().resolve(machine.cpus().len(), CpuReader::find());
+        // SAFETY: (1) the platform below answers what a reader does. (2) The metadata is a mapping of this process.
+        let own_words = unsafe { machine.words().resolve(machine.cpus().len(), CpuReader::find()) };
         let built = Arc::new(Built::new(machine, own_words, LinuxPlatform::new(Arc::clone(&host)))?);
         host.know_zones(built.allocator().zones().map(|zone| zone.node));
         let threads = match daemons {

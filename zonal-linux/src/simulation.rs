@@ -62,7 +62,9 @@ impl Simulation {
     pub fn build(machine: &Machine, source: CpuSource) -> Result<Self, PoolError> {
         let platform = SimulatedPlatform { source, reader: CpuReader::find() };
         let words = if source == CpuSource::Thread { machine.words() } else { WordKind::Locked };
-        let own_words = words.resolve(machine.cpus().len(), platform.reader);
+        // SAFETY: (1) with `CpuSource::Thread` the platform answers what its reader does; else the words are locked. (2) The
+        // metadata is a mapping of this process.
+        let own_words = unsafe { words.resolve(machine.cpus().len(), platform.reader) };
         Ok(Self { built: Built::new(machine, own_words, platform)? })
     }
 

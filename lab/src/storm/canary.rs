@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use zonal::{Order, PageAllocator, Request};
-use zonal_linux::{Machine, MachineError};
+use zonal_linux::{Machine, MachineError, WordKind};
 
 use super::engine::{self, Outcome, Run};
 use super::hand::{Hand, Whose};
@@ -45,7 +45,7 @@ impl Threads for Only {
 }
 
 fn outcome(storm: &'static Only) -> Outcome {
-    engine::run(storm, Run { seconds: 1, seed: 1, rounds: u64::MAX }).unwrap()
+    engine::run(storm, Run { words: WordKind::Locked, seconds: 1, seed: 1, rounds: u64::MAX }).unwrap()
 }
 
 #[track_caller]

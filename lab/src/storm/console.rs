@@ -10,10 +10,12 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 use zonal::NodeId;
+use zonal_linux::WordKind;
 
 use super::engine::Run;
 use super::request::Class;
 use super::scene::{Actor, FAR, Part, Scene, Script};
+use super::words::Sense;
 use super::{Finding, Storm};
 
 /// The console: characters written so far.
@@ -37,6 +39,10 @@ impl Storm for Console {
 
     fn faults(&self) -> &'static [&'static str] {
         &["LogInside"]
+    }
+
+    fn words(&self) -> Sense {
+        Sense::Only(WordKind::Locked, "its zones are too small to leave words to their CPUs")
     }
 
     fn rage(&'static self, run: Run) -> Result<Finding> {

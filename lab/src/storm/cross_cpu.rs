@@ -3,7 +3,7 @@
 //! Frames go over the shelf, so that what one CPU's words run out of piles up in another's words and credits.
 
 use anyhow::Result;
-use zonal_linux::{Machine, MachineError, play_cpu};
+use zonal_linux::{Machine, MachineError};
 
 use super::engine::{self, Run};
 use super::hand::Hand;
@@ -37,7 +37,7 @@ impl Threads for CrossCpu {
 
     fn step(&self, hand: &mut Hand) {
         let (class, order) = hand.wish(&[0, 0, 0, 0, 0, 0, 0, 5]);
-        play_cpu(hand.whose.thread);
+        hand.stage.cpus.play(hand.whose.thread);
         if hand.whose.thread.is_multiple_of(2) {
             hand.take_and_hold(class, order);
             // What nobody has fetched yet comes back, and is offered again.

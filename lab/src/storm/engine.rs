@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use fastrand::Rng;
+use zonal_linux::WordKind;
 use zonal_testkit::ticks::{Timer, ticking};
 
 use super::call::Call;
 use super::hand::{Hand, Whose};
 use super::judge::Judge;
-use super::pulse::PATIENCE;
+use super::pulse::{PATIENCE, Watch};
 use super::report::Report;
 use super::stage::{Room, Stage};
 use super::tally::Tally;
@@ -34,6 +35,8 @@ const STEPPED: u64 = 15;
 pub(super) struct Run {
     pub(super) seconds: u64,
     pub(super) seed: u64,
+    /// Whose the slot words are.
+    pub(super) words: WordKind,
     /// Rounds after which a storm that has a stated number of them ends.
     pub(super) rounds: u64,
 }
@@ -130,7 +133,8 @@ impl Outcome {
 /// If the stage, the threads or their timers cannot be had.
 pub(super) fn run(storm: &'static dyn Threads, run: Run) -> Result<Outcome> {
     let (threads, handlers) = (storm.threads(), storm.handlers());
-    let stage = Arc::new(Stage::build(&storm.machine()?, threads, threads * (1 + handlers))?);
+    let stage =
+        Arc::new(Stage::build(&storm.machine()?.with_words(run.words), threads, threads * (1 + handlers))?);
     let start = Instant::now();
     let shared = Arc::new(Shared {
         storm,
@@ -169,14 +173,10 @@ type Worker = JoinHandle<Result<()>>;
 
 /// Waits for the threads and shows progress; false if they do not return. Calls that hang are noted.
 fn watch(shared: &Shared, workers: &[Worker], progress: &Progress, start: Instant) -> bool {
-    let (mut calls, mut since) = (0, Instant::now());
+    let mut watch = Watch::default();
     while !workers.iter().all(Worker::is_finished) {
-        thread::sleep(Duration::from_millis(5));
         progress.reach(start.elapsed().as_secs() as usize);
-        let now = shared.stage.calls();
-        if now != calls {
-            (calls, since) = (now, Instant::now());
-        } else if since.elapsed() > PATIENCE {
+        if !watch.glance(|| shared.stage.calls()) {
             let seats = shared.stage.seats.iter().map(Call::of).enumerate();
             for (thread, call) in seats.filter(|&(_, call)| call != Call::None) {
                 shared.total().0.broke(Violation::Hung { thread, call, seconds: PATIENCE.as_secs() });

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use fastrand::Rng;
 use zonal::{AllocError, BLOCK_FRAMES, FrameRange, FreeError, Group, Order, PageAllocator, Pfn};
-use zonal_linux::{SimulatedPlatform, play_cpu};
+use zonal_linux::SimulatedPlatform;
 
 use super::call::Call;
 use super::owners::Run;
@@ -72,7 +72,7 @@ impl Hand {
     /// From now on this context runs on a CPU chosen at random.
     pub(super) fn migrate(&mut self) {
         let cpu = self.dice.usize(..self.stage.allocator().cpus());
-        play_cpu(cpu);
+        self.stage.cpus.play(cpu);
     }
 
     /// The next request is counted step by step.

@@ -75,11 +75,18 @@ impl<'h> Judge<'h> {
         let class = Class::ALL[self.hand.dice.usize(..Class::ALL.len())];
         self.hand.migrate();
         loop {
-            // Between any two requests a daemon may have run; this one does, so that no request has to do its work.
-            if self.hand.stage.owns_words {
+            // Between any two requests a daemon may have run; this one does, so that no request has to do its work: after a
+            // refusal, too, since a run may lack frames of which nobody could know before.
+            let own = self.hand.stage.cpus.own();
+            if own {
                 self.hand.keep_up();
             }
-            match self.hand.request(class, order) {
+            let mut asked = self.hand.request(class, order);
+            if own && asked.is_err() && !class.may_block() {
+                self.hand.keep_up();
+                asked = self.hand.request(class, order);
+            }
+            match asked {
                 Ok(run) => self.hand.hold(run),
                 Err(error) => {
                     if let Some(free) = self.usable(order) {

@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use zonal::{FrameRange, Recovery};
-use zonal_linux::{CpuSource, Machine, MachineError, PoolError, Simulation};
+use zonal_linux::{CpuSource, Machine, MachineError, PoolError, Simulation, WordKind};
 
 use super::engine::Run;
 use super::ledger::{Ledger, Step};
 use super::report::Report;
+use super::words::Sense;
 use super::worker::{THREADS, WORKER};
 use super::{Finding, Storm};
 
@@ -52,6 +53,10 @@ impl Storm for Kill {
 
     fn faults(&self) -> &'static [&'static str] {
         &["RecoveryForgetsWords", "RecoveryTrustsCount"]
+    }
+
+    fn words(&self) -> Sense {
+        Sense::Only(WordKind::Locked, "words of a file are everybody's")
     }
 
     fn rage(&'static self, run: Run) -> Result<Finding> {

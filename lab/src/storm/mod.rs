@@ -11,6 +11,7 @@ mod call;
 mod canary;
 mod churn;
 mod console;
+mod cpus;
 mod cpuset;
 mod cross_cpu;
 mod drain;
@@ -49,11 +50,12 @@ mod tally;
 mod tick;
 mod violation;
 mod wish;
+mod words;
 mod worker;
 
 use std::io::{Write, stderr};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 use zonal_linux::{Machine, MachineError};
@@ -62,6 +64,7 @@ use crate::output::{Format, Verdict, explain, print_json};
 use engine::Run;
 use hand::Hand;
 use report::Report;
+use words::{Sense, Words};
 
 /// How long a storm rages if nothing else is asked for.
 const SECONDS: u64 = 10;
@@ -105,6 +108,11 @@ trait Storm: Sync {
 
     /// The core's planted faults that it must notice (`zonal/src/mutant.rs`).
     fn faults(&self) -> &'static [&'static str];
+
+    /// The slot words on which it makes sense.
+    fn words(&self) -> Sense {
+        Sense::Both
+    }
 
     /// How long it rages if nothing else is asked for.
     fn seconds(&self) -> u64 {
@@ -211,6 +219,9 @@ pub(crate) struct StormArgs {
     /// The random choices of a run before (threads meet as they please); chosen at random if not given.
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
+    /// Whose the slot words are: everybody's, or their CPUs' own; `own-words` has no others than those.
+    #[arg(long, value_enum, value_name = "WHOSE")]
+    words: Option<Words>,
     /// Plant a fault that the storm must notice, in a program built with `--features faults`.
     #[arg(long, value_name = "F")]
     fault: Option<String>,
@@ -232,11 +243,14 @@ pub(crate) fn run(args: &StormArgs, format: Format) -> Result<Verdict> {
     let seconds =
         args.seconds.unwrap_or(if args.fault.is_some() { SECONDS_WITH_FAULT } else { storm.seconds() });
     let rounds = if args.seconds.is_some() { u64::MAX } else { storm.rounds() };
-    let run = Run { seconds, seed: args.seed.unwrap_or_else(|| fastrand::u64(..)), rounds };
+    let words = storm.words().of(args.words);
+    let words = words.map_err(|why| anyhow!("storm {} has no such --words: {why}", storm.name()))?;
+    let run = Run { words, seconds, seed: args.seed.unwrap_or_else(|| fastrand::u64(..)), rounds };
     worker::work_if_asked(run.seed)?;
     // Who closed stderr does not want to know.
     let _ = writeln!(stderr(), "{}: --seed {}", storm.name(), run.seed);
     let Finding { report, broken } = storm.rage(run)?;
+    let report = Report { words, ..report };
     let shown = match format {
         Format::Json => print_json(&report),
         Format::Human => Ok(report.write(&mut anstream::stdout().lock())?),

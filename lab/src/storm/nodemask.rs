@@ -6,11 +6,13 @@
 
 use anyhow::Result;
 use zonal::{NodeId, OnlineType, Pfn, SECTION_FRAMES};
+use zonal_linux::WordKind;
 
 use super::call::Call;
 use super::engine::Run;
 use super::request::Class;
 use super::scene::{Actor, FAR, Part, Scene, Script, hot};
+use super::words::Sense;
 use super::{Finding, Storm};
 
 /// One node for all.
@@ -27,6 +29,10 @@ impl Storm for Nodemask {
 
     fn faults(&self) -> &'static [&'static str] {
         &["ListTrusted"]
+    }
+
+    fn words(&self) -> Sense {
+        Sense::Only(WordKind::Locked, "its zones are too small to leave words to their CPUs")
     }
 
     fn rage(&'static self, run: Run) -> Result<Finding> {

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use anyhow::Result;
 use zonal::{Order, Tuning};
-use zonal_linux::{Machine, MachineError, play_cpu};
+use zonal_linux::{Machine, MachineError};
 
 use super::engine::{self, Run};
 use super::hand::Hand;
@@ -102,7 +102,7 @@ impl Threads for Nolock {
     }
 
     fn step(&self, hand: &mut Hand) {
-        play_cpu(hand.whose.thread);
+        hand.stage.cpus.play(hand.whose.thread);
         if hand.whose.thread == 0 { self.ask_in_rows(hand) } else { self.hammer(hand) }
     }
 }

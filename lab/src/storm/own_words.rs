@@ -6,6 +6,7 @@ use zonal_linux::{Machine, MachineError, WordKind};
 
 use super::engine::{self, Run};
 use super::hand::Hand;
+use super::words::Sense;
 use super::{Finding, Storm, Threads};
 
 /// A node of 64 blocks (no room for blocks kept for atomic requests) and as many CPUs as this machine lets the process have, four at most.
@@ -24,6 +25,10 @@ impl Storm for OwnWords {
         &["WordsUnheld", "EvictionDropsFrame"]
     }
 
+    fn words(&self) -> Sense {
+        Sense::Only(WordKind::Owned, "it is about words that their CPUs own")
+    }
+
     fn rage(&'static self, run: Run) -> Result<Finding> {
         engine::rage(self, run)
     }
@@ -32,7 +37,7 @@ impl Storm for OwnWords {
 impl Threads for OwnWords {
     fn machine(&self) -> Result<Machine, MachineError> {
         let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get().min(4));
-        Ok(Machine::uniform(1, 128 << 20, cpus)?.with_words(WordKind::Owned))
+        Machine::uniform(1, 128 << 20, cpus)
     }
 
     fn handlers(&self) -> usize {

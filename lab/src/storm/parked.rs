@@ -6,7 +6,7 @@
 
 use anyhow::Result;
 use zonal::Order;
-use zonal_linux::{Machine, MachineError, play_cpu};
+use zonal_linux::{Machine, MachineError};
 
 use super::engine::{self, Run};
 use super::hand::Hand;
@@ -45,7 +45,7 @@ impl Threads for Parked {
 
     fn step(&self, hand: &mut Hand) {
         let (asks, place) = (hand.whose.thread < ASK, hand.dice.usize(..));
-        play_cpu(usize::from(asks));
+        hand.stage.cpus.play(usize::from(asks));
         if !asks {
             let left = hand.stage.trade(place, None);
             return left.into_iter().for_each(|run| hand.give_nolock(run));

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use zonal::{NodeId, RebuildStep};
+use zonal_linux::WordKind;
 
 use super::call::Call;
 use super::engine::Run;
 use super::request::Class;
 use super::scene::{Actor, FAR, Part, Scene, Script};
+use super::words::Sense;
 use super::{Finding, Storm};
 
 /// Actors that ask.
@@ -37,6 +39,10 @@ impl Storm for PausedRebuild {
 
     fn faults(&self) -> &'static [&'static str] {
         &["WriterAwaited", "RebuildInPlace"]
+    }
+
+    fn words(&self) -> Sense {
+        Sense::Only(WordKind::Locked, "its zones are too small to leave words to their CPUs")
     }
 
     fn rage(&'static self, run: Run) -> Result<Finding> {

@@ -6,14 +6,37 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 
-/// How long work may show nothing before the call under way is taken to hang.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// How often it is looked at.
-const GLANCE: Duration = Duration::from_millis(5);
+use super::steps;
+
+/// How long work may show nothing before the call under way is taken to hang, on an idle machine.
+pub(super) const PATIENCE: Duration = Duration::from_secs(if cfg!(feature = "faults") { 3 } else { 10 });
+/// How often it is looked at. It is looked at so often, however long that takes: where there is no time for who looks, there
+/// is none for the work.
+pub(super) const GLANCE: Duration = Duration::from_millis(5);
+const GLANCES: u32 = (PATIENCE.as_millis() / GLANCE.as_millis()) as u32;
+
+/// Whoever looks whether work goes on.
+#[derive(Default)]
+pub(super) struct Watch {
+    /// What was seen last, and how often since.
+    seen: u64,
+    unchanged: u32,
+}
+
+impl Watch {
+    /// Waits a while; then whether work that is seen to be so far now may still be under way. A call that is counted is.
+    pub(super) fn glance(&mut self, now: impl FnOnce() -> u64) -> bool {
+        thread::sleep(GLANCE);
+        let now = now().wrapping_add(steps::of_all());
+        self.unchanged = if now == self.seen { self.unchanged + 1 } else { 0 };
+        self.seen = now;
+        self.unchanged <= GLANCES
+    }
+}
 
 /// What the work beats to show that it lives.
 #[derive(Clone, Default)]
@@ -40,13 +63,9 @@ pub(super) fn watched<R: Send + 'static>(
     let pulse = Pulse::default();
     let beaten = pulse.clone();
     let worker = thread::Builder::new().spawn(move || work(&beaten)).context("a thread for the storm")?;
-    let (mut beats, mut since) = (0, Instant::now());
+    let mut watch = Watch::default();
     while !worker.is_finished() {
-        thread::sleep(GLANCE);
-        let now = pulse.beats();
-        if now != beats {
-            (beats, since) = (now, Instant::now());
-        } else if since.elapsed() > PATIENCE {
+        if !watch.glance(|| pulse.beats()) {
             return Ok(None);
         }
     }

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
+use zonal_linux::WordKind;
 
 use super::engine::Outcome;
 use super::tally::Tally;
@@ -11,6 +12,8 @@ use super::tally::Tally;
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Report {
     pub(super) storm: &'static str,
+    /// Whose the slot words were.
+    pub(super) words: WordKind,
     pub(super) seconds: f64,
     pub(super) rounds: u64,
     pub(super) requests: u64,
@@ -44,6 +47,7 @@ impl Report {
         let tally = &outcome.tally;
         Self {
             storm,
+            words: WordKind::default(),
             seconds: (outcome.elapsed.as_secs_f64() * 1000.0).round() / 1000.0,
             rounds: outcome.rounds,
             requests: tally.requests,

@@ -3,15 +3,17 @@
 //! A round is *roomy* or *tight*. In a roomy one the threads hold so little that a single frame can always be had, whatever
 //! all of them have in their hands at once: a refusal breaks a promise. In a tight one they take all there is, and only
 //! what is refused at a standstill is judged. Invariant of a roomy round:
-//! `held + contexts x HIDDEN + credits x CREDIT + SHELF x GROUP_FRAMES + marks <= frames`.
+//! `held + contexts x HIDDEN + credits x (CREDIT + WORDS, if owned) + SHELF x GROUP_FRAMES + marks <= frames`.
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::{AtomicU8, AtomicU64};
 
+use anyhow::Result;
 use zonal::{FrameRange, GROUP_FRAMES, PageAllocator, ZoneId};
-use zonal_linux::{CpuSource, Machine, PoolError, SimulatedPlatform, Simulation, WordKind};
+use zonal_linux::{CpuSource, Machine, SimulatedPlatform, Simulation};
 use zonal_testkit::Leaves;
 
+use super::cpus::Cpus;
 use super::owners::{Owners, Run};
 
 /// Frames that a CPU keeps as its credit for a zone at most; who collects it may lose it to another's step each time.
@@ -19,6 +21,8 @@ const CREDIT: u64 = 1024;
 /// Frames that one context's operation hides from others at most: a credit that it collects, 512 frames that a bulk call
 /// takes or a block that it isolates, and a run of order 10 or two of order 9 that it was asked for.
 const HIDDEN: u64 = CREDIT + 512 + 1024;
+/// Frames in the words that a CPU owns of a zone at most: without a barrier nobody else has them.
+const WORDS: u64 = 18 * GROUP_FRAMES;
 /// Places to leave runs of at most a group.
 const SHELF: usize = 64;
 
@@ -61,20 +65,17 @@ pub(super) struct Stage {
     /// What stays free in a roomy round.
     spare: u64,
     mains: u64,
-    pub(super) owns_words: bool,
+    pub(super) cpus: Cpus,
     /// A seat for each thread, and one for the judge.
     pub(super) seats: Vec<Seat>,
 }
 
 impl Stage {
     /// For `mains` threads that hold runs, in `contexts` contexts altogether.
-    pub(super) fn build(machine: &Machine, mains: usize, contexts: usize) -> Result<Self, PoolError> {
-        // A CPU's own words are for threads that run there.
-        let cpus = match machine.words() {
-            WordKind::Locked => CpuSource::Played,
-            WordKind::Owned => CpuSource::Thread,
-        };
-        let simulation = Simulation::build(machine, cpus)?;
+    pub(super) fn build(machine: &Machine, mains: usize, contexts: usize) -> Result<Self> {
+        let cpus = Cpus::of(machine.words(), machine.cpus().len())?;
+        let source = if cpus.own() { CpuSource::Thread } else { CpuSource::Played };
+        let simulation = Simulation::build(machine, source)?;
         let ground = |zone: zonal::ZoneInfo| Ground {
             id: zone.id,
             span: zone.span,
@@ -85,15 +86,16 @@ impl Stage {
         let marks: u64 = zones.iter().map(|zone| zone.mark).sum();
         // A CPU has a credit for each zone of its own node.
         let local = |zone: zonal::ZoneInfo| machine.cpus().iter().filter(|&&node| node == zone.node).count();
-        let credits = simulation.allocator().zones().map(local).sum::<usize>() as u64;
+        let near = simulation.allocator().zones().map(local).sum::<usize>() as u64;
+        let kept = near * (CREDIT + if cpus.own() { WORDS } else { 0 });
         Ok(Self {
             owners: Owners::of(machine.memory()),
             frames: machine.memory().iter().map(|memory| memory.range.frames()).sum(),
             zones,
-            owns_words: simulation.allocator().owns_words(),
+            cpus,
             simulation,
             shelf: [const { AtomicU64::new(0) }; SHELF],
-            spare: contexts as u64 * HIDDEN + credits * CREDIT + SHELF as u64 * GROUP_FRAMES + marks,
+            spare: contexts as u64 * HIDDEN + kept + SHELF as u64 * GROUP_FRAMES + marks,
             mains: mains as u64,
             seats: (0..=mains).map(|_| Seat::default()).collect(),
         })

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use stepping::Options;
+use zonal_linux::WordKind;
 
 use super::engine::Run;
 use super::report::Report;
+use super::words::Sense;
 use super::{Finding, Storm};
 
 /// The operations of `stepping`, each under each of its handlers.
@@ -29,6 +31,13 @@ impl Storm for Step {
     /// All of it takes two to three minutes on an idle machine; it ends when it is done.
     fn seconds(&self) -> u64 {
         180
+    }
+
+    fn words(&self) -> Sense {
+        Sense::Only(
+            WordKind::Locked,
+            "who is stepped through is in no sequence at its end: no word would change as an owned one does",
+        )
     }
 
     fn rage(&'static self, run: Run) -> Result<Finding> {

@@ -4,7 +4,7 @@
 //! of all, and whoever can come between its steps does. Handlers of other signals run unstepped, and are not counted.
 //! Elsewhere than on x86-64 nothing is counted.
 
-/// Instructions after which a call runs on at full speed: some seconds, less than a call is given before it hangs.
+/// Instructions after which a call runs on at full speed: some seconds, in which it is not taken to hang.
 pub(super) const MOST: u64 = 200_000;
 
 /// Instructions after which a call that is counted gives way to others, where it should.
@@ -39,6 +39,18 @@ pub(super) fn counted<R>(body: impl FnOnce() -> R) -> (R, u64) {
     (result, trap::STEPS.get())
 }
 
+/// Steps that all threads counted so far.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn of_all() -> u64 {
+    trap::ALL.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+/// Steps that all threads counted so far.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn of_all() -> u64 {
+    0
+}
+
 /// Whether this thread is in a call that is counted. Handlers may ask.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn is_counting() -> bool {
@@ -62,9 +74,14 @@ mod trap {
     use std::arch::asm;
     use std::cell::Cell;
     use std::sync::Once;
+    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::Ordering::Relaxed;
 
     /// The trap flag.
     const TRAP: i64 = 0x100;
+
+    /// Of all threads. Relaxed: a number that changes, nothing else.
+    pub(super) static ALL: AtomicU64 = AtomicU64::new(0);
 
     thread_local! {
         /// Constant at first and without a destructor, so that a handler may use it.
@@ -91,6 +108,7 @@ mod trap {
     extern "C" fn on_trap(_signal: libc::c_int, _info: *mut libc::siginfo_t, context: *mut libc::c_void) {
         let steps = STEPS.get() + 1;
         STEPS.set(steps);
+        ALL.fetch_add(1, Relaxed);
         if GIVES_WAY.get() && steps.is_multiple_of(super::GIVES_WAY) {
             // SAFETY: a system call without arguments that may be made in a handler.
             unsafe { libc::sched_yield() };

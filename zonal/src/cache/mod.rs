@@ -115,7 +115,7 @@ impl CpuCache {
 
     /// The CPU that owns the words, if one does.
     pub(crate) fn owner(&self) -> Option<usize> {
-        self.is_owned().then_some(self.owner as usize)
+        self.hold.owner().map(|owner| owner as usize)
     }
 
     /// Whether a CPU owns the words.

@@ -8,12 +8,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 use zonal::{
-    BLOCK_FRAMES, Caching, Climb, Gfp, MemoryRange, NodeId, Order, PageAllocator, Pfn, Platform, Request,
-    Task, Tuning, metadata_size,
+    BLOCK_FRAMES, Caching, Climb, Config, Gfp, MemoryRange, NodeId, Order, PageAllocator, Pfn, Platform,
+    Request, Task, Tuning, metadata_size,
 };
-use zonal_linux::Machine;
+use zonal_linux::{Machine, WordKind};
 
 use super::super::asker;
+use super::super::cpus::Cpus;
 use super::super::owners::{Owners, Run};
 use super::super::pulse::Pulse;
 use super::super::tally::Tally;
@@ -31,13 +32,23 @@ const HIDDEN_CACHED: u64 = 1024 + 32;
 /// Frames in the credit of a CPU at most.
 const CREDIT: u64 = 1024;
 
+/// Frames in the words that a CPU owns of a zone at most: without a barrier nobody else has them.
+const WORDS: u64 = 18 * 32;
+
 /// A machine on which nothing can be had back.
-pub(super) struct Barren;
+pub(super) struct Barren(Cpus);
+
+impl Barren {
+    /// From now on this thread works on this CPU.
+    pub(super) fn play(&self, cpu: usize) {
+        self.0.play(cpu);
+    }
+}
 
 impl Platform for Barren {
     #[inline]
     fn cpu(&self) -> usize {
-        asker::cpu()
+        self.0.now()
     }
 
     fn task(&self) -> Task {
@@ -75,7 +86,7 @@ pub(super) enum Round {
 
 /// Builds a machine near full and does something on it.
 pub(super) fn on<R>(
-    round: Round,
+    (round, words): (Round, WordKind),
     dice: &mut Rng,
     pulse: &Pulse,
     body: impl FnOnce(&Ground<'_>) -> R,
@@ -97,13 +108,14 @@ pub(super) fn on<R>(
     let cpus = (0..HANDS).map(|cpu| NodeId(cpu as u16 % NODES)).collect();
     let machine = Machine::new(memory, cpus)?.with_zone_ends(Pfn::new(0), Pfn::new(0))?;
     let machine = machine.with_tuning(tuning)?.with_caching(caching);
-    let config = machine.config();
+    let cpus = Cpus::of(words, HANDS)?;
+    let config = Config { own_words: cpus.own_words(), ..machine.config() };
     let mut metadata = vec![MaybeUninit::uninit(); metadata_size(&config)?];
-    let allocator = PageAllocator::new(&config, Barren, &mut metadata)?;
+    let allocator = PageAllocator::new(&config, Barren(cpus), &mut metadata)?;
     let hands = HANDS as u64;
     let spare = match round {
         Round::Bare => hands * HIDDEN,
-        Round::Cached => hands * (HIDDEN_CACHED + CREDIT),
+        Round::Cached => hands * (HIDDEN_CACHED + CREDIT + if words == WordKind::Owned { WORDS } else { 0 }),
     };
     let owners = Owners::of(machine.memory());
     let ground = Ground { allocator, spare, owners, serial: AtomicU64::new(1), node_frames, pulse };

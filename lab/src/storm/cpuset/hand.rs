@@ -46,7 +46,7 @@ pub(super) struct Hand<'g> {
 
 impl<'g> Hand<'g> {
     pub(super) fn new(ground: &'g Ground<'g>, sets: &'g Sets<'g>, cpu: usize, dice: Rng) -> Self {
-        asker::play_cpu(cpu);
+        ground.allocator.platform().play(cpu);
         Self { ground, sets, dice, held: VecDeque::new(), tally: Tally::default() }
     }
 

@@ -64,7 +64,7 @@ fn rounds(run: Run, pulse: &Pulse) -> Result<Outcome> {
     while tally.first.is_none() && start.elapsed() < Duration::from_secs(run.seconds) {
         let round = if rounds % CACHED == CACHED - 1 { Round::Cached } else { Round::Bare };
         let seeds = (dice.u64(..), dice.u64(..));
-        ground::on(round, &mut dice, pulse, |ground| {
+        ground::on((round, run.words), &mut dice, pulse, |ground| {
             sets::on(NODES, |sets| storm(ground, sets, seeds, &mut tally))??;
             if tally.first.is_none() {
                 ground.recount(&mut tally, &mut audit);

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::{Timespec, nanosleep};
 
-use crate::storm::pulse::PATIENCE;
-
+/// How long a thread may take to stand, or to go on.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How often both sides look.
 const GLANCE: Duration = Duration::from_micros(20);
 

@@ -6,9 +6,8 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use fastrand::Rng;
 use zonal::{NodeId, Order};
-use zonal_linux::play_cpu;
 
-use super::world::{CPUS, DRAINER, World};
+use super::world::{DRAINER, World};
 use crate::storm::call::Call;
 use crate::storm::owners::Run;
 use crate::storm::pulse::Pulse;
@@ -34,7 +33,7 @@ impl Owner {
     }
 
     pub(super) fn work(mut self, pulse: &Pulse) -> Result<()> {
-        play_cpu(self.place * CPUS);
+        self.world.cpus.play(self.world.cpus_of(self.place).start);
         if let Err(error) = self.world.brakes[self.place].put_on() {
             self.world.is_over.store(true, Relaxed);
             return Err(error).context("a signal that stops threads");

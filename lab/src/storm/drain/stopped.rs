@@ -14,12 +14,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use fastrand::Rng;
 use zonal::{AllocError, GROUP_FRAMES, Order, Pfn, Request};
-use zonal_linux::play_cpu;
 
 use super::brake::Brake;
 use super::owner::Owner;
 use super::times::Times;
-use super::world::{CPUS, DRAINER, OWNERS, World};
+use super::world::{DRAINER, OWNERS, World};
 use crate::storm::call::Call;
 use crate::storm::engine::{Outcome, Run as Dice};
 use crate::storm::pulse::{PATIENCE, Pulse, watched};
@@ -46,7 +45,7 @@ const STEPS_PER_CALL: u64 = 2000;
 
 /// Storms, and says what it found and how long the drains took.
 pub(super) fn rage(dice: Dice) -> Result<(Outcome, Times)> {
-    let world: &'static World = Box::leak(Box::new(World::build()?));
+    let world: &'static World = Box::leak(Box::new(World::build(dice.words)?));
     let start = Instant::now();
     let owners: Vec<_> = (0..OWNERS)
         .map(|place| {
@@ -103,7 +102,7 @@ struct Drainer {
 
 impl Drainer {
     fn work(&mut self, until: Instant, pulse: &Pulse) -> Result<()> {
-        play_cpu(DRAINER * CPUS);
+        self.world.cpus.play(self.world.cpus_of(DRAINER).start);
         while !self.world.brakes.iter().all(Brake::is_on) && !self.world.is_over.load(Relaxed) {
             thread::sleep(PERIOD);
         }
@@ -145,7 +144,7 @@ impl Drainer {
 
     /// Empties the words of an owner that stands: all of them, in bounded steps.
     fn drain_stopped(&mut self, owner: usize) {
-        let (world, cpu) = (self.world, owner * CPUS);
+        let (world, cpu) = (self.world, self.world.cpus_of(owner).start);
         let drain = || world.allocator().drain_cpu(cpu);
         if self.rounds.is_multiple_of(COUNTED_EVERY) {
             let calls = || world.seats.iter().take(OWNERS).map(|seat| seat.calls.load(Relaxed)).sum::<u64>();
@@ -199,7 +198,7 @@ impl Drainer {
         let (what, zone) = (self.dice.u8(..4), world.zones[node]);
         let start = Instant::now();
         let frames = world.call(DRAINER, Call::Drain, &mut self.tally, || match what {
-            0 => world.allocator().drain_cpu(node * CPUS),
+            0 => world.allocator().drain_cpu(world.cpus_of(node).start),
             1 => world.allocator().drain_zone(zone.id),
             2 => world.allocator().drain_range(zone.span),
             _ => world.allocator().drain_all(),
@@ -210,13 +209,13 @@ impl Drainer {
     /// Fills the words of the third node's CPUs, and empties all at once: two thousand frames.
     fn drain_much(&mut self) {
         let world = self.world;
-        for cpu in DRAINER * CPUS..(DRAINER + 1) * CPUS {
-            play_cpu(cpu);
+        for cpu in world.cpus_of(DRAINER) {
+            world.cpus.play(cpu);
             for class in [Class::Kernel, Class::User] {
                 self.fill(&class.request(Order::GROUP).silent());
             }
         }
-        play_cpu(DRAINER * CPUS);
+        world.cpus.play(world.cpus_of(DRAINER).start);
         world.longest.store(0, Relaxed);
         let calls = || world.seats.iter().take(OWNERS).map(|seat| seat.calls.load(Relaxed));
         let before: Vec<u64> = calls().collect();

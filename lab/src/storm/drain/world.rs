@@ -2,6 +2,7 @@
 //!
 //! Invariant: a run is stamped from after its allocation until before its free.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,10 +10,11 @@ use std::time::Instant;
 
 use anyhow::Result;
 use zonal::{Order, PageAllocator, Pfn};
-use zonal_linux::{CpuSource, Machine, SimulatedPlatform, Simulation};
+use zonal_linux::{CpuSource, Machine, SimulatedPlatform, Simulation, WordKind};
 
 use super::brake::Brake;
 use crate::storm::call::Call;
+use crate::storm::cpus::Cpus;
 use crate::storm::engine::Outcome;
 use crate::storm::owners::{Owners, Run};
 use crate::storm::stage::{Ground, Seat};
@@ -23,14 +25,16 @@ use crate::storm::violation::Violation;
 pub(super) const OWNERS: usize = 2;
 /// The drainer's node, behind theirs, and its place.
 pub(super) const DRAINER: usize = OWNERS;
-/// CPUs of each node: who works there is on the first.
-pub(super) const CPUS: usize = 6;
+/// CPUs of each node: who works there is on the first. One where words are their CPUs' own, which must be real.
+const CPUS: usize = 6;
 /// Memory of each node.
 const BYTES: u64 = 48 << 20;
 
 /// What all share.
 pub(super) struct World {
     simulation: Simulation,
+    pub(super) cpus: Cpus,
+    per_node: usize,
     pub(super) owners: Owners,
     pub(super) zones: Vec<Ground>,
     /// The owners' seats, and the drainer's.
@@ -46,14 +50,19 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn build() -> Result<Self> {
-        let machine = Machine::uniform(OWNERS + 1, BYTES, (OWNERS + 1) * CPUS)?;
-        let simulation = Simulation::build(&machine, CpuSource::Played)?;
+    pub(super) fn build(words: WordKind) -> Result<Self> {
+        let per_node = if words == WordKind::Owned { 1 } else { CPUS };
+        let machine = Machine::uniform(OWNERS + 1, BYTES, (OWNERS + 1) * per_node)?.with_words(words);
+        let cpus = Cpus::of(words, machine.cpus().len())?;
+        let source = if cpus.own() { CpuSource::Thread } else { CpuSource::Played };
+        let simulation = Simulation::build(&machine, source)?;
         let ground = |zone: zonal::ZoneInfo| Ground { id: zone.id, span: zone.span, mark: 0, floor: 0 };
         Ok(Self {
             owners: Owners::of(machine.memory()),
             zones: simulation.allocator().zones().map(ground).collect(),
             simulation,
+            cpus,
+            per_node,
             seats: (0..=OWNERS).map(|_| Seat::default()).collect(),
             brakes: Default::default(),
             longest: AtomicU64::new(0),
@@ -66,6 +75,11 @@ impl World {
 
     pub(super) fn allocator(&self) -> &PageAllocator<'_, SimulatedPlatform> {
         self.simulation.allocator()
+    }
+
+    /// The CPUs of a node.
+    pub(super) fn cpus_of(&self, node: usize) -> Range<usize> {
+        node * self.per_node..(node + 1) * self.per_node
     }
 
     pub(super) fn tally(&self) -> MutexGuard<'_, Tally> {

@@ -14,12 +14,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use fastrand::Rng;
+use zonal_linux::WordKind;
 
 use super::call::Call;
 use super::engine::{Outcome, Run};
 use super::pulse::{PATIENCE, Pulse, watched};
 use super::tally::Tally;
 use super::violation::Violation;
+use super::words::Sense;
 use super::{Finding, Storm};
 use descent::Descents;
 
@@ -45,6 +47,10 @@ impl Storm for Floors {
             "CreditForgotten",
             "ReserveKept",
         ]
+    }
+
+    fn words(&self) -> Sense {
+        Sense::Only(WordKind::Locked, "its zones are too small to leave words to their CPUs")
     }
 
     fn rage(&'static self, run: Run) -> Result<Finding> {

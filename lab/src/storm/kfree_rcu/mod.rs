@@ -5,12 +5,13 @@
 //! At each standstill everything is queued under the eyes of a reader: nothing may be freed, and bookkeeping may have no more
 //! than its frames; when the reader has left, a request that waits must have those; then every object is freed, once.
 
+mod counted;
 mod world;
 
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,9 +21,12 @@ use zonal_linux::{Role, acting_as};
 use zonal_testkit::ticks::{Pace, Ticked, Timer, ticking};
 
 use super::engine::Run;
+use super::pulse::{PATIENCE, Pulse, watched};
 use super::report::Report;
+use super::steps;
 use super::{Finding, Storm};
 use crate::progress::{Progress, Unit};
+use counted::Counted;
 use world::{Counts, MOST, OBJECTS, World};
 
 /// Threads that queue, each with a timer.
@@ -33,6 +37,8 @@ const ROUND: Duration = Duration::from_millis(150);
 const STAY: (u64, Duration) = (3, Duration::from_millis(2));
 /// How long who collects, or hoards, rests.
 const REST: Duration = Duration::from_micros(50);
+/// Replacements of a round that each thread counts step by step.
+const COUNTED: u64 = 2;
 /// Contexts that may be about to take a frame, and have counted it.
 const ABOUT: u64 = FLOODS * 8;
 
@@ -49,23 +55,40 @@ impl Storm for KfreeRcu {
     }
 
     fn faults(&self) -> &'static [&'static str] {
-        &["DeferredEarly", "DeferredDropped", "DeferredUnbounded", "DeferredFrameKept"]
+        &["DeferredEarly", "DeferredDropped", "DeferredUnbounded", "DeferredFrameKept", "RetryForever"]
     }
 
     fn rage(&'static self, run: Run) -> Result<Finding> {
-        let world = World::build()?;
-        let _registered = world.register();
-        let (start, mut dice) = (Instant::now(), fastrand::Rng::with_seed(run.seed));
-        let progress = Progress::new(run.seconds as usize, Unit::Seconds);
-        let mut judged = Judged::default();
-        while start.elapsed() < Duration::from_secs(run.seconds) && judged.broken.is_none() {
-            progress.reach(start.elapsed().as_secs() as usize);
-            judged.requests += flood(world, &mut judged, dice.u64(..))?;
-            judged.rounds += 1;
-            judged.stand_still(world)?;
-        }
+        let world = World::build(run.words)?;
+        let start = Instant::now();
+        let judged = watched(move |pulse| rounds(world, run, pulse))?.unwrap_or_else(|| Ok(hung()))?;
         Ok(judged.finding(self.name(), start.elapsed(), &world.counts))
     }
+}
+
+/// One round after the other.
+fn rounds(world: &'static World, run: Run, pulse: &Pulse) -> Result<Judged> {
+    let _registered = world.register();
+    let (start, mut dice) = (Instant::now(), fastrand::Rng::with_seed(run.seed));
+    let progress = Progress::new(run.seconds as usize, Unit::Seconds);
+    let mut judged = Judged::default();
+    while start.elapsed() < Duration::from_secs(run.seconds) && judged.broken.is_none() {
+        progress.reach(start.elapsed().as_secs() as usize);
+        judged.requests += flood(world, &mut judged, dice.u64(..))?;
+        judged.rounds += 1;
+        pulse.beat();
+        judged.stand_still(world)?;
+        pulse.beat();
+    }
+    Ok(judged)
+}
+
+/// A round that did not end: every thread of it looks at the clock again and again, but within a call.
+fn hung() -> Judged {
+    let mut judged = Judged::default();
+    let seconds = PATIENCE.as_secs();
+    judged.expect(false, || format!("P1: a call has not returned for {seconds} s"));
+    judged
 }
 
 /// What one thread and its handlers have.
@@ -77,6 +100,8 @@ struct Flood<'w> {
     within: AtomicBool,
     interruptions: AtomicU64,
     longest: AtomicU64,
+    /// What was found of the counted replacements.
+    counted: Mutex<Counted>,
 }
 
 impl Flood<'_> {
@@ -119,9 +144,19 @@ impl Flood<'_> {
         self.look(|| collections() >= begun + STAY.0 || start.elapsed() > STAY.1);
     }
 
+    /// Replaces something, counted step by step. Handlers come in between, and are not counted.
+    fn replace_counted(&self) {
+        let queued = || self.world.counts.queued.load(Relaxed);
+        let before = queued();
+        let ((), steps) = steps::counted(|| self.replace());
+        let others = (queued() - before).saturating_sub(1);
+        locked(&self.counted).add((steps, others));
+    }
+
     /// Works until the time is over.
     fn rage(&self, timer: &Timer, until: Instant) -> Result<()> {
         timer.arm(Pace::Usual, |below| self.draw() % below)?;
+        (0..COUNTED).for_each(|_| self.replace_counted());
         while Instant::now() < until {
             for _ in 0..256 {
                 let start = Instant::now();
@@ -158,10 +193,10 @@ fn flood(world: &'static World, judged: &mut Judged, seed: u64) -> Result<u64> {
     let until = Instant::now() + ROUND;
     let before = world.counts.queued.load(Relaxed);
     let (longest, interruptions, most) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let failed = Mutex::new(None);
+    let (failed, counted) = (Mutex::new(None), Mutex::new(Counted::default()));
     thread::scope(|scope| {
         for at in 0..FLOODS {
-            let (longest, interruptions, failed) = (&longest, &interruptions, &failed);
+            let (longest, interruptions, failed, counted) = (&longest, &interruptions, &failed, &counted);
             scope.spawn(move || {
                 let flood = Flood {
                     world,
@@ -170,8 +205,10 @@ fn flood(world: &'static World, judged: &mut Judged, seed: u64) -> Result<u64> {
                     within: AtomicBool::new(false),
                     interruptions: AtomicU64::new(0),
                     longest: AtomicU64::new(0),
+                    counted: Mutex::default(),
                 };
                 let raged = ticking(&flood, |timer| flood.rage(timer, until));
+                locked(counted).merge(*locked(&flood.counted));
                 longest.fetch_max(flood.longest.load(Relaxed), Relaxed);
                 interruptions.fetch_add(flood.interruptions.load(Relaxed), Relaxed);
                 note(failed, raged.context("timers").and_then(|raged| raged));
@@ -199,10 +236,15 @@ fn flood(world: &'static World, judged: &mut Judged, seed: u64) -> Result<u64> {
     judged.longest = judged.longest.max(longest.into_inner());
     judged.interruptions += interruptions.into_inner();
     judged.most = judged.most.max(most.into_inner());
+    judged.counted.merge(*locked(&counted));
     match failed.into_inner().unwrap_or_default() {
         Some(error) => Err(error),
         None => Ok(world.counts.queued.load(Relaxed) - before),
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn note(failed: &Mutex<Option<anyhow::Error>>, result: Result<()>) {
@@ -218,6 +260,7 @@ struct Judged {
     requests: u64,
     longest: u64,
     interruptions: u64,
+    counted: Counted,
     /// Bookkeeping frames, at most.
     most: u64,
     failed_blocking: u64,
@@ -244,6 +287,11 @@ impl Judged {
         });
         self.expect(most <= MOST + ABOUT, || {
             format!("P3: bookkeeping had {most} frames, {MOST} are its limit")
+        });
+        let too_many = self.counted.too_many;
+        self.expect(too_many.is_none(), || {
+            let (steps, bound) = too_many.unwrap_or_default();
+            format!("P1: queueing an object took {steps} instructions; {bound} are allowed")
         });
         world.clear();
         let reader = world.grace.reader();
@@ -317,6 +365,8 @@ impl Judged {
             lost: self.lost,
             double: self.double,
             interruptions: self.interruptions,
+            max_steps: self.counted.steps,
+            others: self.counted.others,
             longest_wait_us: self.longest,
             audit: self.audit,
             details,

@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicPtr, AtomicU64};
 
 use anyhow::{Context, Result, anyhow};
 use zonal::{DeferredFree, DeferredHost, Demand, Head, NodeId, Order, Pfn, Pile, Queued, Tuning, Verdict};
-use zonal_linux::{Grace, Machine, Pool, Registration, Shrinker};
+use zonal_linux::{Grace, Machine, Pool, Registration, Shrinker, WordKind};
+
+use super::super::cpus::Cpus;
 
 /// Objects there are.
 pub(super) const OBJECTS: usize = 1 << 16;
@@ -133,8 +135,9 @@ impl Shrinker for Squeeze {
 
 impl World {
     /// 32 MiB of real memory with Linux's marks.
-    pub(super) fn build() -> Result<&'static Self> {
-        let machine = Machine::uniform(1, 32 << 20, 2)?.with_tuning(Tuning::default())?;
+    pub(super) fn build(words: WordKind) -> Result<&'static Self> {
+        let machine = Machine::uniform(1, 32 << 20, 2)?.with_tuning(Tuning::default())?.with_words(words);
+        Cpus::of(words, machine.cpus().len())?;
         let pool = Pool::plan(&machine).on_oom(|_| Verdict::GiveUp).build()?;
         let piles: Box<[Pile]> = (0..PILES).map(|_| Pile::new()).collect();
         Ok(Box::leak(Box::new(Self {

@@ -96,6 +96,7 @@ impl Plugging for Everything {
             4 => drop(allocator.compact(NodeId((cpu % 2) as u16))),
             5 => drop(allocator.set_tuning(Tuning { min_free_kbytes: Some(kbytes), ..Tuning::default() })),
             6 => allocator.rebuild_zonelists(),
+            7 => drop(allocator.age_caches()),
             _ => {}
         });
     }

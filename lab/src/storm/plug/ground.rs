@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use anyhow::Result;
 use zonal::{
-    BLOCK_FRAMES, Config, FrameRange, HotRange, MemoryRange, NodeId, PageAllocator, Pfn, Platform,
+    BLOCK_FRAMES, Config, FrameRange, HotRange, MemoryRange, NodeId, OwnWords, PageAllocator, Pfn, Platform,
     SECTION_FRAMES, Topology, Tuning, metadata_size,
 };
 
@@ -82,7 +82,11 @@ impl Ground {
     }
 
     /// An allocator of the memory that is there, which lives as long as the program.
-    pub(super) fn allocator<P: Platform>(&self, platform: P) -> Result<PageAllocator<'static, P>> {
+    pub(super) fn allocator<P: Platform>(
+        &self,
+        platform: P,
+        own_words: Option<OwnWords>,
+    ) -> Result<PageAllocator<'static, P>> {
         let nodes = usize::from(self.nodes);
         let distances: Vec<u8> =
             (0..nodes * nodes).map(|at| if at % (nodes + 1) == 0 { 10 } else { 20 }).collect();
@@ -95,6 +99,7 @@ impl Ground {
             tuning: Some(tuning),
             dma_end: Pfn::new(0),
             dma32_end: Pfn::new(0),
+            own_words,
             ..Config::new(topology)
         };
         let metadata = vec![MaybeUninit::uninit(); metadata_size(&config)?].leak();

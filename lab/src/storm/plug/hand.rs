@@ -58,7 +58,7 @@ impl Hand {
     fn step(&mut self, storm: &dyn Plugging) {
         if self.dice.u8(..32) == 0 {
             let cpus = self.world.allocator().map_or(1, |allocator| allocator.cpus());
-            asker::play_cpu(self.dice.usize(..cpus));
+            self.world.cpus.play(self.dice.usize(..cpus));
         }
         storm.chore(self);
         let (wish, whence) = (storm.wish(&mut self.dice), storm.whence(&mut self.dice));

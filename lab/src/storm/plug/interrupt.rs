@@ -112,6 +112,8 @@ unsafe impl Handler for Interrupt {
 
 #[cfg(test)]
 mod tests {
+    use zonal_linux::WordKind;
+
     use super::super::super::gate::Gate;
     use super::super::Plugging;
     use super::super::everything::Everything;
@@ -119,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_handler_acts_only_where_nobody_has_stopped_all() {
-        let world = World::build(Everything.ground(), 1).unwrap();
+        let world = World::build(Everything.ground(), WordKind::Locked, 1).unwrap();
         Gate::sit(0);
         let mut handler = handlers(world, 0, &mut Rng::with_seed(1)).remove(0);
         handler.interrupt();
@@ -137,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_handler_of_another_depth_has_other_houses() {
-        let world = World::build(Everything.ground(), 2).unwrap();
+        let world = World::build(Everything.ground(), WordKind::Locked, 2).unwrap();
         let all = (0..3).flat_map(|place| handlers(world, place, &mut Rng::with_seed(1)));
         let mut houses: Vec<usize> = all.flat_map(|handler| handler.houses).collect();
         assert_eq!(houses.len(), 3 * DEPTH * 2);

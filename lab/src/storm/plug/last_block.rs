@@ -82,11 +82,17 @@ impl Plugging for LastBlock {
 
 #[cfg(test)]
 mod tests {
+    use zonal_linux::WordKind;
+
     use super::*;
 
     #[test]
     fn a_stated_number_of_rounds_ends_it() {
-        let finding = super::super::rage(&LastBlock, Run { seconds: 60, seed: 1, rounds: 1000 }).unwrap();
+        let finding = super::super::rage(
+            &LastBlock,
+            Run { words: WordKind::Locked, seconds: 60, seed: 1, rounds: 1000 },
+        )
+        .unwrap();
         assert!(finding.broken.is_none(), "{:?}", finding.broken);
         assert!(finding.report.rounds >= 1000 && finding.report.seconds < 50.0, "{:?}", finding.report);
     }

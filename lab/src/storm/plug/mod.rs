@@ -13,6 +13,7 @@ mod hand;
 pub(super) mod hotplug;
 mod houses;
 mod interrupt;
+mod judge;
 pub(super) mod last_block;
 mod met;
 mod plugger;
@@ -94,7 +95,7 @@ fn bursts(storm: &'static dyn Plugging, run: Run, pulse: &Pulse) -> Result<(Outc
     let (start, mut dice) = (Instant::now(), Rng::with_seed(run.seed));
     let until = start + Duration::from_secs(run.seconds);
     let threads = storm.threads();
-    let world = World::build(storm.ground(), threads)?;
+    let world = World::build(storm.ground(), run.words, threads)?;
     Gate::sit(threads);
     let mut cast = Cast {
         hands: (0..threads).map(|place| Hand::new(world, place, dice.fork())).collect(),

@@ -92,13 +92,15 @@ impl World {
 mod tests {
     use zonal::Order;
 
+    use zonal_linux::WordKind;
+
     use super::super::Plugging;
     use super::super::everything::Everything;
     use super::*;
 
     #[test]
     fn a_frame_that_is_out_is_nobodys_and_not_free_until_it_is_healed() {
-        let world = World::build(Everything.ground(), 1).unwrap();
+        let world = World::build(Everything.ground(), WordKind::Locked, 1).unwrap();
         let mut dice = Rng::with_seed(1);
         // Nobody holds anything: what is bad is out at once.
         (0..40).for_each(|_| world.poison_one(&mut dice).unwrap());

@@ -17,8 +17,10 @@ use zonal::{
     AllocError, Climb, Daemon, Demand, FrameRange, MemoryEvent, Migration, NodeId, Oom, Order, PageAllocator,
     Pfn, Platform, Task, Verdict, Veto, ZoneId,
 };
+use zonal_linux::WordKind;
 
 use super::super::asker::{self, ORDINARY};
+use super::super::cpus::Cpus;
 use super::super::gate::Gate;
 use super::super::oracle::{Oracle, Seen};
 use super::super::owners::{Owners, Run};
@@ -52,6 +54,7 @@ pub(super) type Allocator = PageAllocator<'static, &'static World>;
 
 /// Everything that is not the allocator.
 pub(super) struct World {
+    pub(super) cpus: Cpus,
     pub(super) gate: Gate,
     pub(super) ground: Ground,
     pub(super) owners: Owners,
@@ -82,12 +85,15 @@ const NO_VETO: u8 = u8::MAX;
 impl World {
     /// A world for so many threads that ask, one that plugs, one that moves sets, and a kswapd for each node: their places at
     /// the gate, in this order.
-    pub(super) fn build(ground: Ground, threads: usize) -> Result<&'static Self> {
+    pub(super) fn build(ground: Ground, words: WordKind, threads: usize) -> Result<&'static Self> {
+        let cpus = Cpus::of(words, usize::from(ground.nodes * ground.cpus))?;
+        let own_words = cpus.own_words();
         let (nodes, hot) = (usize::from(ground.nodes), ground.hot());
         // One each, and one for who plugs.
         let own = threads + 1;
         let shares = own + if ground.company == Company::All { CACHED } else { 0 };
         let world: &'static Self = Box::leak(Box::new(Self {
+            cpus,
             gate: Gate::new(threads + 2 + nodes),
             owners: ground.owners(),
             houses: Houses::new(shares),
@@ -106,7 +112,7 @@ impl World {
             met: Met::default(),
             ground,
         }));
-        let allocator = ground.allocator(world)?;
+        let allocator = ground.allocator(world, own_words)?;
         world.allocator.get_or_init(|| allocator);
         Ok(world)
     }
@@ -207,31 +213,8 @@ impl World {
         self.caches.put(self.ground.node(run.pfn()), Cached { house, zone, frames: run.frames() })
     }
 
-    /// Judges a refusal, everybody else being stopped: if a run lies there that must be had, it lay there all along, or the
-    /// same request, made again while nobody else is at work, has it.
-    pub(super) fn judge(
-        &self,
-        wish: Wish,
-        whence: Whence,
-        error: AllocError,
-        house: usize,
-    ) -> Result<(), Violation> {
-        self.met.refused.fetch_add(1, Relaxed);
-        if let Some(untried) = wish.untried(asker::climb()) {
-            return Err(Violation::GaveUp { wish, untried });
-        }
-        let _stop = self.gate.stop();
-        self.note_out()?;
-        let Some(Seen { zone, now }) = self.admitting(wish, whence) else { return Ok(()) };
-        if self.lay_there_all_along() || self.ask(wish, whence, house)?.is_err() {
-            return Err(Violation::RefusedAdmitted { wish, zone: zone.id, now, error });
-        }
-        self.met.late.fetch_add(1, Relaxed);
-        self.give(house).map(drop)
-    }
-
     /// Whether what lies there now did so when this thread last came inside.
-    fn lay_there_all_along(&self) -> bool {
+    pub(super) fn lay_there_all_along(&self) -> bool {
         self.ground.refusals == Refusals::Strict || SINCE.get().is_some() && SINCE.get() == self.gate.others()
     }
 
@@ -241,7 +224,7 @@ impl World {
     }
 
     /// The zone that must serve the wish now.
-    fn admitting(&self, wish: Wish, whence: Whence) -> Option<Seen> {
+    pub(super) fn admitting(&self, wish: Wish, whence: Whence) -> Option<Seen> {
         let oracle = Oracle::new(self.allocator.get()?, &self.owners);
         oracle.admitting_on(wish, |node| self.sets.surely_allows(whence, node))
     }
@@ -312,7 +295,7 @@ impl World {
 impl Platform for World {
     #[inline]
     fn cpu(&self) -> usize {
-        asker::cpu()
+        self.cpus.now()
     }
 
     fn task(&self) -> Task {

@@ -83,7 +83,7 @@ impl Hand {
         self.step += 1;
         if self.dice.u8(..32) == 0 {
             let cpus = self.world.allocator().map_or(1, zonal::PageAllocator::cpus);
-            asker::play_cpu(self.dice.usize(..cpus));
+            self.world.cpus.play(self.dice.usize(..cpus));
         }
         let done = self.let_go().and_then(|()| {
             let wish = self.wish();
@@ -123,7 +123,11 @@ impl Hand {
                 };
                 let Seen { zone, now } = seen;
                 // It lay there all along; or the request, made again while nobody else is at work, does not find it.
-                let found = if self.world.was_alone() { None } else { self.world.ask(wish)?.ok() };
+                let found = if self.world.was_alone() && !self.relies_on_kswapd(wish) {
+                    None
+                } else {
+                    self.ask_alone(wish)?
+                };
                 match found {
                     Some(run) => {
                         self.world.met.late.fetch_add(1, Relaxed);
@@ -133,6 +137,21 @@ impl Hand {
                 }
             }
         }
+    }
+
+    /// Who may not wait has no barrier passed for frames in words of other CPUs' own: kswapd has, if it is told.
+    fn relies_on_kswapd(&self, wish: Wish) -> bool {
+        self.world.cpus.own() && !wish.waits()
+    }
+
+    /// Asks while all others are stopped; who relies on kswapd, again after its work.
+    fn ask_alone(&self, wish: Wish) -> Result<Option<Run>, Violation> {
+        let found = self.world.ask(wish)?.ok();
+        if found.is_some() || !self.relies_on_kswapd(wish) {
+            return Ok(found);
+        }
+        self.world.keep_up();
+        Ok(self.world.ask(wish)?.ok())
     }
 
     fn untried(&self, wish: Wish) -> Option<&'static str> {

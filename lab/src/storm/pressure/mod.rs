@@ -24,6 +24,7 @@ use zonal_linux::Machine;
 use super::call::Call;
 use super::engine::{Outcome, Run};
 use super::gate::Gate;
+use super::pulse::{PATIENCE, Watch};
 use super::tally::Tally;
 use super::violation::Violation;
 use super::{Finding, Storm};
@@ -36,9 +37,8 @@ const THREADS: usize = 4;
 const ROUND: Duration = Duration::from_millis(300);
 /// Every how many rounds there is a drought in the middle.
 const DROUGHT: u64 = 4;
-/// How long nobody may come in or out before the calls under way are taken to hang, and a node may stay short with nobody
-/// asking.
-const PATIENCE: Duration = Duration::from_secs(8);
+/// How long a node may stay short with nobody asking.
+const SHORT: Duration = Duration::from_secs(8);
 
 /// More demand than memory.
 pub(super) struct Pressure;
@@ -62,7 +62,7 @@ impl Storm for Pressure {
 
     fn rage(&'static self, run: Run) -> Result<Finding> {
         let mut dice = Rng::with_seed(run.seed);
-        let world = World::build(&machine(&mut dice)?, THREADS + 2)?;
+        let world = World::build(&machine(&mut dice)?.with_words(run.words), THREADS + 2)?;
         let start = Instant::now();
         let until = start + Duration::from_secs(run.seconds);
         let shared = Arc::new(Shared { world, is_over: AtomicBool::new(false), total: Mutex::default() });
@@ -141,6 +141,7 @@ impl Shared {
     fn load(self: &Arc<Self>, round: u64, dice: &mut Rng) -> Result<()> {
         let end = Instant::now() + ROUND;
         let working = Arc::new(AtomicU64::new(THREADS as u64));
+        self.world.leave_words();
         for place in 0..THREADS {
             let (shared, working, seed) = (Arc::clone(self), Arc::clone(&working), dice.u64(..));
             let work = move || {
@@ -172,13 +173,9 @@ impl Shared {
 
     /// Waits until it is so, as long as anybody comes in or out now and then.
     fn wait_for(&self, is_so: impl Fn() -> bool) -> Option<Violation> {
-        let (mut steps, mut since) = (self.world.gate.steps(), Instant::now());
+        let mut watch = Watch::default();
         while !is_so() {
-            thread::sleep(Duration::from_millis(2));
-            let now = self.world.gate.steps();
-            if now != steps {
-                (steps, since) = (now, Instant::now());
-            } else if since.elapsed() > PATIENCE {
+            if !watch.glance(|| self.world.gate.steps()) {
                 let thread = self.world.gate.occupied().unwrap_or_default();
                 return Some(Violation::Hung { thread, call: Call::Alloc, seconds: PATIENCE.as_secs() });
             }
@@ -222,7 +219,7 @@ impl Shared {
         self.world.met.short.fetch_add(1, Relaxed);
         let since = Instant::now();
         while !above(|zone| zone.marks.high) {
-            if since.elapsed() > PATIENCE {
+            if since.elapsed() > SHORT {
                 self.world.broke(Violation::Asleep { node, cached: self.world.in_cache(node) });
                 return;
             }

@@ -16,12 +16,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use zonal::{
-    AllocError, Climb, Daemon, Demand, NodeId, Oom, PageAllocator, Platform, Task, Verdict, ZoneId,
+    AllocError, Climb, Config, Daemon, Demand, NodeId, Oom, PageAllocator, Platform, Task, Verdict, ZoneId,
     metadata_size,
 };
 use zonal_linux::Machine;
 
 use super::super::asker;
+use super::super::cpus::Cpus;
 use super::super::gate::Gate;
 use super::super::oracle::Oracle;
 use super::super::owners::{Owners, Run};
@@ -61,6 +62,7 @@ type Allocator = PageAllocator<'static, &'static World>;
 
 /// Everything that is not the allocator.
 pub(super) struct World {
+    pub(super) cpus: Cpus,
     pub(super) gate: Gate,
     pub(super) owners: Owners,
     pub(super) frames: u64,
@@ -102,10 +104,12 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl World {
     /// A world for so many threads that ask, on a machine of which every zone can be asked for.
     pub(super) fn build(machine: &Machine, places: usize) -> Result<&'static Self> {
-        let config = machine.config();
+        let cpus = Cpus::of(machine.words(), machine.cpus().len())?;
+        let config = Config { own_words: cpus.own_words(), ..machine.config() };
         let metadata = vec![MaybeUninit::uninit(); metadata_size(&config)?].leak();
         let nodes = machine.nodes();
         let world: &'static Self = Box::leak(Box::new(Self {
+            cpus,
             gate: Gate::new(places),
             owners: Owners::of(machine.memory()),
             frames: machine.memory().iter().map(|memory| memory.range.frames()).sum(),
@@ -175,8 +179,26 @@ impl World {
         BROUGHT.get()
     }
 
+    /// The upkeep that a daemon does once a second.
+    pub(super) fn keep_up(&self) {
+        self.allocator().map(PageAllocator::age_caches);
+    }
+
     pub(super) fn broke(&self, violation: Violation) {
         locked(&self.tally).broke(violation);
+    }
+
+    /// Words that are their CPUs' own were given up when memory ran short: frees what is cached, so that they are given back.
+    pub(super) fn leave_words(&self) {
+        if !self.cpus.own() {
+            return;
+        }
+        for node in 0..self.caches.len() {
+            while let Some(run) = self.uncache(NodeId(node as u16)) {
+                self.give(run).err().into_iter().for_each(|violation| self.broke(violation));
+            }
+        }
+        self.gate.inside(|| self.keep_up());
     }
 
     /// Leaves a run in the cache of its node, where reclaim finds it.
@@ -292,7 +314,7 @@ impl World {
 impl Platform for World {
     #[inline]
     fn cpu(&self) -> usize {
-        asker::cpu()
+        self.cpus.now()
     }
 
     fn task(&self) -> Task {
