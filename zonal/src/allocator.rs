@@ -198,9 +198,25 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         Ok(pfn)
     }
 
-    /// A free of at most a group that the hinted word did not take: in the CPU's home without a look at the section table.
-    #[inline(never)]
+    /// A free of at most a group that the hinted word did not take. A function of its own for frames, of which most is known.
+    #[inline(always)]
     fn free_missed(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Result<(), FreeError> {
+        if order == Order::ZERO { self.free_frame(pfn, cpu) } else { self.free_short(pfn, order, cpu) }
+    }
+
+    #[inline(never)]
+    fn free_frame(&self, pfn: Pfn, cpu: &Cpu<'m>) -> Result<(), FreeError> {
+        self.free_near(pfn, Order::ZERO, cpu)
+    }
+
+    #[inline(never)]
+    fn free_short(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Result<(), FreeError> {
+        self.free_near(pfn, order, cpu)
+    }
+
+    /// In the CPU's home, without a look at the section table.
+    #[inline(always)]
+    fn free_near(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Result<(), FreeError> {
         match cpu.block(pfn).filter(|_| self.state.is_bare() && pfn.is_aligned(order)) {
             Some((home, block)) => {
                 cpu.count_freed(order.frames());

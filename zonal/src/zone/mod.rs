@@ -1,6 +1,6 @@
 //! A zone: one node's blocks of one placement, their hints, what CPUs cache of them, and the count behind its mark.
 //!
-//! This file says what a zone is and how its frames are numbered; [`search`] finds a block, [`take`] and [`runs`]
+//! This file says what a zone is and how its frames are numbered; [`search`] finds a block, [`take`], [`whole`] and [`runs`]
 //! take frames out of blocks, [`vacate`] also those in use, [`land`] puts frames back, [`cached`] deals with slot words, [`drain`] empties them,
 //! [`aging`] with those that nobody uses, [`credit`] with the count, [`highatomic`] with blocks kept back, [`marks`] says what must be left, [`short`] what is
 //! different near that, [`poisoned`] takes bad frames out, [`cpu`] is who asks.
@@ -26,6 +26,7 @@ pub(crate) mod short;
 pub(crate) mod span;
 pub(crate) mod take;
 pub(crate) mod vacate;
+pub(crate) mod whole;
 
 use core::ops::Range;
 
