@@ -1,5 +1,5 @@
 //! Storm `kfree-rcu`: threads and their timer handlers take objects out of readers' sight and queue them, faster than grace
-//! periods end, while all frames go and come back; a collector frees.
+//! periods end, while all frames go and come back; a collector frees, and now and then a handler.
 //!
 //! Readers look at an object until the collector has been round three times, and see it freed if that does not wait for them.
 //! At each standstill everything is queued under the eyes of a reader: nothing may be freed, and bookkeeping may have no more
@@ -39,6 +39,8 @@ const STAY: (u64, Duration) = (3, Duration::from_millis(2));
 const REST: Duration = Duration::from_micros(50);
 /// Replacements of a round that each thread counts step by step.
 const COUNTED: u64 = 2;
+/// Of so many handlers one collects, in the midst of whatever its thread does.
+const COLLECTS: u64 = 16;
 /// Contexts that may be about to take a frame, and have counted it.
 const ABOUT: u64 = FLOODS * 8;
 
@@ -174,8 +176,8 @@ impl Flood<'_> {
     }
 }
 
-// SAFETY: atomics, a queue made for it, and a reader's word, which a handler leaves as it found it. No lock, no heap: the grace
-// period's lock is taken by who collects. Nothing in it panics.
+// SAFETY: atomics, a queue and grace periods made for it, and a reader's seat, which a handler leaves as it found it. No lock,
+// no heap. Nothing in it panics.
 unsafe impl Ticked for Flood<'_> {
     fn tick(&self, timer: &Timer) {
         // Who lost its timer is interrupted no more.
@@ -184,6 +186,9 @@ unsafe impl Ticked for Flood<'_> {
         acting_as(Role::Interrupt, || {
             (0..8).for_each(|_| self.replace());
             self.look(|| true);
+            if self.draw().is_multiple_of(COLLECTS) {
+                self.world.collect();
+            }
         });
     }
 }
