@@ -34,10 +34,10 @@ pub(crate) enum Interruption {
 impl Interruption {
     /// The three that every operation must bear come first.
     pub(crate) const ALL: [Self; 8] = [
-        Self::EveryTime,
         Self::Takes,
         Self::Gives,
         Self::Drains,
+        Self::EveryTime,
         Self::TakesBlock,
         Self::OtherCpu,
         Self::Isolates,

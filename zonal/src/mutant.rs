@@ -191,6 +191,7 @@ mutants! {
     DeferredFrameKept: "A bookkeeping frame that is done with is not given back.",
     DeferredUnbounded: "It takes as many bookkeeping frames as there are.",
     DeferredDropped: "It forgets an object for which there is no frame.",
+    DeferredAwaitsReaders: "A collector waits until a grace period is over.",
     DeferredShrinksOnce: "Its shrinker does not collect what it has just stamped.",
     DeferredObjectsUncounted: "Its shrinker counts its own frames and not those of the objects.",
     DeferredGapAwaited: "Objects behind a slot that was claimed and never written stay on the sheet.",

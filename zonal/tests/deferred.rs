@@ -26,6 +26,8 @@ struct Host {
     started: Cell<u64>,
     /// Grace periods up to this one are over.
     over: Cell<u64>,
+    /// How often it was asked whether one is over.
+    asked: Cell<u64>,
     freed: RefCell<Vec<NonNull<Head>>>,
     /// Called in the middle of `memory` and `start`, once.
     interrupt: RefCell<Option<Box<dyn FnOnce()>>>,
@@ -39,6 +41,7 @@ impl Host {
             reachable: Cell::new(true),
             started: Cell::new(0),
             over: Cell::new(0),
+            asked: Cell::new(0),
             freed: RefCell::default(),
             interrupt: RefCell::default(),
         }))
@@ -75,6 +78,8 @@ unsafe impl DeferredHost for Host {
     }
 
     fn is_over(&self, cookie: u64) -> bool {
+        self.asked.set(self.asked.get() + 1);
+        assert!(self.asked.get() < 100_000, "a collection looks at what waits once, and waits for nobody");
         cookie <= self.over.get()
     }
 

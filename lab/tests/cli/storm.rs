@@ -81,6 +81,16 @@ fn every_storm_passes() {
 }
 
 #[test]
+fn a_storm_on_words_that_cpus_own() {
+    let run = zonal(&["storm", "cross-cpu", "--words", "owned", "--seconds", "1", "--json"]);
+    if run.stderr.contains("words cannot be their CPUs' own here") {
+        return;
+    }
+    assert_eq!(run.status, Some(0), "{}", run.stderr);
+    assert_eq!(run.object()["words"], "owned");
+}
+
+#[test]
 fn for_people() {
     let run = zonal(&["storm", "churn", "--seconds", "1"]);
     assert_eq!(run.status, Some(0), "{}", run.stderr);

@@ -299,6 +299,9 @@ impl<H> Drop for Collection<'_, H> {
 }
 
 fn is_over(host: &impl DeferredHost, cookie: u64) -> bool {
+    while planted(Mutant::DeferredAwaitsReaders) && !host.is_over(cookie) {
+        core::hint::spin_loop();
+    }
     planted(Mutant::DeferredEarly) || host.is_over(cookie)
 }
 

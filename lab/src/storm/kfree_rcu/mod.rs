@@ -37,8 +37,8 @@ const ROUND: Duration = Duration::from_millis(150);
 const STAY: (u64, Duration) = (3, Duration::from_millis(2));
 /// How long who collects, or hoards, rests.
 const REST: Duration = Duration::from_micros(50);
-/// Replacements of a round that each thread counts step by step.
-const COUNTED: u64 = 2;
+/// Every how many rounds each thread counts a replacement step by step.
+const COUNTED: u64 = 4;
 /// Of so many handlers one collects, in the midst of whatever its thread does.
 const COLLECTS: u64 = 16;
 /// Contexts that may be about to take a frame, and have counted it.
@@ -57,7 +57,13 @@ impl Storm for KfreeRcu {
     }
 
     fn faults(&self) -> &'static [&'static str] {
-        &["DeferredEarly", "DeferredDropped", "DeferredUnbounded", "DeferredFrameKept", "RetryForever"]
+        &[
+            "DeferredEarly",
+            "DeferredDropped",
+            "DeferredUnbounded",
+            "DeferredFrameKept",
+            "DeferredAwaitsReaders",
+        ]
     }
 
     fn rage(&'static self, run: Run) -> Result<Finding> {
@@ -158,7 +164,6 @@ impl Flood<'_> {
     /// Works until the time is over.
     fn rage(&self, timer: &Timer, until: Instant) -> Result<()> {
         timer.arm(Pace::Usual, |below| self.draw() % below)?;
-        (0..COUNTED).for_each(|_| self.replace_counted());
         while Instant::now() < until {
             for _ in 0..256 {
                 let start = Instant::now();
@@ -196,12 +201,14 @@ unsafe impl Ticked for Flood<'_> {
 /// Lets all threads work for a round. Calls that were made.
 fn flood(world: &'static World, judged: &mut Judged, seed: u64) -> Result<u64> {
     let until = Instant::now() + ROUND;
+    let (at_work, is_counted) = (AtomicU64::new(FLOODS), judged.rounds.is_multiple_of(COUNTED));
     let before = world.counts.queued.load(Relaxed);
     let (longest, interruptions, most) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let (failed, counted) = (Mutex::new(None), Mutex::new(Counted::default()));
     thread::scope(|scope| {
         for at in 0..FLOODS {
             let (longest, interruptions, failed, counted) = (&longest, &interruptions, &failed, &counted);
+            let at_work = &at_work;
             scope.spawn(move || {
                 let flood = Flood {
                     world,
@@ -212,7 +219,15 @@ fn flood(world: &'static World, judged: &mut Judged, seed: u64) -> Result<u64> {
                     longest: AtomicU64::new(0),
                     counted: Mutex::default(),
                 };
-                let raged = ticking(&flood, |timer| flood.rage(timer, until));
+                let raged = ticking(&flood, |timer| {
+                    flood.rage(timer, until)?;
+                    // Last, as it takes longest: all others go on meanwhile.
+                    if is_counted {
+                        flood.replace_counted();
+                    }
+                    Ok(())
+                });
+                at_work.fetch_sub(1, Relaxed);
                 locked(counted).merge(*locked(&flood.counted));
                 longest.fetch_max(flood.longest.load(Relaxed), Relaxed);
                 interruptions.fetch_add(flood.interruptions.load(Relaxed), Relaxed);
@@ -220,14 +235,14 @@ fn flood(world: &'static World, judged: &mut Judged, seed: u64) -> Result<u64> {
             });
         }
         scope.spawn(|| {
-            while Instant::now() < until {
+            while at_work.load(Relaxed) > 0 {
                 world.collect();
                 most.fetch_max(world.frames(), Relaxed);
                 thread::sleep(REST);
             }
         });
         scope.spawn(|| {
-            while Instant::now() < until {
+            while at_work.load(Relaxed) > 0 {
                 let hoarded = world.hoard();
                 thread::sleep(REST);
                 // May have what bookkeeping has; refused where a reader is in the way.
