@@ -30,7 +30,7 @@ impl Home for Pool {
         Ok(Pool::build(machine, Pages::Lazy)?)
     }
 
-    #[inline]
+    #[inline(always)]
     fn allocator(&self) -> &PageAllocator<'_, LinuxPlatform> {
         self.allocator()
     }
@@ -43,7 +43,7 @@ impl Home for Simulation {
         Ok(Simulation::build(machine, CpuSource::Thread)?)
     }
 
-    #[inline]
+    #[inline(always)]
     fn allocator(&self) -> &PageAllocator<'_, SimulatedPlatform> {
         self.allocator()
     }
@@ -113,12 +113,12 @@ impl<H: Home> Engine for Zonal<H> {
         Ok(engine)
     }
 
-    #[inline]
+    #[inline(always)]
     fn alloc(&self) -> Result<Pfn, Wrong> {
         Ok(self.home.allocator().alloc_raw(&self.request)?)
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn free(&self, pfn: Pfn) -> Result<(), Wrong> {
         // SAFETY: the caller vouches for what `free_raw` asks; the order is that of every allocation here.
         Ok(unsafe { self.home.allocator().free_raw(pfn, self.order) }?)
@@ -144,12 +144,12 @@ impl<H: Home> Engine for Zonal<H> {
 }
 
 impl<H: Home> BulkEngine for Zonal<H> {
-    #[inline]
+    #[inline(always)]
     fn alloc_groups(&self, frames: u64, out: &mut [Group]) -> Result<usize, Wrong> {
         Ok(self.home.allocator().alloc_bulk(&self.request, frames, out)?)
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn free_groups(&self, groups: &[Group]) -> Result<(), Wrong> {
         // SAFETY: the caller vouches for what `free_bulk` asks.
         Ok(unsafe { self.home.allocator().free_bulk(groups) }?)

@@ -39,7 +39,7 @@ impl<H: Heap> Engine for Malloc<H> {
         Ok(Self { bytes: usize::try_from(setup.order.frames() * FRAME_SIZE)?, heap: PhantomData })
     }
 
-    #[inline]
+    #[inline(always)]
     fn alloc(&self) -> Result<Pfn, Wrong> {
         let address = H::take(self.bytes).ok_or(Wrong::OutOfMemory)?.as_ptr().expose_provenance() as u64;
         if !address.is_multiple_of(FRAME_SIZE) {
@@ -48,7 +48,7 @@ impl<H: Heap> Engine for Malloc<H> {
         Ok(Pfn::new(address / FRAME_SIZE))
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn free(&self, pfn: Pfn) -> Result<(), Wrong> {
         let memory = with_exposed_provenance_mut((pfn.get() * FRAME_SIZE) as usize);
         // SAFETY: the caller vouches that the run is one of `alloc`, so it is no null pointer, and of this many bytes.
@@ -79,13 +79,13 @@ impl Heap for Glibc {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn take(bytes: usize) -> Option<NonNull<c_void>> {
         // SAFETY: any alignment that is a power of two, and any size, may be asked for.
         NonNull::new(unsafe { libc::memalign(FRAME_SIZE as usize, bytes) })
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn give(memory: NonNull<c_void>, _bytes: usize) {
         // SAFETY: the caller vouches that `memalign` returned it.
         unsafe { libc::free(memory.as_ptr()) };
@@ -98,13 +98,13 @@ pub(in crate::bench) struct Mimalloc;
 
 #[cfg(feature = "c-peers")]
 impl Heap for Mimalloc {
-    #[inline]
+    #[inline(always)]
     fn take(bytes: usize) -> Option<NonNull<c_void>> {
         // SAFETY: any alignment that is a power of two, and any size, may be asked for.
         NonNull::new(unsafe { libmimalloc_sys::mi_malloc_aligned(bytes, FRAME_SIZE as usize) }.cast())
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn give(memory: NonNull<c_void>, _bytes: usize) {
         // SAFETY: the caller vouches that `mi_malloc_aligned` returned it.
         unsafe { libmimalloc_sys::mi_free(memory.as_ptr().cast()) };
@@ -122,7 +122,7 @@ impl Jemalloc {
 
 #[cfg(feature = "c-peers")]
 impl Heap for Jemalloc {
-    #[inline]
+    #[inline(always)]
     fn take(bytes: usize) -> Option<NonNull<c_void>> {
         // SAFETY: any size but 0 may be asked for; a page's is none.
         NonNull::new(unsafe {
@@ -133,7 +133,7 @@ impl Heap for Jemalloc {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn give(memory: NonNull<c_void>, bytes: usize) {
         let flags = if bytes as u64 == FRAME_SIZE { 0 } else { Self::ALIGNED };
         // SAFETY: the caller vouches that it came from `take` of this size; the flags are those of that call.
