@@ -10,6 +10,7 @@ use crate::block::entry::Entry;
 use crate::frame::{
     BLOCK_FRAMES, NO_ZONE, NodeId, Pfn, SECTION_BLOCKS, SECTION_FRAMES, SECTION_FRAMES_LOG2, ZoneId,
 };
+use crate::section::rows::RowsWord;
 use crate::sync::{AtomicU8, Ordering};
 
 /// log2 of the sections a leaf covers.
@@ -42,11 +43,12 @@ pub(crate) struct Leaf {
 }
 
 /// A section that exists.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Section {
+pub(crate) struct Section<'m> {
     /// Its first frame (a multiple of a section's frames).
     pub(crate) start: Pfn,
     pub(crate) owner: Owner,
+    /// Where its blocks' rows are.
+    pub(crate) rows: RowsWord<'m>,
 }
 
 /// What has become of a section that may be plugged in.
@@ -89,7 +91,7 @@ impl PlugWord {
 pub(crate) struct SectionMap<'m> {
     pub(crate) root: &'m [u32],
     pub(crate) leaves: &'m [Leaf],
-    pub(crate) sections: &'m [Section],
+    pub(crate) sections: &'m [Section<'m>],
     pub(crate) mixed: &'m [MixedOwners],
     /// All blocks' entries, section by section.
     pub(crate) entries: &'m [Entry],

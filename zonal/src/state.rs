@@ -11,7 +11,7 @@ use crate::poison::PoisonTable;
 use crate::policy::nodemask::NodeMask;
 use crate::rate::Rate;
 use crate::section::SectionMap;
-use crate::section::rows::RowsTable;
+use crate::section::rows::OwnRowsParts;
 use crate::tag::Tags;
 use crate::topology::ZoneKind;
 use crate::tuning::LiveTuning;
@@ -30,8 +30,8 @@ pub(crate) struct State<'m> {
     pub(crate) hits: Hits,
     pub(crate) notes: Option<Notes<'m>>,
     pub(crate) nodes: &'m [Node],
-    /// Where sections' rows are, if some hold their own.
-    pub(crate) own_rows: Option<RowsTable<'m>>,
+    /// What sections that may be plugged in need, if they hold their own rows.
+    pub(crate) own_rows: Option<OwnRowsParts<'m>>,
     pub(crate) poison: PoisonTable<'m>,
     /// Who poisons a frame, or heals one: one at a time.
     pub(crate) poisoning: Turn,

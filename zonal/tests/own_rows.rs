@@ -190,3 +190,27 @@ fn own_rows_are_not_recovered() {
     let recovered = unsafe { PageAllocator::recover(&setup.config(), OneCpu, again, |_| true) };
     assert_eq!(recovered.err(), Some(RecoveryError::OwnRows));
 }
+
+#[test]
+fn sections_below_all_other_memory_hold_their_own_rows_too() {
+    let behind = 6 * SECTION_FRAMES;
+    let first = Setup::of(&Machine::one_node(1, &[(behind, behind + 8 * BLOCK)]));
+    let FrameRange { start, end } = sections(2, 3);
+    let first =
+        Setup { dma_end: 0, dma32_end: 0, ..first.hotplug(&[HotRange::new(start.get(), end.get(), 0)]) };
+    let (allocator, tenants) = Tenants::housed(&Setup { own_rows: Some(own_rows()), ..first });
+    let at = sections(3, 2);
+    for to in [OnlineType::Kernel, OnlineType::Movable] {
+        assert_eq!(allocator.add_memory(at), Ok(()));
+        let frames = 2 * (SECTION_FRAMES - 1);
+        assert_eq!(allocator.online_memory(at, to), Ok(frames));
+        let all: Vec<Pfn> = (0..frames + 8 * BLOCK)
+            .map(|_| tenants.enter(FRAME, Temper::Movable).expect("as many are free"))
+            .collect();
+        assert!(tenants.enter(FRAME, Temper::Movable).is_err(), "no more are");
+        all.into_iter().for_each(|pfn| assert!(tenants.leave(pfn)));
+        tenants.check();
+        assert!(allocator.offline_memory(at, &mut |_| {}).is_ok());
+        assert_eq!(allocator.remove_memory(at), Ok(()));
+    }
+}

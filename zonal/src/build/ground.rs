@@ -16,12 +16,11 @@ use crate::frame::{BLOCK_FRAMES, FrameRange, NO_ZONE, Pfn, ROWS, SECTION_BLOCKS,
 use crate::metadata::Carver;
 use crate::mutant::{Mutant, planted};
 use crate::node::{Node, Turn};
-use crate::own_rows::OwnRows;
 use crate::own_words::How;
 use crate::owner::Names;
 use crate::poison::PoisonTable;
 use crate::rate::Rate;
-use crate::section::rows::{RowsTable, RowsWord};
+use crate::section::rows::{OwnRowsParts, SectionRows};
 use crate::section::{Owner, PlugWord, Plugged, Section, SectionMap, section_number, table_place};
 use crate::state::{Hits, Notes, State};
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64};
@@ -54,25 +53,30 @@ fn section_start(pfn: Pfn) -> Pfn {
 }
 
 /// Whether the section's rows are among those that are lent.
-pub(in crate::build) fn has_lent_rows(config: &Config<'_>, section: &Section) -> bool {
+pub(in crate::build) fn has_lent_rows(config: &Config<'_>, section: &Section<'_>) -> bool {
     config.own_rows.is_none() || !matches!(section.owner, Owner::Hot(_))
 }
 
 /// Says of each section where its rows are: lent, or nowhere yet.
-fn lay_rows<'m>(
+fn name_rows<'m>(
+    config: &Config<'_>,
     carver: &mut Carver<'m>,
-    sections: &[Section],
+    sections: &[Section<'m>],
     bitmaps: &'m [Bitmap],
-    host: OwnRows,
-) -> Result<RowsTable<'m>, ConfigError> {
-    let empty: &'m [_] = carver.array(1, |_| core::array::from_fn(|_| Bitmap::new(|_| 0)))?;
-    let empty = empty.first().ok_or(ConfigError::NoMemory)?;
+) -> Result<Option<OwnRowsParts<'m>>, ConfigError> {
+    // Nothing is carved where nothing is needed: a recovery looks for what comes behind.
+    let empty: &'m [SectionRows] = match config.own_rows {
+        Some(_) => carver.array(1, |_| core::array::from_fn(|_| Bitmap::new(|_| 0)))?,
+        None => &[],
+    };
+    let empty = empty.first();
     let mut lent = bitmaps.as_chunks::<SECTION_BLOCKS>().0.iter();
-    let words = carver.array(sections.len(), |at| match sections[at].owner {
-        Owner::Hot(_) => RowsWord::new(empty),
-        Owner::Zone(_) | Owner::Mixed(_) => RowsWord::new(lent.next().unwrap_or(empty)),
-    })?;
-    Ok(RowsTable { words, empty, host })
+    for section in sections {
+        let rows = if has_lent_rows(config, section) { lent.next() } else { empty };
+        // SAFETY: both are lent for 'm.
+        unsafe { section.rows.name(rows.ok_or(ConfigError::NoMemory)?) };
+    }
+    Ok(config.own_rows.zip(empty).map(|(host, empty)| OwnRowsParts { empty, host }))
 }
 
 /// What follows from the configuration alone.
@@ -170,7 +174,7 @@ impl<'m> Ground<'m> {
         config: &Config<'_>,
         carver: &mut Carver<'m>,
     ) -> Result<Arrays<'m>, ConfigError> {
-        let start = |section: &Section, at: usize| section.start.get() + at as u64 * BLOCK_FRAMES;
+        let start = |section: &Section<'_>, at: usize| section.start.get() + at as u64 * BLOCK_FRAMES;
         let lent = || self.map.sections.iter().filter(|section| has_lent_rows(config, section));
         let mut frames = self.frames();
         let mut starts = lent().flat_map(|section| (0..SECTION_BLOCKS).map(move |at| start(section, at)));
@@ -218,10 +222,8 @@ impl<'m> Ground<'m> {
         };
         let poison = PoisonTable::new(poison);
         let bitmaps: &'m [Bitmap] = bitmaps;
-        let own_rows =
-            config.own_rows.map(|host| lay_rows(carver, map.sections, bitmaps, host)).transpose()?;
-        let rows = own_rows.as_ref().map_or(&[][..], |table| table.words);
-        let parts = ZoneParts { sections: map.sections, entries, bitmaps, rows, hints, caches, poison };
+        let own_rows = name_rows(config, carver, map.sections, bitmaps)?;
+        let parts = ZoneParts { sections: map.sections, entries, bitmaps, hints, caches, poison };
         // Right behind the hints, where a recovery looks for what was in flight.
         let zones = build_zones(config, carver, plans, listed, (parts, daemons))?;
         for mark in config.marks {

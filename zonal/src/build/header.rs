@@ -8,6 +8,7 @@ use crate::cache::CpuCache;
 use crate::config::Config;
 #[cfg(not(any(zonal_loom, zonal_shuttle)))]
 use crate::recovery::RecoveryError;
+use crate::section::Section;
 use crate::sync::{AtomicU64, Ordering};
 use crate::topology::Placement;
 use crate::zone::Zone;
@@ -61,6 +62,7 @@ fn fingerprint(config: &Config<'_>) -> u64 {
     for size in [size_of::<Bitmap>(), size_of::<Entry>(), size_of::<CpuCache>(), size_of::<Zone<'_>>()] {
         hash.add(size as u64);
     }
+    hash.add(size_of::<Section<'_>>() as u64);
     hash.add(offset_of!(Zone<'_>, count) as u64);
     hash.add(topology.nodes as u64);
     hash.add(topology.memory.len() as u64);

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::error::ConfigError;
 use crate::frame::{BLOCK_FRAMES, FrameRange, NO_ZONE, NodeId, Pfn, SECTION_BLOCKS, SECTION_FRAMES, ZoneId};
 use crate::metadata::Carver;
+use crate::section::rows::RowsWord;
 use crate::section::{ABSENT, LEAF_SECTIONS, Leaf, MixedOwners, Owner, Section, section_number, table_place};
 use crate::topology::{HotRange, MemoryRange, Placement, ZoneKind};
 use crate::zonelist::ListedZone;
@@ -19,7 +20,7 @@ const MIXED: Owner = Owner::Mixed(0);
 pub(in crate::build) struct MapParts<'m> {
     pub(in crate::build) root: &'m [u32],
     pub(in crate::build) leaves: &'m mut [Leaf],
-    pub(in crate::build) sections: &'m mut [Section],
+    pub(in crate::build) sections: &'m mut [Section<'m>],
 }
 
 /// Numbers the sections and writes the table.
@@ -39,7 +40,7 @@ pub(in crate::build) fn build_map<'m>(
     let mut fill = numbers();
     let sections = carver.array(numbers().count(), |_| {
         let (number, owner) = fill.next().unwrap_or((0, MIXED));
-        Section { start: Pfn::new(number * SECTION_FRAMES), owner }
+        Section { start: Pfn::new(number * SECTION_FRAMES), owner, rows: RowsWord::unnamed() }
     })?;
     let numbers = || numbers().map(|(number, _)| number);
     let root = carver.array(sizes.root as usize, |_| ABSENT)?;
@@ -97,7 +98,7 @@ pub(in crate::build) fn plan_zones(
     config: &Config<'_>,
     memory: &[MemoryRange],
     reserved: &[FrameRange],
-    sections: &mut [Section],
+    sections: &mut [Section<'_>],
     plans: &mut [ZonePlan],
 ) {
     let mut frames = Frames::new(memory, reserved);
@@ -137,7 +138,7 @@ pub(in crate::build) fn plan_zones(
 pub(in crate::build) fn plan_hot(
     config: &Config<'_>,
     hot: &[HotRange],
-    sections: &[Section],
+    sections: &[Section<'_>],
     plans: &mut [ZonePlan],
 ) {
     for range in hot {
@@ -171,7 +172,7 @@ pub(in crate::build) fn name_owners<'m>(
     config: &Config<'_>,
     carver: &mut Carver<'m>,
     (memory, reserved): (&[MemoryRange], &[FrameRange]),
-    sections: &mut [Section],
+    sections: &mut [Section<'_>],
     listed: &[ListedZone],
 ) -> Result<&'m [MixedOwners], ConfigError> {
     let mut rows = 0;

@@ -15,7 +15,7 @@ use crate::frame::{FrameRange, GROUP_FRAMES, NodeId, Pfn, SECTION_BLOCKS, SECTIO
 use crate::hint::words_for;
 use crate::metadata::Tally;
 use crate::node::Node;
-use crate::section::rows::{RowsWord, SectionRows};
+use crate::section::rows::SectionRows;
 use crate::section::{Leaf, MixedOwners, PlugWord, Section, section_number, table_place};
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64};
 use crate::topology::{HotRange, MemoryRange, ZoneKind};
@@ -89,12 +89,11 @@ pub(in crate::build) fn tally(config: &Config<'_>, sizes: &Sizes) -> Tally {
     tally.add::<ZonePlan>(nodes * 4);
     tally.add::<u32>(sizes.root);
     tally.add::<Leaf>(sizes.leaves);
-    tally.add::<Section>(sizes.sections);
+    tally.add::<Section<'_>>(sizes.sections);
     tally.add::<MixedOwners>(sizes.sections.min(2 * topology.memory.len() as u64 + 2));
     tally.add::<Bitmap>(blocks - own_rows * SECTION_BLOCKS as u64);
     if config.own_rows.is_some() {
         tally.add::<SectionRows>(1);
-        tally.add::<RowsWord<'_>>(sizes.sections);
     }
     tally.add::<Entry>(blocks);
     tally.add::<PlugWord>(sizes.sections);

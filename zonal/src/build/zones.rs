@@ -18,7 +18,6 @@ use crate::metadata::Carver;
 use crate::node::Node;
 use crate::poison::PoisonTable;
 use crate::section::Section;
-use crate::section::rows::RowsWord;
 use crate::sync::AtomicU64;
 use crate::topology::ZoneKind;
 use crate::watermark::Levels;
@@ -134,11 +133,9 @@ pub(in crate::build) fn build_cpus<'m>(
 
 /// What all zones are built from.
 pub(in crate::build) struct ZoneParts<'m> {
-    pub(in crate::build) sections: &'m [Section],
+    pub(in crate::build) sections: &'m [Section<'m>],
     pub(in crate::build) entries: &'m [Entry],
     pub(in crate::build) bitmaps: &'m [Bitmap],
-    /// Where each section's rows are, if some hold their own; else empty.
-    pub(in crate::build) rows: &'m [RowsWord<'m>],
     pub(in crate::build) hints: &'m [AtomicU64],
     pub(in crate::build) caches: &'m [CpuCache],
     pub(in crate::build) poison: PoisonTable<'m>,
@@ -291,6 +288,5 @@ fn build_zone<'m>(
         credit_hints: parts.tree(caches.len()),
         gate: AtomicU64::new(0),
         tried: AtomicU64::new(0),
-        rows: parts.rows.get(range).unwrap_or(&[]),
     }
 }

@@ -16,18 +16,17 @@ use crate::hotplug::sections;
 use crate::mutant::{Mutant, planted};
 use crate::platform::Platform;
 use crate::section::SectionMap;
-use crate::section::rows::{ROWS_FRAMES, RowsTable, RowsWord};
+use crate::section::rows::{ROWS_FRAMES, RowsWord};
 
 /// Sections whose rows are out of sight: in sight again when it is dropped, unless they have gone.
 struct Hidden<'a, 'm> {
     map: &'a SectionMap<'m>,
-    table: &'a RowsTable<'m>,
     range: FrameRange,
 }
 
 impl Drop for Hidden<'_, '_> {
     fn drop(&mut self) {
-        words(self.map, self.table, self.range).for_each(RowsWord::show);
+        words(self.map, self.range).for_each(RowsWord::show);
     }
 }
 
@@ -45,24 +44,25 @@ impl<P: Platform> PageAllocator<'_, P> {
 
     /// Builds the rows of sections that are being added in their first frames.
     pub(in crate::hotplug) fn show_rows(&self, range: FrameRange) -> Result<(), HotplugError> {
-        let Some(table) = &self.state.own_rows else { return Ok(()) };
+        let Some(parts) = &self.state.own_rows else { return Ok(()) };
         let map = &self.state.map;
-        for (pfn, word) in sections(range).zip(words(map, table, range)) {
-            let memory = (table.host.memory)(pfn).ok_or(HotplugError::NoRows { pfn })?;
+        for (pfn, word) in sections(range).zip(words(map, range)) {
+            let memory = (parts.host.memory)(pfn).ok_or(HotplugError::NoRows { pfn })?;
             // SAFETY: who made `OwnRows` vouches for the memory, until `hide_rows` has seen a quiesce.
             unsafe { word.prepare(memory) };
         }
-        words(map, table, range).for_each(RowsWord::show);
+        words(map, range).for_each(RowsWord::show);
         Ok(())
     }
 
     /// Puts the rows of sections that are being removed out of sight, and waits until nobody looks at them any more.
     pub(in crate::hotplug) fn hide_rows(&self, range: FrameRange) -> Result<(), HotplugError> {
-        let Some(table) = &self.state.own_rows else { return Ok(()) };
+        let Some(parts) = &self.state.own_rows else { return Ok(()) };
         let map = &self.state.map;
-        words(map, table, range).for_each(|word| word.hide(table.empty));
-        let mut hidden = Hidden { map, table, range };
-        if !(table.host.quiesce)() && !planted(Mutant::RowsUnquiet) {
+        // SAFETY: the empty rows are lent.
+        words(map, range).for_each(|word| unsafe { word.name(parts.empty) });
+        let mut hidden = Hidden { map, range };
+        if !(parts.host.quiesce)() && !planted(Mutant::RowsUnquiet) {
             return Err(HotplugError::NotQuiet);
         }
         hidden.range = FrameRange::new(range.end, range.end);
@@ -73,8 +73,7 @@ impl<P: Platform> PageAllocator<'_, P> {
 /// The words of a range's sections, all of which are there.
 fn words<'a, 'm>(
     map: &'a SectionMap<'m>,
-    table: &'a RowsTable<'m>,
     range: FrameRange,
 ) -> impl Iterator<Item = &'m RowsWord<'m>> + use<'a, 'm> {
-    sections(range).filter_map(|pfn| table.words.get(map.find(pfn)?))
+    sections(range).filter_map(|pfn| Some(&map.sections.get(map.find(pfn)?)?.rows))
 }

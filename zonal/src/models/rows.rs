@@ -20,7 +20,7 @@ impl Scene {
     /// A section that has been added. All rows are leaked.
     fn added() -> Self {
         let empty: &'static SectionRows = Box::leak(Box::new(core::array::from_fn(|_| Bitmap::new(|_| 0))));
-        let word = RowsWord::new(empty);
+        let word = RowsWord::unnamed();
         let own: &'static mut MaybeUninit<SectionRows> = Box::leak(Box::new_uninit());
         // SAFETY: the memory was made for rows, is leaked, and nobody else knows it.
         unsafe { word.prepare(NonNull::from(own).cast()) };
@@ -50,7 +50,8 @@ fn loom_rows_are_not_looked_at_once_their_frame_is_somebody_elses() {
             },
             |scene| {
                 let own = scene.word.get();
-                scene.word.hide(scene.empty);
+                // SAFETY: the empty rows are leaked.
+                unsafe { scene.word.name(scene.empty) };
                 if scene.quiesce() {
                     own[0].row(0).fill(); // the next owner
                 } else {

@@ -1,16 +1,17 @@
-//! Where a section's rows are, if some sections hold their own.
+//! Where a section's rows are: a word of each section.
 //!
 //! | the word names | from | to |
 //! |---|---|---|
-//! | lent rows, for good | construction | |
-//! | the empty rows, which all sections share that are not there | construction, [`RowsWord::hide`] | [`RowsWord::show`] |
-//! | rows in the section's first frame | [`RowsWord::show`] | [`RowsWord::hide`] |
+//! | nothing | [`RowsWord::unnamed`] | [`RowsWord::name`], before the allocator exists |
+//! | lent rows, for good | [`RowsWord::name`] | |
+//! | the empty rows, which all sections share that are not there | [`RowsWord::name`] | [`RowsWord::show`] |
+//! | rows in the section's first frame | [`RowsWord::show`] | [`RowsWord::name`], of the empty ones |
 //!
 //! Written by one plugger at a time. Readers load it each time they look for a block, and may look at what they found until
-//! they return: the frame is the embedder's again only after a quiesce behind `hide`. Nobody writes to the empty rows: a row
-//! is changed by who has a claim on its entry, or by the plugger, and an entry of nobody's admits none.
+//! they return: the frame is the embedder's again only after a quiesce behind the last step. Nobody writes to the empty rows: a
+//! row is changed by who has a claim on its entry, or by the plugger, and an entry of nobody's admits none.
 //!
-//! Invariant, while nobody plugs: `section is absent <=> the word names the empty rows`.
+//! Invariant, while nobody plugs: `a section that holds its own rows is absent <=> its word names the empty rows`.
 
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
@@ -42,10 +43,22 @@ pub(crate) struct RowsWord<'m> {
 }
 
 impl<'m> RowsWord<'m> {
-    /// A word that names lent rows.
-    pub(crate) fn new(rows: &'m SectionRows) -> Self {
-        let rows = || AtomicPtr::new(ptr::from_ref(rows).cast_mut());
-        Self { named: rows(), own: rows(), lent: PhantomData }
+    /// A word that is to be given rows before anybody looks.
+    pub(crate) fn unnamed() -> Self {
+        let none = || AtomicPtr::new(ptr::null_mut());
+        Self { named: none(), own: none(), lent: PhantomData }
+    }
+
+    /// Names lent rows.
+    ///
+    /// # Safety
+    /// They live for 'm.
+    pub(crate) unsafe fn name(&self, rows: &SectionRows) {
+        if planted(Mutant::RowsLeftInSight) && !self.own.load(Ordering::Relaxed).is_null() {
+            return;
+        }
+        // Relaxed: at first nobody looks yet; else the quiesce that follows orders it before the calls that begin after.
+        self.named.store(ptr::from_ref(rows).cast_mut(), Ordering::Relaxed);
     }
 
     /// The rows of the section now.
@@ -53,9 +66,9 @@ impl<'m> RowsWord<'m> {
     pub(crate) fn get(&self) -> &'m SectionRows {
         // Acquire: the rows as they were built; partner: the Release of `show`.
         let rows = self.named.load(Ordering::Acquire);
-        // SAFETY: the word names lent rows, which live for 'm, or what `prepare` built, which its caller keeps until all calls of
-        // the allocator have returned that began before `hide`: who called this is in one. Rows are atomics: shared references
-        // are enough to change them.
+        // SAFETY: (1) construction names rows for every section before the allocator exists. (2) What is named is lent for 'm, or
+        // was built by `prepare`, whose caller keeps it until all calls of the allocator have returned that began before the empty
+        // rows were named: who called this is in one. (3) Rows are atomics: shared references are enough to change them.
         unsafe { &*rows }
     }
 
@@ -63,7 +76,7 @@ impl<'m> RowsWord<'m> {
     ///
     /// # Safety
     /// The memory is aligned for rows and has room for them, is writable, and is nobody else's: until the next `prepare`, or
-    /// once they have been named, until all calls of the allocator have returned that began before [`RowsWord::hide`].
+    /// once they have been named, until all calls of the allocator have returned that began before others were.
     pub(crate) unsafe fn prepare(&self, memory: NonNull<u8>) {
         let rows = memory.cast::<SectionRows>();
         // SAFETY: the caller vouches for room and alignment, and that nobody looks at it.
@@ -76,22 +89,11 @@ impl<'m> RowsWord<'m> {
         // Release: the rows; partner: `get`.
         self.named.store(self.own.load(Ordering::Relaxed), Ordering::Release);
     }
-
-    /// Names the empty rows instead.
-    pub(crate) fn hide(&self, empty: &'m SectionRows) {
-        if planted(Mutant::RowsLeftInSight) {
-            return;
-        }
-        // Relaxed: the quiesce that follows orders it before the calls that begin after.
-        self.named.store(ptr::from_ref(empty).cast_mut(), Ordering::Relaxed);
-    }
 }
 
-/// All sections' words, and what they need.
-pub(crate) struct RowsTable<'m> {
-    /// By dense index.
-    pub(crate) words: &'m [RowsWord<'m>],
-    /// Of sections that are not there.
+/// What sections need that hold their own rows.
+pub(crate) struct OwnRowsParts<'m> {
+    /// The rows of sections that are not there.
     pub(crate) empty: &'m SectionRows,
     pub(crate) host: OwnRows,
 }

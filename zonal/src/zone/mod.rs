@@ -43,7 +43,6 @@ use crate::node::Node;
 use crate::own_words::OwnWords;
 use crate::poison::PoisonTable;
 use crate::request::Request;
-use crate::section::rows::RowsWord;
 use crate::section::{Owner, Section, block_in_section};
 use crate::sync::{AtomicU64, Ordering};
 use crate::topology::{Kind, ZoneKind};
@@ -87,9 +86,9 @@ pub(crate) struct Zone<'m> {
     /// Dense index of the first section.
     pub(crate) first_section: usize,
     /// Sections between the zone's first and last; some may hold none of its blocks.
-    pub(crate) sections: &'m [Section],
+    pub(crate) sections: &'m [Section<'m>],
     pub(crate) entries: &'m [Entry],
-    /// Those of the first sections, where some hold their own.
+    /// Those of its first sections, as far as they are lent one after the other: where CPUs look at once that have a stretch.
     pub(crate) bitmaps: &'m [Bitmap],
     pub(crate) count: ZoneCount,
     pub(crate) highatomic: Highatomic,
@@ -111,8 +110,6 @@ pub(crate) struct Zone<'m> {
     pub(crate) gate: AtomicU64,
     /// The block behind the one that a compaction tried last: the next one begins there. Relaxed: any value will do.
     pub(crate) tried: AtomicU64,
-    /// Where each section's rows are, if some hold their own; else empty.
-    pub(crate) rows: &'m [RowsWord<'m>],
 }
 
 /// What a request asks of one zone.
@@ -177,21 +174,8 @@ impl<'m> Zone<'m> {
             index,
             start: section.start.add((at % SECTION_BLOCKS) as u64 * BLOCK_FRAMES),
             entry: self.entries.get(at)?,
-            bitmap: self.bitmaps.get(at).or_else(|| self.far_bitmap(at))?,
+            bitmap: &section.rows.get()[at % SECTION_BLOCKS],
         })
-    }
-
-    /// The bitmap of a block whose section is none of the first.
-    #[cold]
-    fn far_bitmap(&self, at: usize) -> Option<&'m Bitmap> {
-        self.rows.get(at / SECTION_BLOCKS)?.get().get(at % SECTION_BLOCKS)
-    }
-
-    /// The bitmaps of a section's blocks.
-    fn section_bitmaps(&self, section: usize) -> &'m [Bitmap] {
-        let blocks = section * SECTION_BLOCKS..section.saturating_add(1).saturating_mul(SECTION_BLOCKS);
-        let far = || self.rows.get(section).map_or(&[][..], |word| word.get());
-        self.bitmaps.get(blocks).unwrap_or_else(far)
     }
 
     /// The block that holds the frame; `section` is the dense index of its section.
@@ -226,7 +210,8 @@ impl<'m> Zone<'m> {
             let first = self.block_of(part.start).map_or(usize::MAX, |block| block.index.0 as usize);
             let inside = first..first.saturating_add((part.frames() / BLOCK_FRAMES) as usize);
             let entries = self.entries.get(inside.clone()).unwrap_or_default();
-            let bitmaps = self.section_bitmaps(inside.start / SECTION_BLOCKS);
+            let section = self.sections.get(inside.start / SECTION_BLOCKS);
+            let bitmaps = section.map_or(&[][..], |section| section.rows.get());
             let bitmaps = bitmaps.get(inside.start % SECTION_BLOCKS..).unwrap_or_default();
             entries.iter().zip(bitmaps).enumerate().map(move |(at, (entry, bitmap))| Block {
                 index: BlockIndex((first + at) as u32),
@@ -268,7 +253,7 @@ impl<'m> Zone<'m> {
     }
 
     /// Whether the blocks of a section that lie in the span are the zone's, if they hold any frame.
-    fn is_own(&self, span: FrameRange, at: usize, section: &Section) -> bool {
+    fn is_own(&self, span: FrameRange, at: usize, section: &Section<'_>) -> bool {
         let inside = (at * SECTION_BLOCKS..(at + 1) * SECTION_BLOCKS)
             .filter_map(|at| self.block(BlockIndex(at as u32)))
             .filter(|block| span.contains(block.start));
