@@ -66,7 +66,7 @@ impl Row {
                 self.stride = stride(began.elapsed().as_secs_f64() * self.units.0 as f64 / worked as f64);
                 return Ok(());
             }
-            self.units = Units(self.units.0 * 2);
+            self.units = Units(worked.checked_mul(2).ok_or(Wrong::NoWork { units: worked })?);
         }
     }
 

@@ -33,6 +33,8 @@ pub(crate) enum Wrong {
     NotBuilt(String),
     #[error("a word changed under a thread that alone uses it")]
     WordChanged,
+    #[error("{units} units of work took no time: it was left out")]
+    NoWork { units: u64 },
     #[error("a thread ended early")]
     Thread,
 }
