@@ -171,9 +171,9 @@ impl Tries for Own<'_> {
 
     fn locked(self, word: &AtomicU64, from: u64, to: u64) -> Try {
         match self.how {
-            // SAFETY: as in `plain`.
             #[cfg(target_os = "linux")]
             How::Sequence { area } => match self.hold.owner() {
+                // SAFETY: as in `plain`.
                 Some(owner) => unsafe { sequence::locked((area, owner), word, from, to) },
                 None => Try::Elsewhere,
             },
