@@ -1,8 +1,8 @@
 //! A hit: what alloc and free try first, one step on the word of this CPU that served last.
 //!
 //! By a locked instruction, or where CPUs own their words by one try of the owner's hand. Whatever else that comes to goes the
-//! way of every miss, where the owner tries again. What is inline is a single frame's; longer runs are one call away. A block
-//! is in no word: there it is a step on the CPU's credit and one on the entry of the block that it freed last.
+//! way of every miss, where the owner tries again. What an owner does with more than a frame is one call away.
+//! A block is in no word: there it is a step on the CPU's credit and one on the entry of the block that it freed last.
 
 use crate::cache::hand::Locked;
 use crate::cache::word::Put;
@@ -22,18 +22,25 @@ impl<'m> State<'m> {
             Hits::Sequence(area) => {
                 cpu.take(|cache| cache.once(How::Sequence { area }), highest, kind, Order::ZERO)
             }
-            _ => self.take_run(request, cpu),
+            _ => self.take_as_owner(request, cpu),
         }
     }
 
     /// Takes a run of the request's order (at most a group) from that word.
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn take_run(&self, request: &Request, cpu: &Cpu<'m>) -> Option<Pfn> {
         let Request { highest, kind, order, .. } = *request;
         match self.hits {
             Hits::Locked => cpu.take(|_| Locked, highest, kind, order),
-            hits => hits.how().and_then(|how| cpu.take(|cache| cache.once(how), highest, kind, order)),
+            _ => self.take_as_owner(request, cpu),
         }
+    }
+
+    /// The same by any owner.
+    #[inline(never)]
+    fn take_as_owner(&self, request: &Request, cpu: &Cpu<'m>) -> Option<Pfn> {
+        let how = self.hits.how()?;
+        cpu.take(|cache| cache.once(how), request.highest, request.kind, request.order)
     }
 
     /// Takes the block that the CPU freed last, while there is nothing that kswapd or the ladder would have to see to.
@@ -54,20 +61,24 @@ impl<'m> State<'m> {
         match self.hits {
             Hits::Locked => cpu.put(|_| Locked, pfn, Order::ZERO),
             Hits::Sequence(area) => cpu.put(|cache| cache.once(How::Sequence { area }), pfn, Order::ZERO),
-            _ => self.put_run(pfn, Order::ZERO, cpu),
+            _ => self.put_as_owner(pfn, Order::ZERO, cpu),
         }
     }
 
     /// Puts a run (at most a group) into that word, if it is aligned.
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn put_run(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Put {
-        if !pfn.is_aligned(order) {
-            return Put::OtherGroup;
-        }
         match self.hits {
+            _ if !pfn.is_aligned(order) => Put::OtherGroup,
             Hits::Locked => cpu.put(|_| Locked, pfn, order),
-            hits => hits.how().map_or(Put::OtherGroup, |how| cpu.put(|cache| cache.once(how), pfn, order)),
+            _ => self.put_as_owner(pfn, order, cpu),
         }
+    }
+
+    /// The same by any owner.
+    #[inline(never)]
+    fn put_as_owner(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Put {
+        self.hits.how().map_or(Put::OtherGroup, |how| cpu.put(|cache| cache.once(how), pfn, order))
     }
 }
 
