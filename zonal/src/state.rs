@@ -76,6 +76,11 @@ impl<'m> State<'m> {
         self.hits != Hits::Noted
     }
 
+    /// Whether CPUs own words.
+    pub(crate) fn has_own_words(&self) -> bool {
+        self.zones.first().is_some_and(|zone| zone.own_words.is_some())
+    }
+
     /// How frames were allocated, in checked mode.
     #[inline]
     pub(crate) fn tags(&self) -> Option<&Tags<'m>> {

@@ -65,6 +65,11 @@ impl<'s> Reach<'s> {
 
     #[inline]
     pub(crate) fn allows(self, node: NodeId) -> bool {
+        self.is_open() || self.is_within(node)
+    }
+
+    #[inline(never)]
+    fn is_within(self, node: NodeId) -> bool {
         self.nodes.is_none_or(|nodes| nodes.has(node, || self.mems_allowed()))
             && self.cpuset.is_none_or(|set| self.is_inside(set, node))
     }

@@ -81,9 +81,8 @@ pub(crate) fn alloc<P: Platform>(walk: Walk<'_, '_>, platform: &P) -> Result<Pfn
     if outcome.is_ok() && ladder.climb.walks > 1 {
         ladder.remind_kswapds();
     }
-    if outcome.is_err() {
-        // It may have been for frames that only a barrier frees.
-        walk.zones().for_each(|zone| walk.tell_kswapd(platform, zone));
+    if outcome.is_err() && walk.request.order > Order::ZERO && walk.state.has_own_words() {
+        walk.tell_of_lost_run(platform);
     }
     platform.climbed(&ladder.climb);
     if let Err(AllocError::NoMemory { .. } | AllocError::NoRun { .. } | AllocError::NoZone) = outcome {

@@ -126,6 +126,14 @@ impl<'s, 'm> Walk<'s, 'm> {
         self.zones().filter(move |zone| before.replace(zone.node) != Some(zone.node))
     }
 
+    /// Tells kswapd of zones where frames that only a barrier frees may be all that the run lacked (see
+    /// [`Zone::note_run_refused`]).
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn tell_of_lost_run(self, platform: &impl Platform) {
+        self.zones().for_each(|zone| self.tell_kswapd(platform, zone));
+    }
+
     /// Tells kswapd that the zone's boost has been raised, or that its words are to be given up, if the request may; else the
     /// next one does.
     #[inline]
