@@ -31,6 +31,16 @@ pub(crate) struct Finished {
 }
 
 impl Finished {
+    /// As [`Finished::account`] of a run of tests: what those said that failed, too.
+    fn account_of_tests(&self, command: &Command) -> String {
+        let mut said = String::new();
+        for part in self.stdout.split("\nfailures:\n").skip(1) {
+            let (failures, _) = part.split_once("\ntest result:").unwrap_or((part, ""));
+            said.extend(failures.lines().take(SHOWN_LINES).flat_map(|line| [line, "\n"]));
+        }
+        format!("{}\n{}", self.account(command), said.trim_end())
+    }
+
     /// The command line, how it ended and the last lines it wrote.
     pub(crate) fn account(&self, command: &Command) -> String {
         let tail = |text: &str| {
@@ -128,7 +138,7 @@ pub(crate) fn tests_pass(command: &mut Command) -> Result<Outcome> {
     let totals = Totals::of(&finished.stdout);
     let mut findings = Vec::new();
     if !finished.status.success() {
-        findings.push(finished.account(command));
+        findings.push(finished.account_of_tests(command));
     } else if totals.passed == 0 {
         findings.push(format!("{} ran no test at all", line_of(command)));
     }
@@ -186,6 +196,17 @@ mod tests {
         let output = "running 3 tests\ntest result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 4 filtered out; \
                       finished in 0.00s\ntest result: FAILED. 5 passed; 2 failed; 0 ignored; 0 measured\n";
         assert_eq!(Totals::of(output), Totals { passed: 7, failed: 2, ignored: 1 });
+    }
+
+    #[test]
+    fn what_a_failed_test_said_is_told_whatever_came_after() {
+        let script = r"printf 'F\nfailures:\n\n---- it stdout ----\n1 is not 2\n\n\nfailures:\n    it\n\ntest result: FAILED. 0 passed; 1 failed\n'
+            seq 100; exit 101";
+        let finished = finish(Command::new("sh").args(["-c", script])).unwrap();
+        let shell = Command::new("sh"); // the script says it, too
+        assert!(!finished.account(&shell).contains("1 is not 2"));
+        let account = finished.account_of_tests(&shell);
+        assert!(account.contains("1 is not 2") && account.ends_with("    it"), "{account}");
     }
 
     #[test]

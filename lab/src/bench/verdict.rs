@@ -57,13 +57,15 @@ fn metadata(row: &Measured) -> Option<(String, &'static str)> {
     Some((format!("metadata {:.4} <= {:.3} %", share * 100.0, METADATA * 100.0), met(share <= METADATA)))
 }
 
-/// Our row next to the best other frame allocator's.
+/// Our row next to the best other frame allocator's; that of words that CPUs own next to the best of any kind.
 fn beside_peers(row: &Measured, all: &[Measured]) -> Option<(String, &'static str)> {
-    if row.case.engine != EngineName::Zonal {
-        return None;
-    }
-    let peers =
-        all.iter().filter(|peer| peer.case.engine.kind() == EngineKind::Frame && peer.case != row.case);
+    let is_peer = |engine: EngineName| match (row.case.engine, engine) {
+        (_, EngineName::Zonal | EngineName::ZonalOwner) => false,
+        (EngineName::Zonal, _) => engine.kind() == EngineKind::Frame,
+        (EngineName::ZonalOwner, _) => engine.kind() != EngineKind::Limit,
+        _ => false,
+    };
+    let peers = all.iter().filter(|peer| is_peer(peer.case.engine));
     let peers = peers.filter(|peer| Case { engine: row.case.engine, ..peer.case } == row.case);
     let best = peers.min_by(|one, other| one.figures.ns.total_cmp(&other.figures.ns))?;
     let ratio = row.figures.ns / best.figures.ns;
@@ -77,4 +79,31 @@ fn beside_peers(row: &Measured, all: &[Measured]) -> Option<(String, &'static st
 
 fn figure(all: &[Measured], case: &Case) -> Option<f64> {
     all.iter().find(|row| row.case == *case).map(|row| row.figures.ns)
+}
+
+#[cfg(test)]
+mod tests {
+    use zonal::Order;
+
+    use super::*;
+    use crate::bench::row::Figures;
+
+    #[test]
+    fn our_kinds_are_compared_with_others_not_with_each_other() {
+        let row = |engine, ns| {
+            let case = Case { bench: BenchName::Pair, engine, threads: 1, cpus: 2, order: Order::ZERO };
+            Measured { case, figures: Figures { ns, min: ns, max: ns } }
+        };
+        let rows = [
+            row(EngineName::Zonal, 7.0),
+            row(EngineName::ZonalOwner, 5.0),
+            row(EngineName::FrameAllocDepot, 7.1),
+            row(EngineName::BuddySpin, 200.0),
+            row(EngineName::Limit, 2.5),
+        ];
+        let said = |row| beside_peers(row, &rows);
+        assert_eq!(said(&rows[0]), Some(("0.99 x frame-alloc-depot".to_owned(), "tie")));
+        assert_eq!(said(&rows[1]), Some(("0.70 x frame-alloc-depot".to_owned(), "ahead")));
+        assert_eq!(rows[2..].iter().find_map(said), None);
+    }
 }

@@ -37,6 +37,8 @@ const ROUND: Duration = Duration::from_millis(150);
 const STAY: (u64, Duration) = (3, Duration::from_millis(2));
 /// How long who collects, or hoards, rests.
 const REST: Duration = Duration::from_micros(50);
+/// However short the storm: one whose steps are counted, which takes long, and one at full speed.
+const LEAST_ROUNDS: u64 = 2;
 /// Every how many rounds each thread counts a replacement step by step.
 const COUNTED: u64 = 4;
 /// Of so many handlers one collects, in the midst of whatever its thread does.
@@ -80,7 +82,8 @@ fn rounds(world: &'static World, run: Run, pulse: &Pulse) -> Result<Judged> {
     let (start, mut dice) = (Instant::now(), fastrand::Rng::with_seed(run.seed));
     let progress = Progress::new(run.seconds as usize, Unit::Seconds);
     let mut judged = Judged::default();
-    while start.elapsed() < Duration::from_secs(run.seconds) && judged.broken.is_none() {
+    let is_over = |rounds| rounds >= LEAST_ROUNDS && start.elapsed() >= Duration::from_secs(run.seconds);
+    while !is_over(judged.rounds) && judged.broken.is_none() {
         progress.reach(start.elapsed().as_secs() as usize);
         judged.requests += flood(world, &mut judged, dice.u64(..))?;
         judged.rounds += 1;
