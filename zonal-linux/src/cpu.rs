@@ -69,7 +69,7 @@ unsafe fn constant<T: Copy>(name: &CStr) -> Option<T> {
 
 #[cfg(target_arch = "x86_64")]
 mod thread_area {
-    /// Whether [`load_i32`] works here.
+    /// Whether [`load_cpu_id`] works here.
     pub(super) const READABLE: bool = true;
 
     /// Loads `cpu_id` of the area at `area` from the thread pointer, as an unsigned number.
@@ -97,7 +97,7 @@ mod thread_area {
 
 #[cfg(target_arch = "aarch64")]
 mod thread_area {
-    /// Whether [`load_i32`] works here.
+    /// Whether [`load_cpu_id`] works here.
     pub(super) const READABLE: bool = true;
 
     /// Loads `cpu_id` of the area at `area` from the thread pointer, as an unsigned number.
@@ -118,7 +118,7 @@ mod thread_area {
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod thread_area {
-    /// Whether [`load_i32`] works here.
+    /// Whether [`load_cpu_id`] works here.
     pub(super) const READABLE: bool = false;
 
     /// Never called, as [`READABLE`] says.

@@ -15,7 +15,8 @@ const HAS_UNLOCKED: bool = cfg!(all(target_arch = "x86_64", not(any(zonal_loom, 
 /// An owned word costs its CPU a plain store where a locked one costs a locked instruction. In exchange, whoever else is to
 /// change it (a drain, an isolation, a request that runs out of memory) first says so and has the owner's CPU pass a
 /// barrier; so drains, closings, isolations, poisoning and offlining are for task context then. Words are given up ahead of
-/// need: when a zone nears its marks, kswapd or the upkeep turns them into locked ones until it has recovered. Where a
+/// need: when a zone nears its marks, kswapd or the upkeep turns them into locked ones until it has recovered; what hit them goes the way
+/// of a miss until then, and is served by a locked instruction. Where a
 /// barrier is refused, the words of that CPU stay as they are. An isolation, an offlining or a poisoning fails then with the
 /// CPU's number ([`crate::IsolateError::Undrained`], [`crate::PoisonError::Undrained`]); a drain or a closing does what it can, and
 /// [`crate::ZoneInfo::refused_barriers`] grows.

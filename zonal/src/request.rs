@@ -41,7 +41,7 @@ pub struct Request {
     pub(crate) align: Order,
     /// Slot words can serve it: at most a group, anywhere.
     pub(crate) cacheable: bool,
-    /// What of it can hit: of what is cacheable, names no node and leaves nothing to deliver.
+    /// What of it can hit, if it names no node and no place and leaves nothing to deliver.
     pub(crate) hit: Hit,
 }
 
@@ -52,7 +52,7 @@ pub(crate) enum Hit {
     Frame,
     /// The same of a longer run, at most a group.
     Run,
-    /// A block: the CPU's last one, or any of its first zone.
+    /// A block: the one that the CPU freed last.
     Block,
     /// Nothing.
     Never,

@@ -3,11 +3,11 @@
 //! | bits | field | changed by |
 //! |---|---|---|
 //! | 0..=19 | `owner`: the number of the CPU whose words they are; [`NOBODY`] if they are everybody's | never |
-//! | 20..=41 | `holders`: who is at work on the words from elsewhere, or about to be | [`Hold::begin`], [`Hold::join`] up; [`Hold::release`], [`Hold::give_up`] down |
-//! | 42..=63 | `ready`: those of them that may change words | [`Hold::ready`], `join` up; `release` down |
+//! | 20..=41 | `holders`: who is at work on the words from elsewhere, or about to be | [`Hold::begin`], [`Hold::begin_ready`], [`Hold::join`] up; [`Hold::release`], [`Hold::give_up`] down |
+//! | 42..=63 | `ready`: those of them that may change words | [`Hold::ready`], `begin_ready`, `join` up; `release` down |
 //!
-//! So the word is the number of the CPU that may change the words without a lock, while there is one: an owner's step compares
-//! it with the number of the CPU it is on, and that is all it has to ask.
+//! So the word is the number of the CPU that may change the words without a lock, while there is one (no CPU has the number
+//! [`NOBODY`]): an owner's step compares it with the number of the CPU it is on, and that is all it has to ask.
 //!
 //! Who begins has the owner's CPU pass a barrier before it is ready: what was in a sequence there is restarted and finds the
 //! holders. While one is ready nobody is in a sequence and nobody begins one, so others join without a barrier, in any
@@ -74,9 +74,11 @@ impl Hold {
         (owner != NOBODY).then_some(owner)
     }
 
-    /// Whether somebody is at work on the words from elsewhere, or about to be.
+    /// Whether others than the owner may change the words: there is none, or somebody is at work on them from elsewhere, or
+    /// about to be.
     pub(crate) fn is_held(&self) -> bool {
-        self.0.load(Ordering::Acquire) >= HOLDER // Acquire: what a holder did to the words; partner: `release`
+        // Acquire: what a holder did to the words; partner: `release`.
+        self.0.load(Ordering::Acquire) >= u64::from(NOBODY)
     }
 
     /// Holds the words: beside one who is ready, else after a barrier, if one is allowed and can be passed now.
@@ -130,7 +132,8 @@ impl Hold {
     /// is before its look at the word.
     pub(crate) fn release(&self) {
         if planted(Mutant::ReleaseForOthers) {
-            return self.0.store(0, Ordering::Release);
+            self.0.fetch_and(u64::from(NOBODY), Ordering::Release);
+            return;
         }
         self.0.fetch_sub(READY + HOLDER, Ordering::Release);
     }
@@ -141,5 +144,21 @@ impl Hold {
             return;
         }
         self.0.fetch_sub(HOLDER, Ordering::Relaxed); // Relaxed: it did nothing
+    }
+}
+
+#[cfg(all(test, not(any(zonal_loom, zonal_shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_without_an_owner_are_never_his_alone() {
+        let (everybodys, owned) = (Hold::new(None), Hold::new(Some(3)));
+        assert_eq!((everybodys.owner(), owned.owner()), (None, Some(3)));
+        assert_eq!((everybodys.is_held(), owned.is_held()), (true, false));
+        let held = owned.hold(Barriers::Allowed, || true);
+        assert!(held.is_some() && owned.is_held() && owned.owner() == Some(3));
+        drop(held);
+        assert!(!owned.is_held());
     }
 }

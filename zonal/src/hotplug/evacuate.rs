@@ -69,6 +69,9 @@ impl<'a, 'm, P: Platform> Evacuation<'a, 'm, P> {
         loop {
             let used = self.used();
             if used == 0 || planted(Mutant::UnplugUsed) {
+                // Who put a frame into a word since the last look at the words, and has not looked at the block's entry
+                // again yet, may leave the word a group without frames: it must not be found when the block is another zone's.
+                self.drain()?;
                 return Ok(self.done);
             }
             idle = if used < before { 0 } else { idle + 1 };
@@ -85,6 +88,12 @@ impl<'a, 'm, P: Platform> Evacuation<'a, 'm, P> {
         }
     }
 
+    /// Empties the words of the range's groups, and takes the groups from them.
+    fn drain(&self) -> Result<(), HotplugError> {
+        let drained = self.zone.drain_range(self.range);
+        drained.refused.map_or(Ok(()), |cpu| Err(IsolateError::Undrained { cpu }.into()))
+    }
+
     /// Frames of the range that are not free, or about to be asked for by a compaction.
     fn used(&self) -> u64 {
         self.zone.blocks_of(self.range).map(|block| used_in(self.zone, block)).sum()
@@ -93,9 +102,7 @@ impl<'a, 'm, P: Platform> Evacuation<'a, 'm, P> {
     /// Moves what can be moved.
     fn pass(&mut self, report: &mut dyn FnMut(&Obstacle)) -> Result<(), HotplugError> {
         self.done.passes += 1;
-        if let Some(cpu) = self.zone.drain_range(self.range).refused {
-            return Err(IsolateError::Undrained { cpu }.into());
-        }
+        self.drain()?;
         let (zone, mut next) = (self.zone, self.range.start);
         for block in zone.blocks_of(self.range).filter(|&block| used_in(zone, block) > 0) {
             let used = (0..BLOCK_FRAMES)

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | blocks isolated, words of their groups emptied | isolated blocks; what is freed there stays there |
 //! | the platform is asked | the same |
-//! | used runs moved elsewhere | the same, emptier |
+//! | used runs moved elsewhere; words of their groups emptied again | the same, emptier |
 //! | entries: nobody's, from wholly free and isolated, in one exchange each | some blocks nobody's |
 //! | managed, present and span; zonelists, if the zone is empty now; marks | the figures of before |
 

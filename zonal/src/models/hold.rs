@@ -292,3 +292,14 @@ fn loom_hold_an_interrupted_pinned_owner_tries_again() {
         });
     }
 }
+
+/// Words that no CPU owns are changed from elsewhere without a barrier, so a pinned hand locks there.
+#[test]
+fn loom_hold_a_pinned_hand_locks_everybodys_words() {
+    bounded(3, || {
+        let everybodys = Owned { hold: Hold::new(None), ..Owned::with(0b11) };
+        let take = |owned: &Owned| owned.take_pinned(None);
+        let (owned, taken, drained) = race(everybodys, take, |owned| owned.word.empty().mask());
+        shared_out(&owned, &[taken, drained], 0b11);
+    });
+}

@@ -258,7 +258,7 @@ impl<'m> Cpu<'m> {
         self.homes.get(usize::from(at))?.as_ref()
     }
 
-    /// The home that the CPU's stretch lies in.
+    /// The home at [`ZoneKind::Normal`], which the CPU's reach and stretch are of.
     #[inline]
     fn stretch_home(&self) -> Option<&Home<'m>> {
         self.homes[ZoneKind::Normal as usize].as_ref()

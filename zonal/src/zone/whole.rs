@@ -31,8 +31,9 @@ impl<'m> Zone<'m> {
     #[inline(always)]
     pub(crate) fn take_block_again(&self, cache: &CpuCache, want: Want) -> Option<Pfn> {
         let block = self.block(BlockIndex(cache.freed_block() as u32))?;
-        let lenient = self.count.free() >= want.floor + self.slack;
-        if !lenient || !block.entry.load().is_free_block() || !cache.credit.spend(BLOCK_FRAMES) {
+        let (lenient, entry) = (self.count.free() >= want.floor + self.slack, block.entry.load());
+        let is_ours = entry.is_free_block() && entry.zone() == self.id;
+        if !lenient || !is_ours || !cache.credit.spend(BLOCK_FRAMES) {
             return None;
         }
         match self.take_counted_block(block, want.kind) {

@@ -213,7 +213,7 @@ impl Hand for Own<'_> {
     /// Never called: nobody can say that words are owned here.
     fn change(self, _: &AtomicU64, _: u64, _: u64, _: Ordering) -> Result<(), Unchanged> {
         let Self { how: _, hold: _ } = self;
-        let _ = (TRIES, Hold::word);
+        let _ = (TRIES, Hold::word, Hold::is_held);
         Err(Unchanged::NotNow)
     }
 

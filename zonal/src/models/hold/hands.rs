@@ -142,7 +142,7 @@ impl Pinned<'_> {
 impl Tries for Pinned<'_> {
     fn plain(self, word: &AtomicU64, from: u64, to: u64) -> Try {
         self.point();
-        if self.owned.hold.word().load(Ordering::Acquire) != 0 {
+        if self.owned.hold.is_held() {
             return Try::NotAlone;
         }
         self.point();
