@@ -31,10 +31,10 @@ impl<P: Platform + Default> Stage<P, Content> {
         if self.allocator.isolate(range).is_err() {
             return false;
         }
-        self.zone().drain_range(range);
+        let _ = self.zone().drain_range(range);
         // As an offlining: again when nothing is used any more.
         if block.entry.load().count() == BLOCK_FRAMES {
-            self.zone().drain_range(range);
+            let _ = self.zone().drain_range(range);
         }
         let went = block.entry.unplug(self.zone().id, 0);
         assert!(!went || block.entry.plug(other, BLOCK_FRAMES), "it is nobody's");
