@@ -27,13 +27,13 @@ impl Engine for BuddySpin {
         Ok(Self { allocator, order: setup.order })
     }
 
-    #[inline(always)]
+    #[inline]
     fn alloc(&self) -> Result<Pfn, Wrong> {
         let first = self.allocator.lock().alloc(1 << self.order.get()).ok_or(Wrong::OutOfMemory)?;
         Ok(Pfn::new(first as u64))
     }
 
-    #[inline(always)]
+    #[inline]
     unsafe fn free(&self, pfn: Pfn) -> Result<(), Wrong> {
         self.allocator.lock().dealloc(pfn.get() as usize, 1 << self.order.get());
         Ok(())

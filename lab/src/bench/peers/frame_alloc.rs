@@ -47,7 +47,7 @@ unsafe impl Provenance for Exposed {
 pub(crate) struct Place;
 
 impl CpuId for Place {
-    #[inline(always)]
+    #[inline]
     fn current_cpu() -> usize {
         place()
     }
@@ -92,7 +92,7 @@ impl<A: Fresh> Engine for OnSpan<A> {
         Ok(Self { allocator, _span: span, order: setup.order, frames })
     }
 
-    #[inline(always)]
+    #[inline]
     fn alloc(&self) -> Result<Pfn, Wrong> {
         match self.allocator.allocate_physical(PAGE, self.frames) {
             Ok(address) => Ok(Pfn::new(address as u64 / FRAME_SIZE)),
@@ -101,7 +101,7 @@ impl<A: Fresh> Engine for OnSpan<A> {
         }
     }
 
-    #[inline(always)]
+    #[inline]
     unsafe fn free(&self, pfn: Pfn) -> Result<(), Wrong> {
         let address = (pfn.get() * FRAME_SIZE) as usize;
         // SAFETY: the caller vouches that the run is one of `alloc`, which asked for as many pages of this size.

@@ -40,7 +40,7 @@ impl<H: Heap> Engine for Malloc<H> {
         Ok(Self { bytes: usize::try_from(setup.order.frames() * FRAME_SIZE)?, heap: PhantomData })
     }
 
-    #[inline(always)]
+    #[inline]
     fn alloc(&self) -> Result<Pfn, Wrong> {
         let address = H::take(self.bytes).ok_or(Wrong::OutOfMemory)?.as_ptr().expose_provenance() as u64;
         if !address.is_multiple_of(FRAME_SIZE) {
@@ -49,7 +49,7 @@ impl<H: Heap> Engine for Malloc<H> {
         Ok(Pfn::new(address / FRAME_SIZE))
     }
 
-    #[inline(always)]
+    #[inline]
     unsafe fn free(&self, pfn: Pfn) -> Result<(), Wrong> {
         let memory = with_exposed_provenance_mut((pfn.get() * FRAME_SIZE) as usize);
         // SAFETY: the caller vouches that the run is one of `alloc`, so it is no null pointer, and of this many bytes.
@@ -80,14 +80,14 @@ impl Heap for Glibc {
         }
     }
 
-    #[inline(always)]
+    #[inline]
     fn take(bytes: usize) -> Option<NonNull<c_void>> {
         // SAFETY: any alignment that is a power of two, and any size, may be asked for.
         let memory = unsafe { libc::memalign(FRAME_SIZE as usize, bytes) };
         NonNull::new(black_box(memory)) // the compiler knows what it is, and leaves out what is freed at once
     }
 
-    #[inline(always)]
+    #[inline]
     unsafe fn give(memory: NonNull<c_void>, _bytes: usize) {
         // SAFETY: the caller vouches that `memalign` returned it.
         unsafe { libc::free(memory.as_ptr()) };
@@ -100,13 +100,13 @@ pub(in crate::bench) struct Mimalloc;
 
 #[cfg(feature = "c-peers")]
 impl Heap for Mimalloc {
-    #[inline(always)]
+    #[inline]
     fn take(bytes: usize) -> Option<NonNull<c_void>> {
         // SAFETY: any alignment that is a power of two, and any size, may be asked for.
         NonNull::new(unsafe { libmimalloc_sys::mi_malloc_aligned(bytes, FRAME_SIZE as usize) }.cast())
     }
 
-    #[inline(always)]
+    #[inline]
     unsafe fn give(memory: NonNull<c_void>, _bytes: usize) {
         // SAFETY: the caller vouches that `mi_malloc_aligned` returned it.
         unsafe { libmimalloc_sys::mi_free(memory.as_ptr().cast()) };
@@ -124,7 +124,7 @@ impl Jemalloc {
 
 #[cfg(feature = "c-peers")]
 impl Heap for Jemalloc {
-    #[inline(always)]
+    #[inline]
     fn take(bytes: usize) -> Option<NonNull<c_void>> {
         // SAFETY: any size but 0 may be asked for; a page's is none.
         NonNull::new(unsafe {
@@ -135,7 +135,7 @@ impl Heap for Jemalloc {
         })
     }
 
-    #[inline(always)]
+    #[inline]
     unsafe fn give(memory: NonNull<c_void>, bytes: usize) {
         let flags = if bytes as u64 == FRAME_SIZE { 0 } else { Self::ALIGNED };
         // SAFETY: the caller vouches that it came from `take` of this size; the flags are those of that call.
