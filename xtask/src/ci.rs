@@ -49,9 +49,7 @@ const FAST: &[Step] = &[step("tests of the core crates", |workspace| {
 
 const FULL: &[Step] = &[
     step("cargo test", |workspace| tests_pass(&mut workspace.cargo("test --quiet --no-fail-fast"))),
-    step("release build", |workspace| {
-        succeeds(&mut workspace.cargo("build --quiet --release --package lab"))
-    }),
+    step("release build", |workspace| succeeds(&mut workspace.cargo_release("build --quiet --package lab"))),
     step("replay of the bundled recording", replay),
     step("storms", storms::run),
     step("documentation", |workspace| {
@@ -95,7 +93,7 @@ impl Step {
 
 /// The program's main job ends with status 0 and its audit.
 fn replay(workspace: &Workspace) -> Result<Outcome> {
-    let mut program = workspace.cargo("run --quiet --release");
+    let mut program = workspace.cargo_release("run --quiet");
     let finished = finish(&mut program)?;
     let has_audit = finished.stdout.lines().any(|line| line.starts_with("audit:"));
     if finished.status.success() && has_audit {
