@@ -8,6 +8,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::command::{finish, succeeds, tests_pass};
+use crate::flavour::Faults;
 use crate::outcome::Outcome;
 use crate::workspace::Workspace;
 use crate::{bare_metal, crates, fuzz, golden, layers, lengths, models, mutants, storms};
@@ -60,7 +61,8 @@ const FULL: &[Step] = &[
     }),
     step("without std", bare_metal::run),
     step("golden", |workspace| golden::run(workspace, &golden::Options::default())),
-    step("models", models::run),
+    // Of the builds that the mutants need anyway.
+    step("models", |workspace| models::run(workspace, Faults::Planted)),
     step("mutants", |workspace| mutants::run(workspace, &mutants::Options::default())),
     step("canary of mutants", canary),
     step("corpus of the fuzz targets", fuzz::corpus),

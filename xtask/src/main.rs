@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::flavour::Faults;
 use crate::outcome::Outcome;
 use crate::workspace::Workspace;
 
@@ -72,7 +73,7 @@ fn run(check: &Check) -> Result<Outcome> {
         Check::Ci(options) => return Ok(ci::run(&workspace, options)),
         Check::Layers => structure(&workspace)?,
         Check::Golden(options) => golden::run(&workspace, options)?,
-        Check::Loom => models::run(&workspace)?,
+        Check::Loom => models::run(&workspace, Faults::Absent)?,
         Check::BareMetal => bare_metal::run(&workspace)?,
         Check::Mutants(options) => mutants::run(&workspace, options)?,
         Check::Fuzz(options) => fuzz::run(&workspace, options)?,

@@ -9,15 +9,15 @@ use crate::flavour::{Atomics, Faults, Flavour};
 use crate::outcome::Outcome;
 use crate::workspace::Workspace;
 
-/// Runs both kinds of model.
+/// Runs both kinds of model, of the code as it ships or with its planted faults compiled in and none of them awake.
 ///
 /// # Errors
 /// If cargo cannot be started.
-pub(crate) fn run(workspace: &Workspace) -> Result<Outcome> {
-    Ok(run_one(workspace, Atomics::Loom, "loom_")?.and(run_one(workspace, Atomics::Shuttle, "shuttle_")?))
+pub(crate) fn run(workspace: &Workspace, faults: Faults) -> Result<Outcome> {
+    let run_one = |atomics, filter| run_one(workspace, Flavour { atomics, faults }, filter);
+    Ok(run_one(Atomics::Loom, "loom_")?.and(run_one(Atomics::Shuttle, "shuttle_")?))
 }
 
-fn run_one(workspace: &Workspace, atomics: Atomics, filter: &str) -> Result<Outcome> {
-    let flavour = Flavour { atomics, faults: Faults::Absent };
+fn run_one(workspace: &Workspace, flavour: Flavour, filter: &str) -> Result<Outcome> {
     tests_pass(flavour.cargo_test(workspace).args(["--package", "zonal", "--lib", filter]))
 }
