@@ -19,6 +19,7 @@ use crate::platform::Platform;
 use crate::policy::reach::Reach;
 use crate::request::{Hit, Request};
 use crate::slow;
+use crate::slow::glance;
 use crate::slow::walk::{Walk, take};
 use crate::state::State;
 use crate::waiting;
@@ -92,6 +93,16 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// A request that the hinted word did not serve: this CPU's other words, the blocks of its first zone, then the ladder.
     #[inline(never)]
     fn alloc_missed(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
+        let home = cpu.home(request.highest).filter(|_| request.glances && self.state.is_bare());
+        match home {
+            Some(home) if is_scarce(home.zone, request) => self.alloc_scarce(request, cpu),
+            _ => self.alloc_plenty(request, cpu),
+        }
+    }
+
+    /// The same where frames need not be short.
+    #[inline(never)]
+    fn alloc_plenty(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
         let is_bare = self.state.is_bare() && !request.gfp.contains(Gfp::ZERO);
         if !is_bare {
             waiting::check(&self.state, &self.platform, request);
@@ -102,6 +113,16 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             None => self.alloc_anywhere(request, cpu)?,
         };
         if is_bare { Ok(pfn) } else { self.deliver(request, pfn) }
+    }
+
+    /// A request that may not wait where its first zone has little or nothing above its low mark: mostly nobody else has.
+    #[cold]
+    #[inline(never)]
+    fn alloc_scarce(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
+        match glance::refusal(self.walk(request, cpu), &self.platform) {
+            Some(refused) => Err(refused),
+            None => self.alloc_plenty(request, cpu),
+        }
     }
 
     /// The same of any first zone, with what the CPU has of it.
@@ -297,6 +318,14 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             }
         });
     }
+}
+
+/// Whether the zone has no such run above its low mark, as far as its count or its free blocks tell.
+#[inline(always)]
+fn is_scarce(zone: &Zone<'_>, request: &Request) -> bool {
+    let order = request.order;
+    let short = !zone.count.spares(order.frames(), zone.marks.fast_floor(request.highest));
+    short || order == Order::BLOCK && zone.free_tree().is_clear()
 }
 
 /// Frees a run of at most a group that is the caller's to free: into a word that has its group, a word by the rule, else

@@ -47,12 +47,14 @@ impl<'m> State<'m> {
     #[inline(never)]
     pub(crate) fn take_block(&self, request: &Request, cpu: &Cpu<'m>) -> Option<Pfn> {
         let home = cpu.home(request.highest).filter(|_| self.is_bare())?;
-        let zone = home.zone;
+        let (zone, cache) = (home.zone, home.cache);
+        let block = zone.block_freed_last(cache)?;
         if zone.is_busy() || zone.has_news() {
             return None;
         }
         let want = Want::of(request, zone.marks.fast_floor(request.highest));
-        zone.take_block_again(home.cache, want).inspect(|_| cpu.count_taken(zone, Order::BLOCK))
+        let taken = zone.take_block_again(cache, block, want);
+        taken.inspect(|_| cpu.count_taken(zone, Order::BLOCK))
     }
 
     /// Puts a frame into the word that last matched a free.

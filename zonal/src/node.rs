@@ -43,6 +43,12 @@ impl Work {
         Self { order: Order::from_raw((word & ORDER) as u8), highest }
     }
 
+    /// Whether as much is asked for in the word already.
+    const fn is_asked_in(self, word: u32) -> bool {
+        let work = self.bits();
+        word & ASKED != 0 && word & ORDER >= work & ORDER && word & HIGHEST >= work & HIGHEST
+    }
+
     fn with(self, other: Self) -> Self {
         Self { order: self.order.max(other.order), highest: self.highest.max(other.highest) }
     }
@@ -57,24 +63,29 @@ impl Job {
     }
 
     /// Leaves work; whether the daemon must be told. A load where the same is asked already.
+    #[inline]
     pub(crate) fn ask(&self, work: Work) -> bool {
         if !planted(Mutant::AskedEarly) {
             store_load_barrier();
         }
         // SeqCst: after what made the zones short; partner: `begin`, which is before the daemon's look at them.
-        let mut now = self.0.load(Ordering::SeqCst);
-        loop {
+        let now = self.0.load(Ordering::SeqCst);
+        if work.is_asked_in(now) { now & RUNNING == 0 } else { self.ask_for_more(now, work) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn ask_for_more(&self, mut now: u32, work: Work) -> bool {
+        while !work.is_asked_in(now) {
             let merged = if now & ASKED == 0 { work } else { Work::of(now).with(work) };
             let next = now & RUNNING | ASKED | merged.bits();
-            if next == now {
-                return now & RUNNING == 0;
-            }
             // AcqRel: what the asker saw of the zones is before what the daemon looks at; partner: `begin`.
             match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return now & RUNNING == 0,
                 Err(seen) => now = seen,
             }
         }
+        now & RUNNING == 0
     }
 
     /// Takes the work, if there is any and nobody else is at it.

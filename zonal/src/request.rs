@@ -43,6 +43,8 @@ pub struct Request {
     pub(crate) cacheable: bool,
     /// What of it can hit, if it names no node and no place and leaves nothing to deliver.
     pub(crate) hit: Hit,
+    /// It neither waits nor names a node or a place: where there is nothing, a glance says so.
+    pub(crate) glances: bool,
 }
 
 /// What of a request can hit.
@@ -71,6 +73,7 @@ impl Request {
             align: Order::ZERO,
             cacheable: true,
             hit: Hit::Frame,
+            glances: false,
         }
         .settle()
     }
@@ -216,6 +219,12 @@ impl Request {
         Self { order, ..self }.settle()
     }
 
+    /// Whether it may wake the daemons.
+    #[inline]
+    pub(crate) const fn wakes(&self) -> bool {
+        self.gfp.contains(Gfp::KSWAPD_RECLAIM)
+    }
+
     /// The same request from somebody who has what is needed most: it does not wait, nor does it get more for that.
     pub(crate) fn without_waiting(self) -> Self {
         if !self.urgency().waits {
@@ -249,7 +258,8 @@ impl Request {
             order if order.get() <= Order::GROUP.get() => Hit::Run,
             _ => Hit::Never,
         };
-        Self { cacheable, hit, ..self }
+        let glances = !self.urgency().waits && !matches!(hit, Hit::Never);
+        Self { cacheable, hit, glances, ..self }
     }
 
     /// Whether the run's place is restricted beyond zone and node.

@@ -184,6 +184,7 @@ fn watch(shared: &Shared, workers: &[Worker], progress: &Progress, start: Instan
             return false;
         }
     }
+    progress.reach(start.elapsed().as_secs() as usize); // the threads may have returned since the last look
     true
 }
 

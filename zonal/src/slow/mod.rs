@@ -17,6 +17,7 @@
 
 pub(crate) mod compaction;
 pub(crate) mod cookie;
+pub(crate) mod glance;
 mod kill;
 pub(crate) mod nolock;
 pub(crate) mod retry;
@@ -35,7 +36,7 @@ use crate::report::failure::{self, Asked};
 use crate::slow::compaction::Compacted;
 use crate::slow::cookie::{Cookie, RESTARTS};
 use crate::slow::retry::Retry;
-use crate::slow::walk::Walk;
+use crate::slow::walk::{Walk, wake_kswapd};
 use crate::urgency::{Effort, Urgency};
 use crate::zone::Zone;
 
@@ -229,7 +230,7 @@ impl<'s, 'm, P: Platform> Ladder<'s, 'm, P> {
     /// Tells the daemons of the nodes on the way that frames are short.
     fn wake_kswapds(&self) {
         let Some(work) = self.walk.kswapd_work() else { return };
-        self.walk.nodes().for_each(|zone| self.walk.wake_kswapd(self.platform, zone, work));
+        self.walk.nodes().for_each(|zone| wake_kswapd(self.platform, zone, work));
     }
 
     /// Tells those again that have done their work since: they may have found enough before this request took it.
@@ -237,7 +238,7 @@ impl<'s, 'm, P: Platform> Ladder<'s, 'm, P> {
         let Some(work) = self.walk.kswapd_work() else { return };
         let idle = |zone: &&Zone<'_>| zone.daemons.is_some_and(|node| !node.kswapd.has_work());
         let idle = self.walk.nodes().filter(idle);
-        idle.for_each(|zone| self.walk.wake_kswapd(self.platform, zone, work));
+        idle.for_each(|zone| wake_kswapd(self.platform, zone, work));
     }
 
     /// From the first reclaim on.

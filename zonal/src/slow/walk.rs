@@ -58,7 +58,7 @@ impl<'s, 'm> Walk<'s, 'm> {
     }
 
     /// All zones that the request may use, whatever the lists say at this moment, by their ids.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn possible(self) -> impl Iterator<Item = &'m Zone<'m>> + use<'s, 'm> {
         self.state.zones.iter().filter(move |zone| self.may_use(zone) && zone.managed() > 0)
     }
@@ -77,7 +77,7 @@ impl<'s, 'm> Walk<'s, 'm> {
     }
 
     /// Whether the request's flags and limits, and who asks, let it have frames of the zone.
-    #[inline]
+    #[inline(always)]
     fn may_use(&self, zone: &Zone<'_>) -> bool {
         let request = self.request;
         let this_node = request.gfp.contains(Gfp::THISNODE) && !planted(Mutant::NodeLeft);
@@ -89,13 +89,7 @@ impl<'s, 'm> Walk<'s, 'm> {
 
     /// Frames that the request must leave in the zone.
     pub(crate) fn floor(&self, zone: &Zone<'_>, access: Access) -> u64 {
-        let floor = zone.marks.floor(access, self.request.highest, self.request.order);
-        // For a request with reserves what atomic requests keep is as good as free.
-        if access.flags.intersects(AllocFlags::RESERVES) && !planted(Mutant::ReserveUncounted) {
-            floor.saturating_sub(zone.highatomic.free())
-        } else {
-            floor
-        }
+        floor(self.request, zone, access)
     }
 
     /// What it asks of the zone.
@@ -106,17 +100,7 @@ impl<'s, 'm> Walk<'s, 'm> {
     /// What it asks of kswapd when frames are short, if it may.
     #[inline]
     pub(crate) fn kswapd_work(&self) -> Option<Work> {
-        let may = self.request.urgency().wakes || planted(Mutant::WakesUnasked);
-        let work = Work { order: self.request.order, highest: self.request.highest };
-        (may && !planted(Mutant::WakeLost)).then_some(work)
-    }
-
-    /// Tells the zone's kswapd that frames are short.
-    #[inline]
-    pub(crate) fn wake_kswapd(self, platform: &impl Platform, zone: &Zone<'_>, work: Work) {
-        if zone.daemons.is_some_and(|node| !node.is_hopeless() && node.kswapd.ask(work)) {
-            platform.wake(Daemon::Kswapd, zone.node);
-        }
+        kswapd_work(self.request)
     }
 
     /// The first zone of each node on the way.
@@ -138,10 +122,8 @@ impl<'s, 'm> Walk<'s, 'm> {
     /// next one does.
     #[inline]
     pub(crate) fn tell_kswapd(self, platform: &impl Platform, zone: &Zone<'_>) {
-        let may = || self.request.urgency().wakes || planted(Mutant::BoostUntold);
-        let news = || zone.marks.is_boosted() && zone.marks.take_boosted() || zone.take_near();
-        if zone.has_news() && may() && news() {
-            self.kswapd_work().into_iter().for_each(|work| self.wake_kswapd(platform, zone, work));
+        if zone.has_news() {
+            tell_news(self.request, platform, zone);
         }
     }
 
@@ -225,34 +207,6 @@ impl<'s, 'm> Walk<'s, 'm> {
         }
     }
 
-    /// Refuses at once where two looks at the zones show that they have nothing, and that nothing moved between.
-    #[inline(never)]
-    pub(crate) fn glance(self, access: Access) -> Option<AllocError> {
-        let order = self.request.order;
-        if self.request.is_placed() {
-            return None;
-        }
-        let (mut free, mut most, mut moves) = (0, None, 0u64);
-        for zone in self.possible() {
-            let (transit, floor) = (zone.count.transit(), self.floor(zone, access));
-            if transit.frames() > 0 || !zone.is_out_of(order, floor) {
-                return None;
-            }
-            let above = zone.count.free().saturating_sub(floor);
-            (free, most, moves) = (free + above, most.max(Some(above)), moves.wrapping_add(transit.moves()));
-        }
-        load_barrier(); // the looks stay before the second reading
-        for zone in self.possible() {
-            let transit = zone.count.transit();
-            if transit.frames() > 0 {
-                return None;
-            }
-            moves = moves.wrapping_sub(transit.moves());
-        }
-        // Each zone's moves only grow, so equal sums mean equal terms.
-        (moves == 0).then(|| without_run(order, free, most, 0))
-    }
-
     /// Takes a run out of any CPU's words; a run that no word holds may form in the blocks once they are empty.
     fn take_cached(self, zone: &'m Zone<'m>, access: Access) -> Option<Pfn> {
         let (request, want) = (self.request, self.want(zone, access));
@@ -277,6 +231,42 @@ impl<'s, 'm> Walk<'s, 'm> {
         let above = |zone: &Zone<'_>| (zone.free() + zone.cached()).saturating_sub(self.floor(zone, access));
         let free = self.possible().map(above).sum();
         without_run(self.request.order, free, self.possible().map(above).max(), in_flight)
+    }
+}
+
+#[inline]
+fn kswapd_work(request: &Request) -> Option<Work> {
+    let may = request.wakes() || planted(Mutant::WakesUnasked);
+    let work = Work { order: request.order, highest: request.highest };
+    (may && !planted(Mutant::WakeLost)).then_some(work)
+}
+
+/// Tells the zone's kswapd that frames are short.
+#[inline]
+pub(crate) fn wake_kswapd(platform: &impl Platform, zone: &Zone<'_>, work: Work) {
+    if zone.daemons.is_some_and(|node| !node.is_hopeless() && node.kswapd.ask(work)) {
+        platform.wake(Daemon::Kswapd, zone.node);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn tell_news<P: Platform>(request: &Request, platform: &P, zone: &Zone<'_>) {
+    let may = || request.wakes() || planted(Mutant::BoostUntold);
+    let news = || zone.marks.is_boosted() && zone.marks.take_boosted() || zone.take_near();
+    if may() && news() {
+        kswapd_work(request).into_iter().for_each(|work| wake_kswapd(platform, zone, work));
+    }
+}
+
+/// Frames that a request must leave in a zone.
+pub(crate) fn floor(request: &Request, zone: &Zone<'_>, access: Access) -> u64 {
+    let floor = zone.marks.floor(access, request.highest, request.order);
+    // For a request with reserves what atomic requests keep is as good as free.
+    if access.flags.intersects(AllocFlags::RESERVES) && !planted(Mutant::ReserveUncounted) {
+        floor.saturating_sub(zone.highatomic.free())
+    } else {
+        floor
     }
 }
 
@@ -341,7 +331,7 @@ impl Motion {
 }
 
 /// Why no zone has such a run, of which the fullest has `most` frames above its mark.
-fn without_run(order: Order, free: u64, most: Option<u64>, in_flight: u64) -> AllocError {
+pub(crate) fn without_run(order: Order, free: u64, most: Option<u64>, in_flight: u64) -> AllocError {
     match most {
         None => AllocError::NoZone,
         Some(most) if most < order.frames() => AllocError::NoMemory { order, free, in_flight },

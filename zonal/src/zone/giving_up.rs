@@ -108,7 +108,10 @@ impl Zone<'_> {
     /// Whether the zone nears its marks and nobody has told kswapd: what a miss asks.
     #[inline]
     pub(crate) fn is_near(&self) -> bool {
-        self.words.is(OWN) && self.note_near() || self.words.is(NEAR)
+        match self.words.state.load(Ordering::Relaxed) {
+            OWN => self.note_near(), // Relaxed: `go` decides
+            state => state == NEAR,
+        }
     }
 
     /// Whether a request that takes frames here has something to tell kswapd: its boost was raised, or its words are to be
@@ -118,9 +121,9 @@ impl Zone<'_> {
         self.marks.is_boosted() || self.is_near()
     }
 
-    /// Notes whether the zone nears its marks.
+    /// Notes whether the zone nears its marks; whether it has been noted.
     fn note_near(&self) -> bool {
-        self.count.free() < self.near_floor() && self.words.go(OWN, NEAR)
+        self.count.free() < self.near_floor() && (self.words.go(OWN, NEAR) || self.words.is(NEAR))
     }
 
     /// The same, and from now on it has been told: by the caller.

@@ -27,13 +27,19 @@ impl<'m> Zone<'m> {
         self.search_block(cache, want, start)
     }
 
-    /// Takes the block that this CPU freed last, if it is free still, for frames of its credit: well above the floor only.
+    /// The block that this CPU freed last, if it is free still.
     #[inline(always)]
-    pub(crate) fn take_block_again(&self, cache: &CpuCache, want: Want) -> Option<Pfn> {
+    pub(crate) fn block_freed_last(&self, cache: &CpuCache) -> Option<Block<'m>> {
         let block = self.block(BlockIndex(cache.freed_block() as u32))?;
-        let (lenient, entry) = (self.count.free() >= want.floor + self.slack, block.entry.load());
-        let is_ours = entry.is_free_block() && entry.zone() == self.id;
-        if !lenient || !is_ours || !cache.credit.spend(BLOCK_FRAMES) {
+        let entry = block.entry.load();
+        (entry.is_free_block() && entry.zone() == self.id).then_some(block)
+    }
+
+    /// Takes that block for frames of the CPU's credit: well above the floor only.
+    #[inline(always)]
+    pub(crate) fn take_block_again(&self, cache: &CpuCache, block: Block<'m>, want: Want) -> Option<Pfn> {
+        let lenient = self.count.free() >= want.floor + self.slack;
+        if !lenient || !cache.credit.spend(BLOCK_FRAMES) {
             return None;
         }
         match self.take_counted_block(block, want.kind) {

@@ -1,0 +1,118 @@
+//! A refusal at a glance: what becomes of a request that may not wait where its zones have nothing.
+//!
+//! Two looks at each zone, and it is told so: it need not go up the ladder to learn that. Never takes a frame; says nothing
+//! where it cannot be sure, or where zones may be missing that have been listed since.
+
+use crate::access::Access;
+use crate::error::AllocError;
+use crate::frame::Order;
+use crate::platform::{Climb, Platform};
+use crate::policy::reach::Reach;
+use crate::report::failure::{self, Asked};
+use crate::request::Request;
+use crate::slow::cookie::Cookie;
+use crate::slow::walk::{Walk, floor, wake_kswapd, without_run};
+use crate::sync::load_barrier;
+use crate::zone::Zone;
+
+/// Refuses a request that neither waits nor says where ([`Request::glances`]), and tells the daemons.
+#[inline(always)]
+pub(crate) fn refusal<P: Platform>(walk: Walk<'_, '_>, platform: &P) -> Option<AllocError> {
+    let (state, request) = (walk.state, walk.request);
+    let cookie = Cookie::of(state, Reach::OPEN);
+    let work = walk.kswapd_work();
+    let mut looks = Looks::new(request.order);
+    let zones = || state.zones.iter().filter(|zone| zone.kind <= request.highest && zone.managed() > 0);
+    if !zones().all(|zone| looks.first(zone, || leaves(request, platform, zone))) {
+        return None;
+    }
+    load_barrier(); // the looks stay before the second reading
+    if !zones().all(|zone| looks.second(zone)) {
+        return None;
+    }
+    let mut before = None;
+    for zone in zones() {
+        walk.tell_kswapd(platform, zone);
+        if let Some(work) = work.filter(|_| before.replace(zone.node) != Some(zone.node)) {
+            wake_kswapd(platform, zone, work);
+        }
+    }
+    let error = looks.refusal()?;
+    if cookie.is_stale(state) {
+        return None;
+    }
+    platform.climbed(&Climb::default());
+    failure::failed(state, platform, Asked::by(request, Reach::OPEN));
+    Some(error)
+}
+
+/// Frames that who asks must leave in a zone.
+#[cold]
+#[inline(never)]
+fn leaves<P: Platform>(request: &Request, platform: &P, zone: &Zone<'_>) -> u64 {
+    let (urgency, task) = (request.urgency(), platform.task());
+    floor(request, zone, Access::of_class(urgency, request.order, task).with_reserves(urgency, task))
+}
+
+impl Walk<'_, '_> {
+    /// Refuses at once where two looks at the zones show that they have nothing, and that nothing moved between.
+    #[inline(never)]
+    pub(crate) fn glance(self, access: Access) -> Option<AllocError> {
+        if self.request.is_placed() {
+            return None;
+        }
+        let mut looks = Looks::new(self.request.order);
+        if !self.possible().all(|zone| looks.first(zone, || self.floor(zone, access))) {
+            return None;
+        }
+        load_barrier(); // the looks stay before the second reading
+        if self.possible().all(|zone| looks.second(zone)) { looks.refusal() } else { None }
+    }
+}
+
+/// What two looks at each of some zones have shown.
+struct Looks {
+    order: Order,
+    /// Frames above the floors: of all zones, and of the fullest.
+    free: u64,
+    most: u64,
+    zones: u64,
+    /// Moves of all zones, as seen first less as seen then. Each zone's only grow, so equal sums mean equal terms.
+    moves: u64,
+}
+
+impl Looks {
+    fn new(order: Order) -> Self {
+        Self { order, free: 0, most: 0, zones: 0, moves: 0 }
+    }
+
+    /// Whether the zone has no such run, and nothing moves.
+    #[inline(always)]
+    fn first(&mut self, zone: &Zone<'_>, leaves: impl FnOnce() -> u64) -> bool {
+        let (transit, free) = (zone.count.transit(), zone.count.free());
+        self.moves = self.moves.wrapping_add(transit.moves());
+        self.zones += 1;
+        let mut floor = 0; // of nothing nothing is had, whatever must be left
+        if free > 0 {
+            floor = leaves();
+            let above = free.saturating_sub(floor);
+            self.free += above;
+            self.most = self.most.max(above);
+        }
+        transit.frames() == 0 && zone.is_out_of(self.order, floor)
+    }
+
+    /// Whether nothing moves still.
+    #[inline(always)]
+    fn second(&mut self, zone: &Zone<'_>) -> bool {
+        let transit = zone.count.transit();
+        self.moves = self.moves.wrapping_sub(transit.moves());
+        transit.frames() == 0
+    }
+
+    /// The refusal, if nothing moved between the looks.
+    fn refusal(&self) -> Option<AllocError> {
+        let most = (self.zones > 0).then_some(self.most);
+        (self.moves == 0).then(|| without_run(self.order, self.free, most, 0))
+    }
+}
