@@ -320,12 +320,10 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     }
 }
 
-/// Whether the zone has no such run above its low mark, as far as its count or its free blocks tell.
+/// Whether the zone has no such run above its low mark, as far as its blocks tell.
 #[inline(always)]
 fn is_scarce(zone: &Zone<'_>, request: &Request) -> bool {
-    let order = request.order;
-    let short = !zone.count.spares(order.frames(), zone.marks.fast_floor(request.highest));
-    short || order == Order::BLOCK && zone.free_tree().is_clear()
+    zone.count.free() == 0 || zone.is_short_of(request.order, zone.marks.fast_floor(request.highest))
 }
 
 /// Frees a run of at most a group that is the caller's to free: into a word that has its group, a word by the rule, else
@@ -338,24 +336,30 @@ fn free_run<'m>(
     order: Order,
 ) -> Result<(), FreeError> {
     let (row, bits) = row_and_mask(pfn.get() % BLOCK_FRAMES, order);
-    if let Some(cache) = cache {
-        let (group, mask) = (zone.group_of(pfn), group_mask(pfn, order));
-        match cache.put(zone.own_words, group, mask) {
-            (Put::OtherGroup, _) => {}
-            (Put::Kept, at) => {
-                cpu.note_put(cache, CpuCache::kind_of(at), at);
-                return Ok(());
-            }
-            (Put::AlreadyHere, _) => return Err(FreeError::DoubleFree { pfn, order }),
+    let Some(cache) = cache else {
+        return zone.land(None, block, row, bits).map_err(|cause| refused(cause, pfn, order));
+    };
+    let (group, mask) = (zone.group_of(pfn), group_mask(pfn, order));
+    match cache.put(zone.own_words, group, mask) {
+        (Put::OtherGroup, _) => {}
+        (Put::Kept, at) => {
+            cpu.note_put(cache, CpuCache::kind_of(at), at);
+            return Ok(());
         }
-        let entry = block.entry.load();
+        (Put::AlreadyHere, _) => return Err(FreeError::DoubleFree { pfn, order }),
+    }
+    let (entry, is_short) = (block.entry.load(), zone.is_bypassed());
+    let kind = entry.kind();
+    // Neither isolated nor reserved nor poisoned nor taken whole; and in a short zone others must find the frames.
+    if entry.is_cacheable() && !is_short {
         let are_free = || block.bitmap.row(row).load() & bits != 0;
-        let may_keep = entry.is_cacheable(); // neither isolated nor reserved nor poisoned nor taken whole
-        if may_keep && zone.keep_freed(cpu, (cache, entry.kind()), (group, mask, block.entry), are_free) {
+        if zone.keep_freed(cpu, (cache, kind), (group, mask, block.entry), are_free) {
             return Ok(());
         }
     }
-    zone.land(cache, block, row, bits).map_err(|cause| refused(cause, pfn, order))
+    cache.prefer_block(kind, block.index.0);
+    let credited = if is_short { None } else { Some(cache) };
+    zone.land(credited, block, row, bits).map_err(|cause| refused(cause, pfn, order))
 }
 
 /// Lands a run from a row to half a block, row by row.

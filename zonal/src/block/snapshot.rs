@@ -48,6 +48,11 @@ impl Snapshot {
     pub(crate) const fn is_vacating(self) -> bool {
         self.0 & VACATING != 0
     }
+    /// All its frames are free, and no compaction is at work in it.
+    #[inline]
+    pub(crate) const fn is_at_rest(self) -> bool {
+        self.count() == self.managed() && !self.is_vacating()
+    }
     /// Frames of it stand in the table of poisoned frames.
     pub(crate) const fn is_poisoned(self) -> bool {
         self.0 & POISONED != 0

@@ -41,8 +41,8 @@ pub(crate) struct CpuCache {
     blocks: [AtomicU32; KINDS],
     /// Hint: the block that was last freed whole, where the next search for a whole one starts.
     freed_block: AtomicU32,
-    /// Hint: the group that last missed on a free.
-    missed: AtomicU32,
+    /// Hint: bits 0..=31 the group that last missed on a free; above, the word that was looked at then, from its kind's first.
+    missed: AtomicU64,
     /// Hints, a kind: the word to evict next, from the kind's first.
     turns: [AtomicU8; KINDS],
     /// Hint: for how long the words have looked the same.
@@ -60,6 +60,8 @@ pub(crate) struct CpuCache {
 /// What to do with frames that no word has yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Room {
+    /// This word has given its frames since it took the last free: fill it.
+    Given(usize, Slot),
     /// This word holds nothing: fill it.
     Vacant(usize, Slot),
     /// This word's frames, if it still has any, go back to their block to make room.
@@ -89,7 +91,7 @@ impl CpuCache {
             groups: AtomicU64::new(0),
             blocks: core::array::from_fn(|_| AtomicU32::new(block)),
             freed_block: AtomicU32::new(block),
-            missed: AtomicU32::new(u32::MAX),
+            missed: AtomicU64::new(u64::from(u32::MAX)),
             turns: core::array::from_fn(|_| AtomicU8::new(0)),
             age: Age::new(),
             rank,
@@ -233,30 +235,35 @@ impl CpuCache {
     }
 
     /// Room for a freed group, by the rule: a word without frames; one whose group is whole again; on the second
-    /// miss in a row in the same group a word in turn; else none. Looks at two words, that of the last put (its number,
-    /// and what it holds) and one in turn: what it misses now it finds some frees later.
+    /// miss in a row in the same group a word in turn; else none. Looks at two words, that of the last put and one in turn: what
+    /// it misses now it finds some frees later.
     #[inline(always)]
-    pub(crate) fn room_for_free(&self, kind: Kind, group: GroupIndex, last: Option<(usize, Slot)>) -> Room {
-        let turn = self.next_turn(kind);
-        if let Some(room) = last.and_then(|(at, slot)| Room::at_once(at, slot)) {
-            return room;
-        }
-        if let Some(room) = self.words.get(turn).and_then(|word| Room::at_once(turn, word.load())) {
-            return room;
+    pub(crate) fn room_for_free(&self, kind: Kind, group: GroupIndex, last: usize) -> Room {
+        if let Some(slot) = self.words.get(last).map(SlotWord::load) {
+            // Mostly it has given its frames since.
+            if slot.mask() == 0 && slot.is_owned() {
+                return Room::Given(last, slot);
+            }
+            if let Some(room) = Room::at_once(last, slot) {
+                return room;
+            }
         }
         // Relaxed, both: a hint only this CPU is likely to touch.
-        if self.missed.load(Ordering::Relaxed) == group.0 {
-            return self.evict(turn);
+        let missed = self.missed.load(Ordering::Relaxed);
+        let turn = after((missed >> 32) as usize);
+        let at = Self::first_word(kind) + turn;
+        if let Some(room) = self.words.get(at).and_then(|word| Room::at_once(at, word.load())) {
+            return room;
         }
-        self.missed.store(group.0, Ordering::Relaxed);
-        Room::None
+        self.missed.store((turn as u64) << 32 | u64::from(group.0), Ordering::Relaxed);
+        if missed as u32 == group.0 { self.evict(at) } else { Room::None }
     }
 
     #[inline]
     fn next_turn(&self, kind: Kind) -> usize {
         let hint = &self.turns[kind as usize];
         let turn = usize::from(hint.load(Ordering::Relaxed)); // Relaxed: a hint
-        let next = if turn + 1 < SLOTS { turn + 1 } else { 0 };
+        let next = after(turn);
         hint.store(next as u8, Ordering::Relaxed);
         Self::first_word(kind) + next
     }
@@ -351,4 +358,9 @@ impl CpuCache {
     pub(crate) fn frames(&self) -> u64 {
         self.words().map(|word| u64::from(word.load().mask().count_ones())).sum()
     }
+}
+
+/// The word after this one, from the kind's first.
+const fn after(turn: usize) -> usize {
+    if turn + 1 < SLOTS { turn + 1 } else { 0 }
 }

@@ -214,6 +214,9 @@ impl<'a, 'm, P: Platform> Evacuation<'a, 'm, P> {
 /// Frames of the block that are neither free nor poisoned; at least 1 while a compaction is at work there.
 fn used_in<'m>(zone: &Zone<'m>, block: Block<'m>) -> u64 {
     let entry = block.entry.load();
+    if entry.is_at_rest() {
+        return 0;
+    }
     let used = entry.managed().saturating_sub(entry.count()).saturating_sub(zone.poisoned_in(block));
     used.max(u64::from(entry.is_vacating()))
 }

@@ -27,11 +27,11 @@ pub(crate) fn refusal<P: Platform>(walk: Walk<'_, '_>, platform: &P) -> Option<A
         return None;
     }
     load_barrier(); // the looks stay before the second reading
-    if !zones().all(|zone| looks.second(zone)) {
-        return None;
-    }
     let mut before = None;
     for zone in zones() {
+        if !looks.second(zone) {
+            return None;
+        }
         walk.tell_kswapd(platform, zone);
         if let Some(work) = work.filter(|_| before.replace(zone.node) != Some(zone.node)) {
             wake_kswapd(platform, zone, work);
@@ -52,6 +52,14 @@ pub(crate) fn refusal<P: Platform>(walk: Walk<'_, '_>, platform: &P) -> Option<A
 fn leaves<P: Platform>(request: &Request, platform: &P, zone: &Zone<'_>) -> u64 {
     let (urgency, task) = (request.urgency(), platform.task());
     floor(request, zone, Access::of_class(urgency, request.order, task).with_reserves(urgency, task))
+}
+
+/// Frames that are free in a zone above what must be left, if they are too few, or no run.
+#[cold]
+#[inline(never)]
+fn above(zone: &Zone<'_>, order: Order, floor: u64) -> Option<u64> {
+    let above = zone.count.free().saturating_sub(floor);
+    zone.is_short_of(order, floor).then_some(above)
 }
 
 impl Walk<'_, '_> {
@@ -75,15 +83,14 @@ struct Looks {
     order: Order,
     /// Frames above the floors: of all zones, and of the fullest.
     free: u64,
-    most: u64,
-    zones: u64,
+    most: Option<u64>,
     /// Moves of all zones, as seen first less as seen then. Each zone's only grow, so equal sums mean equal terms.
     moves: u64,
 }
 
 impl Looks {
     fn new(order: Order) -> Self {
-        Self { order, free: 0, most: 0, zones: 0, moves: 0 }
+        Self { order, free: 0, most: None, moves: 0 }
     }
 
     /// Whether the zone has no such run, and nothing moves.
@@ -91,15 +98,12 @@ impl Looks {
     fn first(&mut self, zone: &Zone<'_>, leaves: impl FnOnce() -> u64) -> bool {
         let (transit, free) = (zone.count.transit(), zone.count.free());
         self.moves = self.moves.wrapping_add(transit.moves());
-        self.zones += 1;
-        let mut floor = 0; // of nothing nothing is had, whatever must be left
-        if free > 0 {
-            floor = leaves();
-            let above = free.saturating_sub(floor);
-            self.free += above;
-            self.most = self.most.max(above);
-        }
-        transit.frames() == 0 && zone.is_out_of(self.order, floor)
+        // Of nothing nothing is had, whatever must be left.
+        let above = if free == 0 { Some(0) } else { above(zone, self.order, leaves()) };
+        let Some(above) = above else { return false };
+        self.free += above;
+        self.most = self.most.max(Some(above));
+        transit.frames() == 0 && zone.has_all_in_blocks()
     }
 
     /// Whether nothing moves still.
@@ -112,7 +116,6 @@ impl Looks {
 
     /// The refusal, if nothing moved between the looks.
     fn refusal(&self) -> Option<AllocError> {
-        let most = (self.zones > 0).then_some(self.most);
-        (self.moves == 0).then(|| without_run(self.order, self.free, most, 0))
+        (self.moves == 0).then(|| without_run(self.order, self.free, self.most, 0))
     }
 }

@@ -116,9 +116,14 @@ impl<'m> Zone<'m> {
     #[inline]
     fn expel_group(&self, cache: &CpuCache, at: usize, (group, entry): (GroupIndex, &Entry)) {
         store_load_barrier();
-        if !entry.load().is_kept_out() || planted(Mutant::InstalledWhileIsolated) {
-            return;
+        if entry.load().is_kept_out() && !planted(Mutant::InstalledWhileIsolated) {
+            self.expel_now(cache, at, group);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn expel_now(&self, cache: &CpuCache, at: usize, group: GroupIndex) {
         let Some(word) = cache.word(at) else { return };
         // As the words' owner; if this is no longer the owner's CPU, as anybody.
         self.land_emptied(|| {
@@ -139,37 +144,37 @@ impl<'m> Zone<'m> {
         (group, mask, entry): (GroupIndex, u32, &Entry),
         are_free: impl FnOnce() -> bool,
     ) -> bool {
-        if self.is_bypassed() {
-            return false; // others must find the frames
-        }
-        let (freed, at) = (Slot::new(group, mask), cpu.last_put(kind));
-        let last = cache.word(at).map(|word| (word, word.load()));
-        // Mostly the word that took the last free has given its frames since.
-        if let Some((word, slot)) = last.filter(|(_, slot)| slot.is_owned() && slot.mask() == 0) {
-            if are_free() || !word.exchange(self.hand(cache), slot, freed) {
-                return false;
-            }
-            cache.note_group(slot.group(), group);
-            cpu.note_put(cache, kind, at);
-            self.expel_group(cache, at, (group, entry));
-            return true;
-        }
-        let room = cache.room_for_free(kind, group, last.map(|(_, slot)| (at, slot)));
+        let room = cache.room_for_free(kind, group, cpu.last_put(kind));
         if matches!(room, Room::None) || are_free() {
             return false;
         }
+        let freed = Slot::new(group, mask);
+        let at = match room {
+            Room::Given(at, slot) => self.fill_given(cache, (at, slot), freed),
+            room => self.fill(cache, room, freed),
+        };
         // The word gives next: its frame is the warmest, and the word has room again then.
-        let Some(at) = self.fill(cache, room, freed) else { return false };
+        let Some(at) = at else { return false };
         cpu.note_put(cache, kind, at);
         self.expel_group(cache, at, (group, entry));
         true
     }
 
+    /// Fills the word that took the last free and has given its frames since.
+    #[inline(always)]
+    fn fill_given(&self, cache: &CpuCache, (at, from): (usize, Slot), to: Slot) -> Option<usize> {
+        let filled = cache.word(at)?.exchange(self.hand(cache), from, to);
+        filled.then(|| {
+            cache.note_group(from.group(), to.group());
+            at
+        })
+    }
+
     /// Fills the room with `to`; the number of the word, or `None` if another was faster.
-    #[inline]
+    #[inline(never)]
     fn fill(&self, cache: &CpuCache, room: Room, to: Slot) -> Option<usize> {
         let (at, from) = match room {
-            Room::Vacant(at, slot) | Room::Evict(at, slot) => (at, slot),
+            Room::Given(at, slot) | Room::Vacant(at, slot) | Room::Evict(at, slot) => (at, slot),
             Room::None => return None,
         };
         let word = cache.word(at)?;

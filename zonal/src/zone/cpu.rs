@@ -286,12 +286,18 @@ impl<'m> Cpu<'m> {
     }
 
     /// Remembers that word `at` of the cache, one of the kind's, took what was freed: it has frames to give, too.
+    #[inline]
     pub(crate) fn note_put(&self, cache: &CpuCache, kind: Kind, at: usize) {
         // Relaxed, all: hints. Mostly they say so already, and all homes with these words say the same.
         let known = |home: &Home<'_>| home.giving[kind as usize].load(Ordering::Relaxed) == at as u8;
         if self.last_put(kind) == at && self.stretch_home().is_some_and(known) {
             return;
         }
+        self.note_putting(cache, kind, at);
+    }
+
+    #[inline(never)]
+    fn note_putting(&self, cache: &CpuCache, kind: Kind, at: usize) {
         for home in self.homes.iter().flatten().filter(|home| core::ptr::eq(home.cache, cache)) {
             home.giving[kind as usize].store(at as u8, Ordering::Relaxed);
             home.taking.store(at as u8, Ordering::Relaxed);

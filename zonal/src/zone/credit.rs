@@ -33,18 +33,23 @@ impl Zone<'_> {
     /// Counts frames whose blocks' counts have been raised already. One locked operation, and three more now and then.
     #[inline]
     pub(crate) fn raise(&self, cache: Option<&CpuCache>, frames: u64) {
-        match cache.filter(|_| !self.is_bypassed()) {
-            Some(cache) => match cache.credit.add(frames, MOST) {
-                // Looked at again: isolation may have taken the count below since, and does not see what is added
-                // after it collected. It looks after its debit, this after the add: one of the two sees the other.
-                Added::Hinted if self.is_short_now() => {
+        self.raise_freed(cache.filter(|_| !self.is_bypassed()), frames);
+    }
+
+    /// The same where a look has shown whether the zone is short: then there is no cache.
+    #[inline(always)]
+    pub(crate) fn raise_freed(&self, cache: Option<&CpuCache>, frames: u64) {
+        let Some(cache) = cache else { return self.raise_count(frames) };
+        match cache.credit.add(frames, MOST) {
+            // Looked at again: isolation may have taken the count below since, and does not see what is added
+            // after it collected. It looks after its debit, this after the add: one of the two sees the other.
+            Added::Hinted => {
+                if self.is_short_now() {
                     self.collect(&cache.credit);
                 }
-                Added::Hinted => {}
-                Added::Unhinted(epoch) => self.hint_credit(cache, epoch),
-                Added::Full => self.raise_above(cache, frames),
-            },
-            None => self.raise_count(frames),
+            }
+            Added::Unhinted(epoch) => self.hint_credit(cache, epoch),
+            Added::Full => self.raise_above(cache, frames),
         }
     }
 
@@ -111,6 +116,7 @@ impl Zone<'_> {
         frames
     }
 
+    #[inline(never)]
     fn collect(&self, credit: &Credit) -> u64 {
         let frames = credit.frames();
         if frames == 0 {

@@ -37,10 +37,7 @@ impl<'m> Zone<'m> {
         }
         let (counted, landed) = self.land_bits(block, row, mask);
         if counted > 0 {
-            if let Some(cache) = cache {
-                cache.prefer_block(block.entry.load().kind(), block.index.0);
-            }
-            self.raise(cache, counted);
+            self.raise_freed(cache, counted);
         }
         landed
     }
@@ -313,11 +310,10 @@ fn completed(row: u64, mask: u64) -> Class {
         let touched = pairs | pairs >> 1;
         run_starts(row, Order::from_raw(3)) & touched != 0
     };
-    match (eight, row == u64::MAX) {
-        (false, _) => Class::Frame,
-        (true, false) => Class::Eight,
-        (true, true) => Class::Row,
+    if !eight {
+        return Class::Frame; // mostly
     }
+    if row == u64::MAX { Class::Row } else { Class::Eight }
 }
 
 const _: () = assert!(ROW_FRAMES == 64);

@@ -98,10 +98,13 @@ impl ZoneMarks {
     #[inline(always)]
     pub(crate) fn bypass(&self, free: u64, ample: impl FnOnce()) -> bool {
         let word = self.bypass.load(Ordering::Relaxed);
-        if free > word >> 1 && word & SHORT != 0 {
+        if free <= word >> 1 {
+            return true;
+        }
+        if word & SHORT != 0 {
             ample();
         }
-        free <= word >> 1
+        false
     }
 
     /// Whether refills take whole groups while the zone's count is `free`; `ample` is called if the zone was short so far:

@@ -84,15 +84,17 @@ impl<'m> Zone<'m> {
         self.is_partly_used(block, kind, Class::Frame).then_some(block)
     }
 
-    /// Whether a look shows that the zone has no such run above the floor, in blocks or in words. It says so only where
-    /// nothing is cached and no credit is left, and of too few frames, or for order 9 of no free block.
+    /// Whether a look shows that the blocks have no such run above the floor. It says so only of too few frames, or for order 9 of
+    /// no free block.
     #[inline]
-    pub(crate) fn is_out_of(&self, order: Order, floor: u64) -> bool {
-        let short = !self.count.spares(order.frames(), floor);
-        (short || order == Order::BLOCK && self.free_tree().is_clear())
-            && self.credit_hints.is_clear()
-            && self.cpu_hints.is_clear()
-            && self.highatomic.free() == 0
+    pub(crate) fn is_short_of(&self, order: Order, floor: u64) -> bool {
+        !self.count.spares(order.frames(), floor) || order == Order::BLOCK && self.free_tree().is_clear()
+    }
+
+    /// Whether a look shows that no frame is cached, none in a credit, and none kept for atomic requests.
+    #[inline]
+    pub(crate) fn has_all_in_blocks(&self) -> bool {
+        self.credit_hints.is_clear() && self.cpu_hints.is_clear() && self.highatomic.free() == 0
     }
 
     /// Whether the hints know of a run of `order` in whatever kind of block, or of a free block.
