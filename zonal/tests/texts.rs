@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::sync::Mutex;
@@ -10,8 +11,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use support::{Setup, order};
 use zonal::{
-    Event, FrameRange, Gfp, Group, NodeId, NodeStat, Oom, Order, PageAllocator, Pfn, Platform, Request,
-    Usage, Verdict, ZoneId, ZoneStat,
+    Context, Cpuset, Daemon, Event, FrameRange, Gfp, Group, Marks, Mempolicy, NodeId, NodeStat, Oom, Order,
+    PageAllocator, Pfn, Platform, Request, Task, Usage, Verdict, ZoneId, ZoneStat,
 };
 use zonal_testkit::{Class, Machine, Mark, Memory};
 
@@ -35,6 +36,7 @@ impl Usage for Known {
 struct Listener {
     cpu: AtomicUsize,
     now_ms: AtomicU64,
+    task: Cell<Task>,
     reports: Mutex<Vec<String>>,
 }
 
@@ -45,6 +47,10 @@ impl Platform for &'static Listener {
 
     fn now_ms(&self) -> u64 {
         self.now_ms.load(Ordering::Relaxed)
+    }
+
+    fn task(&self) -> Task {
+        self.task.get()
     }
 
     fn comm(&self) -> &str {
@@ -305,7 +311,8 @@ fn flags_are_told_by_their_names() {
         let mode = heard.split_once("mode:").and_then(|(_, rest)| rest.split_once(", nodemask"));
         mode.map(|(mode, _)| mode.to_owned()).unwrap_or_default()
     };
-    assert_eq!(names(Gfp::empty()), "0()");
+    assert_eq!(names(Gfp::empty()), "0x0()");
+    assert_eq!(names(Gfp::ATOMIC | Gfp::COMP | Gfp::ZERO), "0x40920(GFP_ATOMIC|__GFP_ZERO|__GFP_COMP)");
     assert_eq!(names(Gfp::ATOMIC), "0x820(GFP_ATOMIC)");
     assert_eq!(names(Gfp::HIGHUSER_MOVABLE | Gfp::COMP | Gfp::NORETRY), {
         let bits = (Gfp::HIGHUSER_MOVABLE | Gfp::COMP | Gfp::NORETRY).bits();
@@ -315,4 +322,70 @@ fn flags_are_told_by_their_names() {
         names(Gfp::ATOMIC | Gfp::DMA32 | Gfp::NOMEMALLOC),
         "0x80824(GFP_ATOMIC|GFP_DMA32|__GFP_NOMEMALLOC)"
     );
+}
+
+/// The nodes of which a report has zones.
+fn nodes_shown(report: &str) -> Vec<&str> {
+    report
+        .lines()
+        .filter_map(|line| line.strip_prefix("Node ")?.split_once(" Normal free:"))
+        .map(|(node, _)| node)
+        .collect()
+}
+
+#[test]
+fn a_report_shows_the_nodes_that_the_request_was_confined_to() {
+    let (pages, listener) = exhausted(0);
+    let set = Cpuset::root("1".parse().expect("a node")).expect("it has one");
+    let bind = Mempolicy::bind("0".parse().expect("a node")).expect("it has one");
+    let within = Context { cpuset: Some(&set), ..Context::default() };
+    let ending = Context { exiting: true, ..within };
+    let bound = Context { policy: Some(&bind), ..Context::default() };
+    let (ordinary, victim) = (Task::default(), Task { oom_victim: true, ..Task::default() });
+    let once = Gfp::KERNEL | Gfp::NORETRY;
+    let cases: [(_, _, _, &[&str]); 7] = [
+        (within, once, ordinary, &["1"]),
+        (bound, once, ordinary, &["0"]),
+        (Context::default(), once, ordinary, &["0", "1"]),
+        // These would have got frames of any node.
+        (within, Gfp::ATOMIC, ordinary, &["0", "1"]),
+        (within, once, victim, &["0", "1"]),
+        (ending, once, ordinary, &["0", "1"]),
+        (within, once | Gfp::NOMEMALLOC, victim, &["1"]),
+    ];
+    for (at, (context, gfp, task, nodes)) in (1..).zip(cases) {
+        listener.now_ms.store(at * 10_000, Ordering::Relaxed);
+        listener.task.set(task);
+        assert!(pages.alloc_raw_in(&context, &FRAME.gfp(gfp).expect("the flags go together")).is_err());
+        let heard = listener.heard();
+        assert_eq!(nodes_shown(&heard.concat()), nodes, "{gfp} {task:?}");
+    }
+    // Who has somebody killed shows its nodes, and only zones that it may use.
+    listener.task.set(ordinary);
+    assert!(pages.alloc_raw_in(&within, &FRAME).is_err());
+    let heard = listener.heard();
+    assert_eq!(nodes_shown(&heard[0]), ["1"]);
+    assert_eq!(heard[0].lines().filter(|line| line.starts_with("Node ")).count(), 3);
+}
+
+#[test]
+fn a_node_that_nothing_can_be_had_of_is_told() {
+    let (pages, listener) = exhausted(0);
+    assert!(pages.set_marks(ZoneId(0), Marks::at(10)));
+    assert!(pages.zoneinfo().to_string().contains("node_unreclaimable:  0"));
+    for _ in 0..16 {
+        pages.ask(Daemon::Kswapd, NodeId(0), Order::ZERO);
+        assert!(pages.kswapd(NodeId(0)));
+    }
+    assert!(pages.alloc_raw(&FRAME.gfp(Gfp::ATOMIC).expect("the flags go together")).is_err());
+    let heard = listener.heard().concat();
+    let told = |line: &str| line.rsplit_once("all_unreclaimable? ").map(|(_, told)| told.to_owned());
+    assert_eq!(heard.lines().filter_map(told).collect::<Vec<_>>(), ["yes", "no"]);
+    let figures: Vec<_> = pages
+        .zoneinfo()
+        .to_string()
+        .lines()
+        .filter_map(|line| Some(line.trim().strip_prefix("node_unreclaimable:")?.trim().to_owned()))
+        .collect();
+    assert_eq!(figures, ["1", "0"]);
 }

@@ -87,6 +87,11 @@ impl<'s> Reach<'s> {
         self.cpuset.is_none() && self.nodes.is_none()
     }
 
+    /// Whether the task is ending.
+    pub(crate) const fn is_exiting(self) -> bool {
+        self.exiting
+    }
+
     /// The policy's nodes, where they count.
     pub(crate) fn mask(self) -> Option<NodeMask> {
         self.nodes.map(|nodes| nodes.load(|| self.mems_allowed()))

@@ -6,29 +6,33 @@
 use core::fmt;
 
 use crate::frame::{NodeId, Order};
+use crate::node::Node;
+use crate::policy::nodemask::NodeMask;
 use crate::report::{ORDERS, Subject, frames, kbytes, protection};
 use crate::topology::ZoneKind;
 use crate::usage::{NodeStat, ZoneStat};
 use crate::zone::figures::Share;
 use crate::zone::{Cpu, Zone};
 
-/// What a report says of memory: of zones up to `highest` only.
+/// What a report says of memory: of zones up to `highest` and of these nodes only.
 #[derive(Clone, Copy)]
 pub(crate) struct MemInfo<'a> {
     pub(crate) subject: Subject<'a>,
     pub(crate) cpu: &'a Cpu<'a>,
     pub(crate) highest: ZoneKind,
+    /// All, if none are named.
+    pub(crate) nodes: Option<NodeMask>,
 }
 
 impl fmt::Display for MemInfo<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "Mem-Info:")?;
         self.all(f)?;
-        let shown = |zone: &&Zone<'_>| zone.kind <= self.highest;
-        let mut nodes = self.subject.nodes().filter(|&node| self.subject.zones_of(node).next().is_some());
+        let zones = || self.subject.zones().filter(|zone| zone.kind <= self.highest && self.shows(zone.node));
+        let mut nodes = self.subject.nodes().filter(|&node| zones().any(|zone| zone.node == node));
         nodes.try_for_each(|node| self.node(f, node))?;
-        self.subject.zones().filter(shown).try_for_each(|zone| self.zone(f, zone))?;
-        self.subject.zones().filter(shown).try_for_each(|zone| runs(f, zone))?;
+        zones().try_for_each(|zone| self.zone(f, zone))?;
+        zones().try_for_each(|zone| runs(f, zone))?;
         writeln!(f, "{} total pagecache pages", self.total(NodeStat::FilePages))?;
         writeln!(f, "{} pages RAM", self.subject.sum(|info| info.present))?;
         writeln!(f, "0 pages HighMem/MovableOnly")?;
@@ -39,6 +43,10 @@ impl fmt::Display for MemInfo<'_> {
 }
 
 impl MemInfo<'_> {
+    fn shows(&self, node: NodeId) -> bool {
+        self.nodes.is_none_or(|nodes| nodes.has(node))
+    }
+
     fn total(&self, stat: NodeStat) -> u64 {
         self.subject.nodes().map(|node| self.subject.usage.node(node, stat)).sum()
     }
@@ -62,7 +70,9 @@ impl MemInfo<'_> {
         writeln!(f, " sec_pagetables:{} bounce:{bounce}", total(N::SecPageTablePages))?;
         writeln!(f, " kernel_misc_reclaimable:{}", total(N::KernelMiscReclaimable))?;
         let free = self.subject.sum(|info| info.free + info.free_highatomic);
-        writeln!(f, " free:{free} free_pcp:{} free_cma:0", self.subject.sum(|info| info.cached))
+        let shown = self.subject.zones().filter(|zone| self.shows(zone.node));
+        let cached: u64 = shown.map(|zone| zone.info().cached).sum();
+        writeln!(f, " free:{free} free_pcp:{cached} free_cma:0")
     }
 
     /// A node's line, in kB.
@@ -95,7 +105,8 @@ impl MemInfo<'_> {
             let figure = if stat == N::KernelStack { figure } else { kbytes(figure) };
             write!(f, " {name}:{figure}kB")?;
         }
-        writeln!(f, " all_unreclaimable? no")
+        let hopeless = self.subject.state.node(node).is_some_and(Node::is_hopeless);
+        writeln!(f, " all_unreclaimable? {}", if hopeless { "yes" } else { "no" })
     }
 
     /// A zone's two lines, in kB.

@@ -8,7 +8,6 @@
 pub(crate) mod buddyinfo;
 pub(crate) mod failure;
 pub(crate) mod fallback_order;
-pub(crate) mod flags;
 pub(crate) mod mem_info;
 pub(crate) mod pagetypeinfo;
 pub(crate) mod vmstat;

@@ -9,6 +9,7 @@ use core::fmt;
 
 use crate::cache::WORDS;
 use crate::frame::{GROUP_FRAMES, NodeId};
+use crate::node::Node;
 use crate::report::{Subject, ZONES, in_free_blocks, protection, zone_name};
 use crate::usage::{NodeStat, ZoneStat};
 use crate::watermark::Marks;
@@ -70,7 +71,8 @@ impl Zoneinfo<'_> {
             writeln!(f, "              high_max: {high}")?;
             writeln!(f, "  vm stats threshold: 0")?;
         }
-        writeln!(f, "  node_unreclaimable:  0")?;
+        let hopeless = zone.daemons.is_some_and(Node::is_hopeless);
+        writeln!(f, "  node_unreclaimable:  {}", u8::from(hopeless))?;
         writeln!(f, "  start_pfn:           {}", zone.span.get().start.get())?;
         writeln!(f, "  reserved_highatomic: {}", info.reserved_highatomic)?;
         writeln!(f, "  free_highatomic:     {}", info.free_highatomic)
