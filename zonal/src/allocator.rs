@@ -20,6 +20,7 @@ use crate::policy::reach::Reach;
 use crate::request::{Hit, Request};
 use crate::slow;
 use crate::slow::glance;
+use crate::slow::near::stays_clean;
 use crate::slow::walk::{Walk, take};
 use crate::state::State;
 use crate::waiting;
@@ -103,9 +104,12 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// The same where frames need not be short.
     #[inline(never)]
     fn alloc_plenty(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
-        let is_bare = self.state.is_bare() && !request.gfp.contains(Gfp::ZERO);
+        let is_bare = self.state.is_bare() && !request.gfp.intersects(Gfp::ZERO.union(Gfp::WRITE));
         if !is_bare {
             waiting::check(&self.state, &self.platform, request);
+            if self.is_first_left_clean(request, cpu) {
+                return self.alloc_anywhere(request, cpu).and_then(|pfn| self.deliver(request, pfn));
+            }
         }
         let near = self.first_zone(request, cpu).and_then(|first| self.alloc_near(first, request, cpu));
         let pfn = match near {
@@ -113,6 +117,13 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             None => self.alloc_anywhere(request, cpu)?,
         };
         if is_bare { Ok(pfn) } else { self.deliver(request, pfn) }
+    }
+
+    /// Whether the request's frames will be dirtied, and nothing more of its first zone's may be.
+    #[cold]
+    fn is_first_left_clean(&self, request: &Request, cpu: &Cpu<'m>) -> bool {
+        let first = self.first_zone(request, cpu).filter(|_| request.gfp.contains(Gfp::WRITE));
+        first.is_some_and(|(zone, _)| stays_clean(&self.platform, request, zone.node))
     }
 
     /// A request that may not wait where its first zone has little or nothing above its low mark: mostly nobody else has.

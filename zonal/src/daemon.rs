@@ -18,6 +18,9 @@ use crate::slow::{CLUSTER, FIRST_PRIORITY};
 use crate::topology::{Kind, ZoneKind};
 use crate::zone::{Mixing, Want, Zone};
 
+/// A sleep that is shorter is counted (Linux: HZ / 10).
+const SHORT_SLEEP_MS: u64 = 100;
+
 impl<'m, P: Platform> PageAllocator<'m, P> {
     /// Reclaims for a node until one of the zones that were asked for is at its high mark, or nothing more can be had; then
     /// has kcompactd make the run that was asked for, if it is not there. False if nobody had asked, or another
@@ -27,10 +30,12 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// brought none, at most.
     pub fn kswapd(&self, node: NodeId) -> bool {
         let Some(words) = self.state.node(node) else { return false };
-        let Some(work) = words.kswapd.begin() else { return false };
+        let at = (&words.kswapd, Daemon::Kswapd, node);
+        let Some((at_work, work)) = AtWork::begin(&self.platform, at) else { return false };
         self.state.zones.iter().filter(|zone| zone.node == node).for_each(Zone::review_words);
+        self.count_short_sleep(node, words, work);
         self.balance(node, words, work);
-        self.end(Daemon::Kswapd, node, &words.kswapd);
+        at_work.end();
         true
     }
 
@@ -40,7 +45,8 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// Task context; calls [`Platform::migrate`].
     pub fn kcompactd(&self, node: NodeId) -> bool {
         let Some(words) = self.state.node(node) else { return false };
-        let Some(work) = words.kcompactd.begin() else { return false };
+        let at = (&words.kcompactd, Daemon::Kcompactd, node);
+        let Some((at_work, work)) = AtWork::begin(&self.platform, at) else { return false };
         let cpu = self.cpu();
         cpu.count(Event::CompactDaemonWake, 1);
         let mut summary = CompactSummary::default();
@@ -63,15 +69,8 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         note(cpu, &summary);
         cpu.count(Event::CompactDaemonMigrateScanned, summary.in_the_way);
         cpu.count(Event::CompactDaemonFreeScanned, summary.goals * BLOCK_FRAMES);
-        self.end(Daemon::Kcompactd, node, &words.kcompactd);
+        at_work.end();
         true
-    }
-
-    /// A daemon has done its work: tells the platform if it has been asked for more.
-    fn end(&self, daemon: Daemon, node: NodeId, job: &Job) {
-        if job.end() && !planted(Mutant::WorkUntold) {
-            self.platform.wake(daemon, node);
-        }
     }
 
     /// Whether work waits for a daemon that is not at it.
@@ -128,6 +127,9 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         } else {
             words.note_failure();
         }
+        if balanced {
+            words.note_sleep(self.platform.now_ms());
+        }
         // It does not sleep before the node is balanced, or hopeless: nobody may ask again.
         if !balanced && !words.is_hopeless() && !planted(Mutant::SleepsUnbalanced) {
             words.kswapd.ask(work);
@@ -135,6 +137,20 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         if work.order > Order::ZERO && !zones().any(|zone| zone.may_have_run(work.order)) {
             self.ask(Daemon::Kcompactd, node, work.order);
         }
+    }
+
+    /// Counts a kswapd that is called soon after it found its node balanced, by what the node is short of now.
+    fn count_short_sleep(&self, node: NodeId, words: &Node, work: Work) {
+        if words.has_slept(SHORT_SLEEP_MS, self.platform.now_ms()) {
+            return;
+        }
+        let is_below = |level| self.zones_of(node, work).all(|zone| short_of(zone, work, level) > 0);
+        let event = match () {
+            () if is_below(Level::Low) => Event::KswapdLowWmarkHitQuickly,
+            () if is_below(Level::High) => Event::KswapdHighWmarkHitQuickly,
+            () => return,
+        };
+        self.cpu().count(event, 1);
     }
 
     /// The node's zones up to the highest that was asked for. One that has no memory now is at its high mark without being
@@ -153,7 +169,46 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 
 /// Frames that the zone is short of its high mark, those in words among the free.
 fn missing(zone: &Zone<'_>, work: Work) -> u64 {
-    let level = if planted(Mutant::BalanceToLow) { Level::Low } else { Level::High };
-    let high = zone.marks.floor(Access::at(level), work.highest, Order::ZERO);
-    high.saturating_sub(zone.free() + zone.cached())
+    short_of(zone, work, if planted(Mutant::BalanceToLow) { Level::Low } else { Level::High })
+}
+
+/// Frames that it is short of a mark.
+fn short_of(zone: &Zone<'_>, work: Work, level: Level) -> u64 {
+    let mark = zone.marks.floor(Access::at(level), work.highest, Order::ZERO);
+    mark.saturating_sub(zone.free() + zone.cached())
+}
+
+/// A daemon at work. Dropped it has ended, and the platform is told of what it has been asked for meanwhile; by a panic of the
+/// platform, of what it was asked for before, too.
+struct AtWork<'a, P: Platform> {
+    platform: &'a P,
+    job: &'a Job,
+    daemon: Daemon,
+    node: NodeId,
+    /// What is not done yet.
+    left: Option<Work>,
+}
+
+impl<'a, P: Platform> AtWork<'a, P> {
+    /// Takes the work, if there is any and nobody else is at it.
+    fn begin(platform: &'a P, (job, daemon, node): (&'a Job, Daemon, NodeId)) -> Option<(Self, Work)> {
+        let work = job.begin()?;
+        Some((Self { platform, job, daemon, node, left: Some(work) }, work))
+    }
+
+    /// The work is done.
+    fn end(mut self) {
+        self.left = None;
+    }
+}
+
+impl<P: Platform> Drop for AtWork<'_, P> {
+    fn drop(&mut self) {
+        if let Some(work) = self.left.filter(|_| !planted(Mutant::PanicForgetsWork)) {
+            self.job.ask(work); // nobody is told while it is at work
+        }
+        if self.job.end() && !planted(Mutant::WorkUntold) {
+            self.platform.wake(self.daemon, self.node);
+        }
+    }
 }

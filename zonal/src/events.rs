@@ -43,9 +43,9 @@ events! {
     ZoneReclaimSuccess: "zone_reclaim_success", "A node near the request was reclaimed from before others were asked.";
     ZoneReclaimFailed: "zone_reclaim_failed", "That gave too little.";
     KswapdLowWmarkHitQuickly: "kswapd_low_wmark_hit_quickly",
-        "Soon after kswapd had slept, the node was below a low mark again.";
+        "Within 100 ms of the platform's clock after kswapd had found its node balanced it was called again, below all low marks.";
     KswapdHighWmarkHitQuickly: "kswapd_high_wmark_hit_quickly",
-        "Soon after kswapd had slept, the node was below a high mark again.";
+        "The same, above a low mark and below all high ones.";
     Pageoutrun: "pageoutrun", "kswapd began to balance a node.";
     OomKill: "oom_kill", "Somebody was told to give memory back because there was none.";
     CompactMigrateScanned: "compact_migrate_scanned", "Frames compaction looked at for something to move.";

@@ -13,8 +13,8 @@ bitflags! {
     /// Request flags (Linux: `gfp_t`). `Gfp::X` is Linux's `__GFP_X`, or its `GFP_X` where there is one: a zone bit alone is
     /// both.
     ///
-    /// What the allocator does not act on is carried for reports and the platform: WRITE, COMP, ACCOUNT, ZEROTAGS,
-    /// NOLOCKDEP, NO_OBJ_EXT.
+    /// What the allocator does not act on is carried for reports and the platform: COMP, ACCOUNT, ZEROTAGS, NOLOCKDEP,
+    /// NO_OBJ_EXT.
     ///
     /// ```
     /// use zonal::{Gfp, Scope};

@@ -14,7 +14,7 @@
 
 use crate::frame::Order;
 use crate::mutant::{Mutant, planted};
-use crate::sync::{AtomicU32, Ordering, store_load_barrier};
+use crate::sync::{AtomicU32, Ordering, UnmodelledU64, store_load_barrier};
 use crate::topology::ZoneKind;
 
 const ORDER: u32 = 0xff;
@@ -164,17 +164,37 @@ pub(crate) struct Node {
     pub(crate) kcompactd: Job,
     /// Passes of kswapd without a frame, one after the other.
     failures: AtomicU32,
+    /// When kswapd last found the node balanced, in ms, and 1 (0: never). Relaxed: a figure.
+    slept: UnmodelledU64,
 }
 
 impl Node {
     pub(crate) fn new() -> Self {
-        Self { kswapd: Job::new(), kcompactd: Job::new(), failures: AtomicU32::new(0) }
+        Self {
+            kswapd: Job::new(),
+            kcompactd: Job::new(),
+            failures: AtomicU32::new(0),
+            slept: UnmodelledU64::new(0),
+        }
     }
 
     /// Whether kswapd has tried for so long in vain that nobody should wake it.
     pub(crate) fn is_hopeless(&self) -> bool {
         let hopeless = self.failures.load(Ordering::Relaxed) >= HOPELESS; // Relaxed, here and below: a policy, no protocol
         hopeless && !planted(Mutant::HopelessWoken)
+    }
+
+    /// kswapd found the node balanced.
+    pub(crate) fn note_sleep(&self, now_ms: u64) {
+        self.slept.store(now_ms.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// Whether that was so long ago, or never.
+    pub(crate) fn has_slept(&self, ms: u64, now_ms: u64) -> bool {
+        match self.slept.load(Ordering::Relaxed) {
+            0 => true,
+            since => now_ms.saturating_add(1).saturating_sub(since) >= ms,
+        }
     }
 
     /// A pass of kswapd freed nothing.

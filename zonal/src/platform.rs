@@ -3,6 +3,8 @@
 //! A platform needs [`Platform::cpu`] only; whatever else it leaves out is not there: nobody reclaims, nothing moves, and a
 //! request that may wait fails where it would have to. Nothing is called from inside a protocol step.
 
+mod lent;
+
 use core::fmt;
 
 use crate::frame::{NodeId, Order, Pfn, ZoneId};
@@ -53,6 +55,23 @@ pub trait Platform {
     fn reclaimable(&self, zone: ZoneId) -> u64 {
         let _ = zone;
         0
+    }
+
+    /// Gives frames of the demand's node back before a request that begins at `from` goes on to another node; returns how many, or `None`
+    /// where that is not done: it is not wanted, the node is too far away, somebody else is at it (Linux: vm.zone_reclaim_mode,
+    /// which is off at first, and node_reclaim_distance). Called in task context, by requests that may wait, as
+    /// [`Platform::reclaim`].
+    fn reclaim_near(&self, from: NodeId, demand: &Demand) -> Option<u64> {
+        let _ = (from, demand);
+        None
+    }
+
+    /// Whether more of the node's frames may be dirtied (Linux: node_dirty_ok). Where not, a request with [`Gfp::WRITE`] has its
+    /// frames of other nodes as long as one is above its low mark. Called in the requester's context (any), for such
+    /// requests; must not block.
+    fn may_dirty(&self, node: NodeId) -> bool {
+        let _ = node;
+        true
     }
 
     /// Moves the content of an allocated frame to another one, which is allocated for it, and lets its owner use that one
@@ -281,98 +300,6 @@ pub enum Step {
     Compaction,
     /// The move of one frame.
     Migration,
-}
-
-impl<P: Platform + ?Sized> Platform for &P {
-    #[inline]
-    fn cpu(&self) -> usize {
-        (**self).cpu()
-    }
-
-    fn zero(&self, first: Pfn, frames: u64) -> bool {
-        (**self).zero(first, frames)
-    }
-
-    fn task(&self) -> Task {
-        (**self).task()
-    }
-
-    fn wake(&self, daemon: Daemon, node: NodeId) {
-        (**self).wake(daemon, node);
-    }
-
-    fn reclaim(&self, demand: &Demand) -> u64 {
-        (**self).reclaim(demand)
-    }
-
-    fn reclaimable(&self, zone: ZoneId) -> u64 {
-        (**self).reclaimable(zone)
-    }
-
-    fn migrate(&self, from: Pfn, to: Pfn) -> Migration {
-        (**self).migrate(from, to)
-    }
-
-    fn run_of(&self, pfn: Pfn) -> Option<(Pfn, Order)> {
-        (**self).run_of(pfn)
-    }
-
-    fn migrate_run(&self, from: Pfn, to: Pfn, order: Order) -> Migration {
-        (**self).migrate_run(from, to, order)
-    }
-
-    fn memory_event(&self, event: &MemoryEvent) -> Result<(), Veto> {
-        (**self).memory_event(event)
-    }
-
-    fn cancelled(&self) -> bool {
-        (**self).cancelled()
-    }
-
-    fn oom(&self, oom: &Oom) -> Verdict {
-        (**self).oom(oom)
-    }
-
-    fn pause(&self) {
-        (**self).pause();
-    }
-
-    fn rebuild_step(&self, step: RebuildStep) {
-        (**self).rebuild_step(step);
-    }
-
-    fn now_ms(&self) -> u64 {
-        (**self).now_ms()
-    }
-
-    fn climbed(&self, climb: &Climb) {
-        (**self).climbed(climb);
-    }
-
-    fn report(&self, report: &dyn fmt::Display) {
-        (**self).report(report);
-    }
-
-    fn comm(&self) -> &str {
-        (**self).comm()
-    }
-
-    fn usage(&self) -> &dyn Usage {
-        (**self).usage()
-    }
-
-    fn wait_context(&self) -> WaitContext {
-        (**self).wait_context()
-    }
-
-    fn invalid_wait(&self, found: &InvalidWait) {
-        (**self).invalid_wait(found);
-    }
-
-    #[inline(always)]
-    fn injects(&self, failure: Step) -> bool {
-        (**self).injects(failure)
-    }
 }
 
 /// A platform of one CPU that reaches no frame: enough for a unikernel's first boot, and for tests.

@@ -41,7 +41,7 @@ pub struct Request {
     pub(crate) align: Order,
     /// Slot words can serve it: at most a group, anywhere.
     pub(crate) cacheable: bool,
-    /// What of it can hit, if it names no node and no place and leaves nothing to deliver.
+    /// What of it can hit, if it names no node and no place, asks the platform nothing and leaves nothing to deliver.
     pub(crate) hit: Hit,
     /// It neither waits nor names a node or a place: where there is nothing, a glance says so.
     pub(crate) glances: bool,
@@ -184,7 +184,7 @@ impl Request {
         self.also(Gfp::HARDWALL)
     }
 
-    /// The frames will be dirtied (carried for the platform).
+    /// The frames will be dirtied: not those of nodes where nothing more may be, while others have some ([`crate::Platform::may_dirty`]).
     pub const fn to_be_written(self) -> Self {
         self.also(Gfp::WRITE)
     }
@@ -250,7 +250,8 @@ impl Request {
 
     const fn settle(self) -> Self {
         let cacheable = self.order.get() <= Order::GROUP.get() && !self.is_placed();
-        let special = self.gfp.intersects(Gfp::ZERO.union(Gfp::THISNODE)) || self.node.is_some();
+        let asks = Gfp::ZERO.union(Gfp::THISNODE).union(Gfp::WRITE);
+        let special = self.gfp.intersects(asks) || self.node.is_some();
         let hit = match self.order {
             _ if special || self.is_placed() => Hit::Never,
             Order::ZERO => Hit::Frame,
@@ -283,7 +284,10 @@ mod tests {
         let Ok(back) = back else { panic!("no flag of KERNEL is forbidden") };
         assert_eq!(back.urgency(), Urgency { never_fails: true, ..table.urgency() });
         assert_eq!((back.highest, back.kind, back.hit), (ZoneKind::Normal, Kind::Unmovable, Hit::Never));
-        assert_eq!((table.zeroed().hit, table.this_node().hit), (Hit::Never, Hit::Never));
+        assert_eq!(
+            [table.zeroed(), table.this_node(), table.to_be_written()].map(|it| it.hit),
+            [Hit::Never; 3]
+        );
         assert!(table.zeroed().cacheable);
         assert_eq!(Request::order(Order::ZERO).hit, Hit::Frame);
     }

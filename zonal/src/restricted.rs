@@ -18,6 +18,7 @@ use crate::policy::mempolicy::{Confines, Mempolicy};
 use crate::policy::nodemask::NodeMask;
 use crate::policy::reach::{Context, Reach};
 use crate::request::Request;
+use crate::slow::near::stays_clean;
 use crate::slow::walk::Walk;
 use crate::topology::ZoneKind;
 use crate::waiting;
@@ -88,8 +89,8 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         waiting::check(&self.state, &self.platform, request);
         let cpu = self.cpu();
         let walk = Walk { reach, ..self.walk(request, cpu) };
-        let near =
-            walk.zones().next().and_then(|zone| self.alloc_near((zone, zone.cache_of(cpu)), request, cpu));
+        let first = walk.zones().next().filter(|zone| !stays_clean(&self.platform, request, zone.node));
+        let near = first.and_then(|zone| self.alloc_near((zone, zone.cache_of(cpu)), request, cpu));
         let pfn = near.map_or_else(|| self.climb(walk), Ok)?;
         self.finish(request, pfn)
     }

@@ -1,6 +1,6 @@
 //! Memory has run out: one request at a time has the platform kill.
 
-use crate::access::{Access, Level};
+use crate::access::{Access, AllocFlags, Level};
 use crate::events::Event;
 use crate::gfp::Gfp;
 use crate::mutant::{Mutant, planted};
@@ -65,7 +65,10 @@ impl<P: Platform> Ladder<'_, '_, P> {
         match self.platform.oom(&oom) {
             Verdict::Killed => {
                 self.walk.cpu.count(Event::OomKill, 1);
-                Rung::Progress
+                // Who cannot fail does not wait until the victim is gone: nobody else is killed for it meanwhile.
+                let urgent = self.urgency().never_fails && !planted(Mutant::NofailKillsOn);
+                let below_all = urgent.then(|| self.at_last(AllocFlags::NO_WATERMARKS)).flatten();
+                below_all.map_or(Rung::Progress, Rung::Got)
             }
             Verdict::GiveUp => Rung::Nothing,
         }

@@ -2,7 +2,7 @@
 //!
 //! | rung | who | what |
 //! |---|---|---|
-//! | fast walk | all | every zone down to its low mark; zones whose kswapd is at work come last |
+//! | fast walk | all | every zone down to its low mark; zones whose kswapd is at work come last, and those where nothing more may be dirtied are left out |
 //! | wake | all that may | kswapd of each node on the way |
 //! | slow walk | all | down to what the request's class leaves of the min mark |
 //! | reserves | MEMALLOC, victims | down to nothing, or half of that |
@@ -19,6 +19,7 @@ pub(crate) mod compaction;
 pub(crate) mod cookie;
 pub(crate) mod glance;
 mod kill;
+pub(crate) mod near;
 pub(crate) mod nolock;
 pub(crate) mod retry;
 pub(crate) mod walk;
@@ -199,11 +200,6 @@ impl<'s, 'm, P: Platform> Ladder<'s, 'm, P> {
         self.platform.injects(step) && !planted(Mutant::InjectionIgnored)
     }
 
-    fn fast_walk(&mut self) -> Option<Pfn> {
-        self.climb.walks += 1;
-        if self.injects(Step::FastWalk) { None } else { self.hard().fast() }
-    }
-
     fn slow_walk(&mut self, walk: Walk<'s, 'm>, access: Access) -> Option<Pfn> {
         self.climb.walks += 1;
         let found = if self.injects(Step::SlowWalk) { None } else { walk.once(access) };
@@ -354,24 +350,31 @@ impl<'s, 'm, P: Platform> Ladder<'s, 'm, P> {
         Demand { node, highest: request.highest, order: request.order, gfp: request.gfp, frames, priority }
     }
 
+    /// The way of its class beyond its cpuset.
+    fn unwalled(&self) -> Walk<'s, 'm> {
+        Walk { reach: self.walk.reach.unwalled(), ..self.walk }
+    }
+
+    /// With these reserves besides what is its class's, within its cpuset and then beyond: for a request that cannot fail.
+    fn at_last(&mut self, reserves: AllocFlags) -> Option<Pfn> {
+        let (walks, access) = ([self.walk, self.unwalled()], self.class.with(reserves));
+        walks.into_iter().find_map(|walk| self.slow_walk(walk, access))
+    }
+
     /// Nothing helped: failure, but for a request that cannot fail.
     fn nopage(&mut self) -> Result<Pfn, AllocError> {
         loop {
             let failed = self.last_walk();
             let short = self.order() <= LONGEST || planted(Mutant::ImpossibleAwaited);
-            let unwalled = Walk { reach: self.walk.reach.unwalled(), ..self.walk };
-            let possible = short && unwalled.possible().next().is_some();
+            let possible = short && self.unwalled().possible().next().is_some();
             let goes_on = self.urgency().never_fails && !planted(Mutant::NofailFails);
             if failed.is_ok() || !possible || !goes_on || self.is_outdated() {
                 return failed;
             }
             // Below the mark by half, then below everything; each beyond its cpuset, too.
-            for flags in [AllocFlags::MIN_RESERVE, AllocFlags::NO_WATERMARKS] {
-                for walk in [self.walk, unwalled] {
-                    if let Some(pfn) = self.slow_walk(walk, self.class.with(flags)) {
-                        return Ok(pfn);
-                    }
-                }
+            let reserves = [AllocFlags::MIN_RESERVE, AllocFlags::NO_WATERMARKS];
+            if let Some(pfn) = reserves.into_iter().find_map(|flags| self.at_last(flags)) {
+                return Ok(pfn);
             }
             self.climb.pauses += 1;
             self.platform.pause();

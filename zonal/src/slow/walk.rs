@@ -127,27 +127,41 @@ impl<'s, 'm> Walk<'s, 'm> {
         }
     }
 
-    /// The zones' blocks in order, down to their low marks; which of them is short is noted. Kinds are kept apart first
-    /// where the zones of the first node may do without; nodes whose kswapd is at work come last.
-    pub(crate) fn fast(self) -> Option<Pfn> {
+    /// The zones' blocks in order, down to their low marks; which of them is short is noted, and asked whether it gives frames
+    /// back. Kinds are kept apart first where the zones of the first node may do without; nodes whose kswapd is at work come
+    /// last, and those that must stay clean are left out.
+    pub(crate) fn fast(
+        self,
+        stays_clean: impl Fn(NodeId) -> bool,
+        gives_back: impl Fn(&Zone<'_>) -> bool,
+    ) -> Option<Pfn> {
         let first = self.zones().next()?;
         let apart = first.mixing == Mixing::Avoided && !planted(Mutant::MixedAtOnce);
-        let near = |zone: &&Zone<'_>| apart && zone.node == first.node;
         let several = self.state.nodes.len() > 1 && !planted(Mutant::BusyNodeFirst);
         let busy = |zone: &&Zone<'_>| several && zone.is_busy();
-        let mixed = |zone| self.fast_in(zone, Mixing::Allowed);
-        (self.zones().filter(near).find_map(|zone| self.fast_in(zone, Mixing::Avoided)))
-            .or_else(|| self.zones().filter(|zone| !busy(zone)).find_map(mixed))
-            .or_else(|| self.zones().filter(busy).find_map(mixed))
+        let near = |zone: &&Zone<'_>| apart && zone.node == first.node && !busy(zone);
+        let zones = || self.zones().filter(|zone| !stays_clean(zone.node));
+        let take = |zone, mixing| self.fast_in(zone, mixing, &gives_back);
+        (zones().filter(near).find_map(|zone| take(zone, Mixing::Avoided)))
+            .or_else(|| zones().filter(|zone| !busy(zone)).find_map(|zone| take(zone, Mixing::Allowed)))
+            .or_else(|| zones().filter(busy).find_map(|zone| take(zone, Mixing::Allowed)))
     }
 
-    fn fast_in(self, zone: &'m Zone<'m>, mixing: Mixing) -> Option<Pfn> {
+    fn fast_in(
+        self,
+        zone: &'m Zone<'m>,
+        mixing: Mixing,
+        gives_back: impl Fn(&Zone<'_>) -> bool,
+    ) -> Option<Pfn> {
         let want = Want { mixing, ..Want::of(self.request, zone.marks.fast_floor(self.request.highest)) };
-        let found = take(zone, zone.cache_of(self.cpu), self.request, want, self.cpu);
-        if found.is_none() && !zone.count.spares(want.frames(), want.floor) {
+        let take = || take(zone, zone.cache_of(self.cpu), self.request, want, self.cpu);
+        take().or_else(|| {
+            if zone.count.spares(want.frames(), want.floor) {
+                return None;
+            }
             zone.note_short();
-        }
-        found
+            if gives_back(zone) { take() } else { None }
+        })
     }
 
     /// One walk along the list: blocks first, then slot words.

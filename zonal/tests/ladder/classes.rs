@@ -112,6 +112,18 @@ fn nofail_gets_its_frames_in_the_end() {
 }
 
 #[test]
+fn nofail_goes_below_every_mark_rather_than_have_a_second_one_killed() {
+    let stage = one_node();
+    stage.leave(0, 2);
+    // The victim takes its time.
+    stage.script.kills.borrow_mut().extend([lose(0), lose(0)]);
+    assert!(stage.ask(Gfp::KERNEL | Gfp::NOFAIL, 0).is_ok());
+    assert_eq!((stage.kills(), stage.free(0), stage.pauses()), (1, 1, 0));
+    assert!(stage.ask(Gfp::KERNEL, 0).is_err(), "the mark is others' all the same");
+    stage.check();
+}
+
+#[test]
 fn nofail_does_not_wait_for_what_cannot_be() {
     let stage = one_node();
     stage.leave(0, 0);

@@ -1,6 +1,8 @@
 //! kswapd: who wakes it, what it does, which nodes are passed over while it is at work; and kinds that are kept apart.
 
-use zonal::{Daemon, Gfp, NodeId, Order, Tuning};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use zonal::{Daemon, Event, Gfp, NodeId, Order, Tuning};
 
 use crate::stage::{MARKS, Plan, act, give, lose, one_node};
 
@@ -88,6 +90,65 @@ fn nor_does_the_nearest_node_serve_while_its_kswapd_is_at_work() {
         stage.give(2000)
     })]);
     assert!(stage.allocator.kswapd(NodeId(0)));
+    stage.check();
+}
+
+/// Nor where kinds could be kept apart on it.
+#[test]
+fn a_busy_node_is_passed_over_before_kinds_are_kept_apart() {
+    let stage = Plan { dma32_blocks: 8, ..Plan::of(&[16, 16]) }.build();
+    [0, 1].into_iter().for_each(|zone| stage.leave(zone, MARKS.low + 100));
+    stage.allocator.ask(Daemon::Kswapd, NodeId(0), Order::ZERO);
+    stage.reclaims([act(|stage| {
+        let before = [0, 1, 2].map(|zone| stage.free(zone));
+        assert!(stage.ask(Gfp::KERNEL, 0).is_ok());
+        assert_eq!([0, 1, 2].map(|zone| stage.free(zone)), [before[0], before[1], before[2] - 1]);
+        stage.give(1000)
+    })]);
+    assert!(stage.allocator.kswapd(NodeId(0)));
+    stage.check();
+}
+
+#[test]
+fn a_platform_that_panics_leaves_the_work_to_the_next() {
+    let stage = one_node();
+    stage.leave(0, MARKS.low);
+    assert!(stage.ask(Gfp::NOWAIT, 0).is_ok());
+    stage.reclaims([act(|_| panic!("on purpose"))]);
+    let outcome = catch_unwind(AssertUnwindSafe(|| stage.allocator.kswapd(NodeId(0))));
+    assert!(outcome.is_err());
+    assert_eq!(stage.woken(), [NodeId(0), NodeId(0)], "by the request, and when it ended");
+    assert!(stage.allocator.has_work(Daemon::Kswapd, NodeId(0)));
+    stage.reclaims([give(1001)]);
+    assert!(stage.allocator.kswapd(NodeId(0)));
+    assert_eq!(stage.free(0), MARKS.high);
+    stage.check();
+}
+
+#[test]
+fn a_kswapd_that_hardly_slept_is_counted() {
+    let stage = one_node();
+    let count = || {
+        let events = stage.allocator.events();
+        [Event::KswapdLowWmarkHitQuickly, Event::KswapdHighWmarkHitQuickly].map(|event| events.count(event))
+    };
+    // What is left when kswapd is called, when, and what has been counted then.
+    let calls = [
+        (MARKS.low - 1, 1000, [0, 0]), // it never slept
+        (MARKS.low - 1, 1099, [1, 0]),
+        (MARKS.high - 1, 1150, [1, 1]),
+        (MARKS.low - 1, 1250, [1, 1]), // for long enough
+        (MARKS.high, 1251, [1, 1]),    // it was called in vain
+    ];
+    for (left, now_ms, counted) in calls {
+        stage.leave(0, left);
+        stage.script.now_ms.set(now_ms);
+        stage.allocator.ask(Daemon::Kswapd, NodeId(0), Order::ZERO);
+        stage.reclaims([act(move |stage| stage.give((MARKS.high - left) as usize))]);
+        assert!(stage.allocator.kswapd(NodeId(0)));
+        assert_eq!(count(), counted, "{left} at {now_ms}");
+        stage.script.reclaims.borrow_mut().clear();
+    }
     stage.check();
 }
 

@@ -6,6 +6,7 @@ mod support;
 
 mod classes;
 mod daemons;
+mod near;
 mod protections;
 mod rebuilds;
 mod reserves;

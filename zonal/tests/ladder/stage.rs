@@ -36,6 +36,8 @@ pub(crate) fn lose(frames: u64) -> Deed {
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum Call {
     Reclaim(Demand),
+    /// Of a near node, for a request that begins at this one.
+    ReclaimNear(NodeId, Demand),
     Kill(Oom),
     Pause,
     Wake(Daemon, NodeId),
@@ -53,6 +55,11 @@ pub(crate) struct Script {
     pub(crate) reclaimable: Cell<u64>,
     /// What is done at the next calls, one after the other; then nothing.
     pub(crate) reclaims: RefCell<VecDeque<Deed>>,
+    /// The same where near nodes are asked; then that is not done.
+    pub(crate) near: RefCell<VecDeque<Deed>>,
+    /// The node of which nothing more may be dirtied.
+    pub(crate) dirty: Cell<Option<NodeId>>,
+    pub(crate) now_ms: Cell<u64>,
     pub(crate) kills: RefCell<VecDeque<Deed>>,
     pub(crate) pauses: RefCell<VecDeque<Deed>>,
     /// What happens when the allocator asks how much is reclaimable.
@@ -100,6 +107,20 @@ impl Platform for Script {
     fn reclaim(&self, demand: &Demand) -> u64 {
         self.note(Call::Reclaim(*demand));
         self.act(&self.reclaims).unwrap_or(0)
+    }
+
+    fn reclaim_near(&self, from: NodeId, demand: &Demand) -> Option<u64> {
+        let freed = self.act(&self.near)?;
+        self.note(Call::ReclaimNear(from, *demand));
+        Some(freed)
+    }
+
+    fn may_dirty(&self, node: NodeId) -> bool {
+        self.dirty.get() != Some(node)
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.now_ms.get()
     }
 
     fn reclaimable(&self, _zone: ZoneId) -> u64 {
@@ -322,6 +343,13 @@ impl Stage {
     pub(crate) fn demands(&self) -> Vec<Demand> {
         let demand = |call: Call| if let Call::Reclaim(demand) = call { Some(demand) } else { None };
         self.calls().into_iter().filter_map(demand).collect()
+    }
+
+    /// What was asked of near nodes, for whom.
+    pub(crate) fn near(&self) -> Vec<(NodeId, Demand)> {
+        let near =
+            |call| if let Call::ReclaimNear(from, demand) = call { Some((from, demand)) } else { None };
+        self.calls().into_iter().filter_map(near).collect()
     }
 
     pub(crate) fn kills(&self) -> usize {
