@@ -107,7 +107,8 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         let is_bare = self.state.is_bare() && !request.gfp.intersects(Gfp::ZERO.union(Gfp::WRITE));
         if !is_bare {
             waiting::check(&self.state, &self.platform, request);
-            if self.is_first_left_clean(request, cpu) {
+            let first = self.first_zone(request, cpu);
+            if first.is_some_and(|(zone, _)| stays_clean(&self.platform, request, zone.node)) {
                 return self.alloc_anywhere(request, cpu).and_then(|pfn| self.deliver(request, pfn));
             }
         }
@@ -117,13 +118,6 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             None => self.alloc_anywhere(request, cpu)?,
         };
         if is_bare { Ok(pfn) } else { self.deliver(request, pfn) }
-    }
-
-    /// Whether the request's frames will be dirtied, and nothing more of its first zone's may be.
-    #[cold]
-    fn is_first_left_clean(&self, request: &Request, cpu: &Cpu<'m>) -> bool {
-        let first = self.first_zone(request, cpu).filter(|_| request.gfp.contains(Gfp::WRITE));
-        first.is_some_and(|(zone, _)| stays_clean(&self.platform, request, zone.node))
     }
 
     /// A request that may not wait where its first zone has little or nothing above its low mark: mostly nobody else has.

@@ -154,14 +154,18 @@ impl<'s, 'm> Walk<'s, 'm> {
         gives_back: impl Fn(&Zone<'_>) -> bool,
     ) -> Option<Pfn> {
         let want = Want { mixing, ..Want::of(self.request, zone.marks.fast_floor(self.request.highest)) };
-        let take = || take(zone, zone.cache_of(self.cpu), self.request, want, self.cpu);
-        take().or_else(|| {
-            if zone.count.spares(want.frames(), want.floor) {
-                return None;
+        let mut asked = false;
+        loop {
+            let found = take(zone, zone.cache_of(self.cpu), self.request, want, self.cpu);
+            if asked || found.is_some() || zone.count.spares(want.frames(), want.floor) {
+                return found;
             }
             zone.note_short();
-            if gives_back(zone) { take() } else { None }
-        })
+            asked = true;
+            if !gives_back(zone) {
+                return None;
+            }
+        }
     }
 
     /// One walk along the list: blocks first, then slot words.
