@@ -118,6 +118,7 @@ impl Hand {
                     return Err(Violation::GaveUp { wish, untried });
                 }
                 let _stop = self.world.gate.stop();
+                self.world.met.raised.fetch_add(self.world.is_boosted().into(), Relaxed);
                 let Some(seen) = self.world.oracle().and_then(|oracle| oracle.admitting(wish)) else {
                     return Ok(());
                 };

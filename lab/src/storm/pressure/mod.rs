@@ -97,7 +97,8 @@ fn machine(dice: &mut Rng) -> Result<Machine> {
     let tuning = Tuning {
         min_free_kbytes: Some(dice.u64(512..2048)),
         watermark_scale_factor: 100,
-        watermark_boost_factor: 0,
+        // Marks that rise where kinds are mixed, every other time.
+        watermark_boost_factor: if dice.bool() { 15_000 } else { 0 },
         ..Tuning::default()
     };
     let cpus = [0, 0, 1, 1].map(NodeId).to_vec();

@@ -48,12 +48,12 @@ thread_local! {
 
 impl fmt::Display for Met {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { refused, late, reclaims, kills, short } = self;
-        let [refused, late, reclaims, kills, short] =
-            [refused, late, reclaims, kills, short].map(|count| count.load(Relaxed));
+        let Self { refused, late, raised, reclaims, kills, short } = self;
+        let [refused, late, raised, reclaims, kills, short] =
+            [refused, late, raised, reclaims, kills, short].map(|count| count.load(Relaxed));
         writeln!(
             f,
-            "{refused} requests were refused, {late} of them shortly before others freed what they wanted; {reclaims} rounds of reclaim, {kills} kills; {short} times a node was short at the end"
+            "{refused} requests were refused, {late} of them shortly before others freed what they wanted, {raised} while marks were raised; {reclaims} rounds of reclaim, {kills} kills; {short} times a node was short at the end"
         )
     }
 }
@@ -89,6 +89,8 @@ pub(super) struct Met {
     pub(super) refused: AtomicU64,
     /// Those of them after which the oracle found a run, which others had freed since.
     pub(super) late: AtomicU64,
+    /// Those of them that found a zone's marks raised, because kinds had been mixed there.
+    pub(super) raised: AtomicU64,
     /// Rounds of reclaim by requests and kswapds.
     pub(super) reclaims: AtomicU64,
     /// Kills, and requests for one with nobody left.
@@ -132,6 +134,11 @@ impl World {
     /// The allocator; it was set when the world was built, before anybody could see it.
     pub(super) fn allocator(&self) -> Option<&Allocator> {
         self.allocator.get()
+    }
+
+    /// Whether a zone's marks are raised.
+    pub(super) fn is_boosted(&self) -> bool {
+        self.allocator().is_some_and(|allocator| allocator.zones().any(|zone| zone.boost > 0))
     }
 
     pub(super) fn oracle(&self) -> Option<Oracle<'_, 'static, &'static Self>> {
