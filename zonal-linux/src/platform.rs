@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use zonal::{
     Daemon, Demand, FRAME_SIZE, MemoryEvent, MemoryStep, Migration, NodeChange, NodeId, Oom, Order, Pfn,
-    Platform, Task, Verdict, Veto, ZoneId,
+    Platform, Task, Verdict, Veto, WaitContext, ZoneId,
 };
 
 use crate::bell::Bell;
@@ -245,6 +245,10 @@ impl Platform for LinuxPlatform {
         if let Some(write) = &self.host.callbacks.report {
             write(report);
         }
+    }
+
+    fn wait_context(&self) -> WaitContext {
+        task::wait_context()
     }
 
     fn pause(&self) {

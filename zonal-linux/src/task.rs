@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use zonal::Task;
+use zonal::{Running, Task, WaitContext};
 
 /// What a thread is for a while, besides a task like any other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,7 +17,8 @@ pub enum Role {
     OomVictim,
     /// It is a real-time task: half of the min mark is its, too.
     Realtime,
-    /// It is a signal handler: what the thread was when it was interrupted does not count.
+    /// It is a signal handler: what the thread was when it was interrupted does not count. In checked mode
+    /// ([`zonal::Checking::On`]) requests that may sleep there are told of ([`crate::PoolPlan::on_report`]).
     Interrupt,
 }
 
@@ -88,6 +89,14 @@ pub(crate) fn current() -> Task {
     }
 }
 
+/// Where this thread is, as checked mode asks: what a signal handler waits for may be what it has interrupted, but it may wake
+/// daemons ([`crate::bell`]), as a hard interrupt of an ordinary kernel may.
+pub(crate) fn wait_context() -> WaitContext {
+    let in_handler = Flags::INTERRUPT.are_here();
+    let running = if in_handler { Running::HardInterrupt } else { Running::Task };
+    WaitContext { running, ..WaitContext::default() }
+}
+
 /// What the flags go back to.
 struct Before(u8);
 
@@ -99,6 +108,8 @@ impl Drop for Before {
 
 #[cfg(test)]
 mod tests {
+    use zonal::Wait;
+
     use super::*;
 
     #[test]
@@ -113,6 +124,8 @@ mod tests {
             assert_eq!(current(), memalloc);
             assert_eq!(std::thread::spawn(current).join().unwrap(), Task::default(), "another thread's");
             assert!(acting_as(Role::OomVictim, current).oom_victim);
+            assert_eq!(wait_context().allows(), Wait::Sleep);
+            assert_eq!(acting_as(Role::Interrupt, wait_context).allows(), Wait::Lock);
         });
         assert_eq!(current(), Task::default());
     }

@@ -1,10 +1,13 @@
 //! Real frames: written, read back, never shared; and a shortfall that is an error.
 
 use std::collections::HashSet;
+use std::sync::mpsc;
 use std::thread;
 
-use zonal::{Gfp, NodeId, Order, Pfn, Request};
-use zonal_linux::{Binding, CpuSource, Machine, MemoryError, Pages, Pool, PoolError, Simulation, play_cpu};
+use zonal::{Checking, Gfp, NodeId, Order, Pfn, Request};
+use zonal_linux::{
+    Binding, CpuSource, Machine, MemoryError, Pages, Pool, PoolError, Role, Simulation, acting_as, play_cpu,
+};
 
 const WORDS: usize = 512;
 
@@ -194,4 +197,21 @@ fn a_simulation_of_sixteen_tebibytes_plays_every_cpu() {
     }
     let zeroed = Request::order(Order::ZERO).gfp(Gfp::KERNEL | Gfp::ZERO).unwrap();
     assert!(matches!(simulation.allocator().alloc_raw(&zeroed), Err(zonal::AllocError::CannotZero { .. })));
+}
+
+#[test]
+fn a_request_that_may_sleep_in_a_signal_handler_is_told_of() {
+    let machine = Machine::uniform(1, 8 << 20, 1).unwrap().with_checking(Checking::On);
+    let (told, heard) = mpsc::sync_channel(8);
+    let tell = move |report: &dyn std::fmt::Display| told.try_send(report.to_string()).unwrap_or_default();
+    let pool = Pool::plan(&machine).on_report(tell).build().unwrap();
+    let (sleeps, wakes) = (Request::order(Order::ZERO), Request::order(Order::ZERO).atomic());
+    let ask = |request| drop(pool.allocator().alloc(request).unwrap());
+    ask(&sleeps);
+    acting_as(Role::Interrupt, || ask(&wakes));
+    assert!(heard.try_recv().is_err(), "each in its place");
+    acting_as(Role::Interrupt, || ask(&sleeps));
+    let text = "invalid wait context: order 0, 0xcc0(GFP_KERNEL): direct reclaim may sleep; hardirq context allows spinlocks";
+    assert_eq!(heard.try_recv().as_deref(), Ok(text));
+    assert!(heard.try_recv().is_err(), "once");
 }
