@@ -15,7 +15,7 @@ use crate::error::{AllocError, FreeError};
 use crate::frame::{BLOCK_FRAMES, Order, Pfn, ROW_FRAMES, ROWS};
 use crate::gfp::Gfp;
 use crate::mutant::{Mutant, planted};
-use crate::platform::Platform;
+use crate::platform::{Platform, Step};
 use crate::policy::reach::Reach;
 use crate::request::{Hit, Request};
 use crate::slow;
@@ -47,6 +47,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     pub fn alloc_raw(&self, request: &Request) -> Result<Pfn, AllocError> {
         let cpu = self.cpu();
         let hit = match request.hit {
+            _ if self.platform.injects(Step::Words) => None,
             Hit::Frame => self.state.take_frame(request, cpu),
             Hit::Run => self.state.take_run(request, cpu),
             Hit::Block => self.state.take_block(request, cpu),
@@ -138,14 +139,15 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         request: &Request,
         cpu: &Cpu<'m>,
     ) -> Option<Pfn> {
-        let words = cache.filter(|_| request.cacheable);
+        let words = cache.filter(|_| request.cacheable && !self.platform.injects(Step::Words));
         let hit = words.and_then(|cache| zone.take_cached(cpu, cache, request.kind, request.order));
         let taken = hit.or_else(|| {
             let floor = zone.marks.fast_floor(request.highest);
             let want = Want { mixing: zone.mixing, ..Want::of(request, floor) };
             // A first walk goes to other nodes while this one's kswapd is at work: by the ladder.
             let busy = self.state.nodes.len() > 1 && zone.is_busy();
-            let found = if busy { None } else { take(zone, cache, request, want, cpu) };
+            let passed = busy || self.platform.injects(Step::FirstZone);
+            let found = if passed { None } else { take(zone, cache, request, want, cpu) };
             self.walk(request, cpu).tell_kswapd(&self.platform, zone);
             found
         });

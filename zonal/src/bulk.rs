@@ -7,7 +7,7 @@ use crate::allocator::{PageAllocator, refused};
 use crate::error::{AllocError, FreeError};
 use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, Group, Order, Pfn, ROW_FRAMES, ROWS};
 use crate::mutant::{Mutant, planted};
-use crate::platform::Platform;
+use crate::platform::{Platform, Step};
 use crate::policy::reach::Reach;
 use crate::request::Request;
 use crate::slow::walk::Walk;
@@ -61,7 +61,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         let cpu = self.cpu();
         let reach = if planted(Mutant::BulkRoams) { Reach::OPEN } else { reach };
         let walk = Walk { reach, ..self.walk(request, cpu) };
-        if !request.is_placed() {
+        if !request.is_placed() && !self.platform.injects(Step::FastWalk) {
             // What counts of the reach is decided once, as at the beginning of a ladder.
             let settled = || reach.settled(request, |nodes| self.state.has_memory(nodes)).hard();
             let reach = if reach.is_open() { reach } else { settled() };

@@ -20,7 +20,7 @@ use crate::error::{AllocError, FreeError};
 use crate::frame::{NodeId, Order, Pfn};
 use crate::gfp::Gfp;
 use crate::mutant::{Mutant, planted};
-use crate::platform::Platform;
+use crate::platform::{Platform, Step};
 use crate::policy::reach::{Context, Reach};
 use crate::request::Request;
 use crate::slow;
@@ -93,7 +93,8 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// A request that has one rung: the first zone that it may use, else all of them, down to the min mark.
     fn alloc_straight(&self, reach: Reach<'_>, request: &Request) -> Result<Pfn, AllocError> {
         let walk = Walk { reach, ..self.walk(request, self.cpu()) };
-        let near = walk.zones().next().and_then(|zone| take_near(walk, zone));
+        let first = walk.zones().next().filter(|_| !self.platform.injects(Step::FirstZone));
+        let near = first.and_then(|zone| take_near(walk, zone));
         let pfn = near.map_or_else(|| self.walk_straight(walk), Ok)?;
         self.finish(request, pfn)
     }

@@ -178,7 +178,7 @@ pub trait Platform {
         self.report(found);
     }
 
-    /// Whether to fail here on purpose. Called in any context, before the step; the same for the same test run.
+    /// Whether to fail here on purpose. Called in any context, before each step. Who leaves it out pays nothing for it.
     #[inline(always)]
     fn injects(&self, failure: Step) -> bool {
         let _ = failure;
@@ -290,7 +290,11 @@ pub enum RebuildStep {
 /// A step of a request that [`Platform::injects`] may make fail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
-    /// The CPU's words and the zones above their low marks.
+    /// The CPU's slot words.
+    Words,
+    /// The blocks of the zone that it tries first.
+    FirstZone,
+    /// The zones above their low marks; for a bulk call all but what single requests bring.
     FastWalk,
     /// The zones above their min marks, or as far below as the request may go.
     SlowWalk,
@@ -300,6 +304,25 @@ pub enum Step {
     Compaction,
     /// The move of one frame.
     Migration,
+    /// The killing of somebody when memory has run out.
+    Kill,
+    /// The last look at all zones: a request that does not get its frames before fails, or goes on if it cannot.
+    LastWalk,
+}
+
+impl Step {
+    /// All, in the order in which a request comes to them: where each fails, it does, whatever is free.
+    pub const ALL: [Self; 9] = [
+        Self::Words,
+        Self::FirstZone,
+        Self::FastWalk,
+        Self::SlowWalk,
+        Self::Reclaim,
+        Self::Compaction,
+        Self::Migration,
+        Self::Kill,
+        Self::LastWalk,
+    ];
 }
 
 /// A platform of one CPU that reaches no frame: enough for a unikernel's first boot, and for tests.

@@ -4,7 +4,7 @@ use crate::access::{Access, AllocFlags, Level};
 use crate::events::Event;
 use crate::gfp::Gfp;
 use crate::mutant::{Mutant, planted};
-use crate::platform::{Oom, Platform, Verdict};
+use crate::platform::{Oom, Platform, Step, Verdict};
 use crate::report::failure::{self, Asked};
 use crate::slow::{COSTLY, Ladder, Rung};
 use crate::topology::ZoneKind;
@@ -58,6 +58,9 @@ impl<P: Platform> Ladder<'_, '_, P> {
         }
         if self.is_outdated() {
             return Rung::Nothing; // it begins anew, with all rounds before it
+        }
+        if self.injects(Step::Kill) {
+            return Rung::Nothing;
         }
         let oom =
             Oom { order: request.order, gfp: request.gfp, highest: request.highest, node: self.walk.node() };

@@ -217,6 +217,9 @@ impl<'s, 'm, P: Platform> Ladder<'s, 'm, P> {
 
     /// The walk before a failure or a kill.
     fn last_walk(&mut self) -> Result<Pfn, AllocError> {
+        if self.injects(Step::LastWalk) {
+            return Err(self.freely().refusal(self.reserve, 0));
+        }
         let (outcome, walks) = self.freely().last(self.reserve);
         self.climb.walks += walks;
         self.keep_block(outcome.ok(), self.reserve);

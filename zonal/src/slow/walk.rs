@@ -245,7 +245,7 @@ impl<'s, 'm> Walk<'s, 'm> {
     }
 
     /// Why the walk failed, with the figures it ended with.
-    fn refusal(self, access: Access, in_flight: u64) -> AllocError {
+    pub(crate) fn refusal(self, access: Access, in_flight: u64) -> AllocError {
         let above = |zone: &Zone<'_>| (zone.free() + zone.cached()).saturating_sub(self.floor(zone, access));
         let free = self.possible().map(above).sum();
         without_run(self.request.order, free, self.possible().map(above).max(), in_flight)

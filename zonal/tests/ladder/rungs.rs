@@ -1,6 +1,6 @@
 //! The rungs in their order, each with what it leaves and whom it calls.
 
-use zonal::{AllocError, Gfp, Step, Task};
+use zonal::{AllocError, Caching, Gfp, Group, Marks, Order, Request, Step, Task};
 
 use crate::stage::{MARKS, Plan, give, lose, one_node};
 
@@ -47,25 +47,105 @@ fn each_step_that_is_made_to_fail_fails_as_a_miss_there_would() {
     // The fast walk over the zones behind the first: the first one serves, below its low mark, and kswapd is told.
     let stage = Plan::of(&[16, 16]).build();
     stage.leave(0, MARKS.low);
-    stage.script.injected.set(Some(Step::FastWalk));
+    stage.script.injected.set(&[Step::FastWalk]);
     assert!(stage.ask(Gfp::KERNEL, 0).is_ok());
     assert_eq!((stage.free(0), stage.woken().len()), (MARKS.low - 1, 2));
 
     // Every walk that leaves the min mark: direct reclaim is begun beside free frames, and the last walk finds them.
     let stage = one_node();
     stage.leave(0, MARKS.low);
-    stage.script.injected.set(Some(Step::SlowWalk));
+    stage.script.injected.set(&[Step::SlowWalk]);
     assert!(stage.ask(Gfp::KERNEL | Gfp::NORETRY, 0).is_ok());
     assert_eq!((stage.demands().len(), stage.kills()), (1, 0));
 
     // Reclaim: frames that could be had again are not, and somebody is killed.
-    stage.script.injected.set(Some(Step::Reclaim));
+    stage.script.injected.set(&[Step::Reclaim]);
     stage.leave(0, MARKS.min);
     stage.reclaims([give(100)]);
     stage.kills_free(1);
     assert!(stage.ask(Gfp::KERNEL, 0).is_ok());
     assert_eq!((stage.demands().len(), stage.kills()), (0, 1));
     stage.check();
+}
+
+#[test]
+fn words_and_the_first_zone_are_passed_over_where_they_are_made_to_fail() {
+    let stage = Plan { caching: Caching::Local, ..Plan::of(&[16, 16]) }.build();
+    assert!(stage.ask(Gfp::KERNEL, 0).is_ok());
+    let cached = || stage.zones()[0].cached;
+    let words = cached();
+    assert!(words > 0);
+    stage.script.injected.set(&[Step::Words]);
+    assert!(stage.ask(Gfp::KERNEL, 0).is_ok());
+    assert_eq!((cached() / 8, stage.climb().walks), (2 * words / 8, 0), "a group more, out of a block");
+    let words = cached();
+    stage.script.injected.set(&[Step::Words, Step::FirstZone]);
+    assert!(stage.ask(Gfp::KERNEL, 0).is_ok());
+    assert_eq!((cached() >= words, stage.climb().walks), (true, 1), "the walk finds it there");
+    stage.script.injected.set(&[]);
+    let words = cached();
+    assert!(stage.ask(Gfp::KERNEL, 0).is_ok());
+    assert_eq!((cached(), stage.climb().walks), (words - 1, 0));
+    stage.check();
+}
+
+/// Every second frame is free, and can be moved: a run is made unless that fails.
+#[test]
+fn compaction_and_moves_that_are_made_to_fail_make_no_run() {
+    for (steps, served) in [(&[] as &[Step], true), (&[Step::Compaction], false), (&[Step::Migration], false)]
+    {
+        let stage = one_node();
+        stage.leave(0, 0);
+        assert!(stage.allocator.set_marks(stage.zones()[0].id, Marks::at(0)));
+        stage.scatter(900, 2);
+        stage.script.moves.set(true);
+        stage.script.injected.set(steps);
+        assert_eq!(stage.ask(Gfp::KERNEL, 3).is_ok(), served, "{steps:?}");
+        assert_eq!(stage.kills(), usize::from(!served));
+        stage.check();
+    }
+}
+
+#[test]
+fn a_kill_that_is_made_to_fail_kills_nobody() {
+    let stage = one_node();
+    stage.leave(0, MARKS.min);
+    stage.kills_free(1);
+    stage.script.injected.set(&[Step::Kill]);
+    assert!(stage.ask(Gfp::KERNEL, 0).is_err());
+    assert_eq!(stage.kills(), 0);
+    stage.check();
+}
+
+#[test]
+fn a_request_all_of_whose_steps_fail_fails_whatever_is_free() {
+    for caching in [Caching::Off, Caching::Local] {
+        let stage = Plan { caching, ..Plan::of(&[16, 16]) }.build();
+        let warm = stage.ask(Gfp::KERNEL, 0).expect("there is plenty");
+        stage.free_run(warm, 0);
+        let free = || [0, 1].map(|zone| stage.free(zone));
+        let before = free();
+        stage.script.injected.set(&Step::ALL);
+        for gfp in
+            [Gfp::empty(), Gfp::NOWAIT, Gfp::ATOMIC, Gfp::KERNEL, Gfp::KERNEL | Gfp::THISNODE | Gfp::ZERO]
+        {
+            for order in [0, 3, 9, 10] {
+                let outcome = stage.ask(gfp, order);
+                assert!(
+                    matches!(outcome, Err(AllocError::NoMemory { .. } | AllocError::NoRun { .. })),
+                    "{outcome:?}"
+                );
+                assert_eq!((stage.demands(), stage.kills()), (vec![], 0));
+            }
+        }
+        let allocator = &stage.allocator;
+        assert!(allocator.alloc_nolock(Gfp::empty(), None, Order::ZERO).is_err());
+        assert!(allocator.alloc_bulk(&Request::order(Order::ZERO), 40, &mut [Group::EMPTY; 4]).is_err());
+        assert_eq!(free(), before);
+        stage.script.injected.set(&[]);
+        assert!(stage.ask(Gfp::ATOMIC, 0).is_ok());
+        stage.check();
+    }
 }
 
 #[test]
