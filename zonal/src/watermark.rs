@@ -54,7 +54,8 @@ impl Marks {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tuning {
     /// What the min marks of all zones up to Normal add up to, in KiB; `None`: four times the square root of those
-    /// zones' KiB, from 128 to 262144. Unlike Linux's it is not given up for a larger one when zones change.
+    /// zones' KiB, from 128 to 262144. Unlike Linux's it is not given up for a larger one when zones change; and what it is made of
+    /// are all frames then, too, so that memory that comes and goes leaves the marks as they were ([`Watermarks::above_high`]).
     pub min_free_kbytes: Option<u64>,
     /// How far the marks are apart at least, in ten-thousandths of the zone: 1 to 3000.
     pub watermark_scale_factor: u16,
