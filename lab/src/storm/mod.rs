@@ -176,7 +176,8 @@ trait Threads: Storm {
 /// at once, and no zone may be taken further below a floor than by a run and the rest of a group for each of four. In
 /// `pressure` threads ask for more than there is: a refusal is judged with all others stopped, and at the end of a round a
 /// node that is short must come back to its high mark by its kswapd alone. In `last-block`, `hotplug` and `everything` memory
-/// comes and goes meanwhile; at the end of a round nobody holds anything, and each section must go offline at the first try.
+/// comes and goes meanwhile; at the end of a round nobody holds anything, and each section must go offline at the first try. In the
+/// latter two sections hold their own rows in every other burst, and a removal waits until nobody looks at them.
 /// `rounds` are times that the section of `last-block` went, which ends after 1,000,000 of them if it is given no time; steps
 /// of plugging in the other two. `everything` does besides what `cpuset`, `pressure` and `signals` do, all at once, for 60 s.
 /// In `paused-rebuild`, `console` and `nodemask` a round is a rebuild of the zonelists that has stood still, a rebuild, or a

@@ -67,6 +67,8 @@ pub(super) enum Violation {
     Plug { what: &'static str, pfn: Pfn, error: HotplugError },
     #[error("{what} the section at {pfn} took place although somebody objected")]
     VetoIgnored { what: &'static str, pfn: Pfn },
+    #[error("the frame at {pfn}, of a section that had been removed, was written to")]
+    RowsWritten { pfn: Pfn },
     #[error("{frames} frames are cached in zone {} while its caches are closed", zone.0)]
     CachedClosed { zone: ZoneId, frames: u64 },
     #[error("{allocated} frames are not free, {held} are held: {} lost", allocated - held)]
@@ -137,6 +139,7 @@ impl Violation {
             | Self::OutAndHeld { .. }
             | Self::PoisonKept { .. }
             | Self::VetoIgnored { .. }
+            | Self::RowsWritten { .. }
             | Self::Audit(_) => "P5",
         }
     }

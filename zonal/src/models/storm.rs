@@ -158,6 +158,8 @@ impl Owner {
             .iter()
             .any(|place| run.contains(&place.load(Ordering::Acquire)));
         assert!(!moved, "a frame of {pfn} is a movable one");
+        let has_rows = self.stage.allocator.state.own_rows.is_some();
+        assert!(!has_rows || !run.contains(&self.stage.hot().start.get()), "{pfn} holds rows");
         let mut poison = self.stage.allocator.state.poison.frames(FrameRange::new(pfn, Pfn::new(run.end)));
         assert!(poison.all(|(_, state)| state == Poisoned::Pending), "a frame of {pfn} is out for good");
         for stamp in self.stage.contents(pfn, order) {

@@ -14,6 +14,7 @@ use super::super::wish::Wish;
 use super::super::{Finding, Storm};
 use super::ground::{Company, Ground, Refusals};
 use super::hotplug::Hotplug;
+use super::rows::Rows;
 use super::{Hand, Plugger, Plugging, State};
 
 /// How long it rages if nothing else is asked for.
@@ -53,7 +54,19 @@ impl Storm for Everything {
 
 impl Plugging for Everything {
     fn ground(&self) -> Ground {
-        Ground { nodes: 2, blocks: 32, sections: 2, cpus: 2, refusals: Refusals::Fair, company: Company::All }
+        Ground {
+            nodes: 2,
+            blocks: 32,
+            sections: 2,
+            cpus: 2,
+            refusals: Refusals::Fair,
+            company: Company::All,
+            rows: Rows::Lent,
+        }
+    }
+
+    fn rows(&self) -> &'static [Rows] {
+        Hotplug.rows()
     }
 
     fn threads(&self) -> usize {
@@ -89,7 +102,7 @@ impl Plugging for Everything {
         let start = Pfn::new(hand.dice.u64(..self.ground().blocks) * BLOCK_FRAMES);
         let block = FrameRange::new(start, start.add(BLOCK_FRAMES));
         let kbytes = hand.dice.u64(256..2048);
-        hand.world.gate.inside(|| match chore {
+        hand.world.inside(|| match chore {
             0 => drop(allocator.drain_all()),
             1 | 2 => drop(allocator.drain_cpu(cpu)),
             3 if allocator.isolate(block).is_ok() => drop(allocator.unisolate(block)),

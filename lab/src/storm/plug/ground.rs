@@ -9,6 +9,7 @@ use zonal::{
 };
 
 use super::super::owners::Owners;
+use super::rows::Rows;
 
 /// Blocks of kernel memory and sections behind them that may be plugged in, a node each.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +23,7 @@ pub(super) struct Ground {
     pub(super) cpus: u16,
     pub(super) refusals: Refusals,
     pub(super) company: Company,
+    pub(super) rows: Rows,
 }
 
 /// How refusals, and requests for a kill, are judged.
@@ -100,6 +102,7 @@ impl Ground {
             dma_end: Pfn::new(0),
             dma32_end: Pfn::new(0),
             own_words,
+            own_rows: self.rows.config(),
             ..Config::new(topology)
         };
         let metadata = vec![MaybeUninit::uninit(); metadata_size(&config)?].leak();

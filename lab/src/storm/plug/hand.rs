@@ -19,6 +19,7 @@ use super::Plugging;
 use super::ground::Company;
 use super::houses::Half;
 use super::interrupt::{self, DEPTH};
+use super::rows::reading;
 use super::world::World;
 
 /// A thread that asks.
@@ -80,7 +81,7 @@ impl Hand {
             Ok(()) => self.used[half].push_back(house),
             Err(error) => {
                 self.vacant[half].push(house);
-                self.world.judge(wish, whence, error, house)?;
+                reading(|| self.world.judge(wish, whence, error, house))?;
             }
         }
         Ok(())

@@ -1,5 +1,5 @@
 //! Storm `hotplug`: sections are added, onlined to any zone, offlined and removed, with objections and cancellations, on two
-//! nodes, while threads ask for all classes and orders.
+//! nodes, while threads ask for all classes and orders; in every other burst they hold their own rows.
 
 use anyhow::Result;
 use fastrand::Rng;
@@ -10,6 +10,7 @@ use super::super::violation::Violation;
 use super::super::wish::Wish;
 use super::super::{Finding, Storm};
 use super::ground::{Company, Ground, Refusals};
+use super::rows::Rows;
 use super::{Plugger, Plugging, State, wish};
 
 /// Memory comes and goes everywhere.
@@ -34,11 +35,18 @@ impl Storm for Hotplug {
     }
 
     fn about(&self) -> &'static str {
-        "sections come and go on two nodes, with objections and cancellations, under requests of all classes and orders"
+        "sections come and go on two nodes, with objections and cancellations, with their own rows or without, under requests of all classes and orders"
     }
 
     fn faults(&self) -> &'static [&'static str] {
-        &["UnplugUsed", "VetoKeepsIsolated", "IsolateNoDebit", "EvictionDropsFrame"]
+        &[
+            "UnplugUsed",
+            "VetoKeepsIsolated",
+            "IsolateNoDebit",
+            "EvictionDropsFrame",
+            "RowsUnquiet",
+            "RowsHandedOut",
+        ]
     }
 
     fn rage(&'static self, run: Run) -> Result<Finding> {
@@ -55,7 +63,12 @@ impl Plugging for Hotplug {
             cpus: 2,
             refusals: Refusals::Fair,
             company: Company::Nobody,
+            rows: Rows::Lent,
         }
+    }
+
+    fn rows(&self) -> &'static [Rows] {
+        &[Rows::Lent, Rows::Own]
     }
 
     fn threads(&self) -> usize {
@@ -77,10 +90,7 @@ impl Plugging for Hotplug {
                 let step = objection(plugger, MemoryStep::GoingToBeAdded);
                 ("adding", step, plugger.add(section))
             }
-            State::Offline if plugger.dice.u8(..4) == 0 => {
-                let step = objection(plugger, MemoryStep::GoingToBeRemoved);
-                ("removing", step, plugger.remove(section))
-            }
+            State::Offline if plugger.dice.u8(..4) == 0 => return remove(plugger, section),
             State::Offline => {
                 let (step, to) = (objection(plugger, MemoryStep::GoingOnline), zone(&mut plugger.dice));
                 ("onlining", step, plugger.bring_online(section, to))
@@ -94,6 +104,23 @@ impl Plugging for Hotplug {
             (Err(HotplugError::Vetoed { step }), Some(vetoed)) if step == vetoed => Ok(true),
             (Err(error), _) => Err(plugger.wrong(what, section, error)),
         }
+    }
+}
+
+/// Removes it, unless somebody objects, or nobody can tell whether its rows are looked at.
+fn remove(plugger: &mut Plugger, section: usize) -> Result<bool, Violation> {
+    let step = objection(plugger, MemoryStep::GoingToBeRemoved);
+    let is_unsure = plugger.world.ground.rows == Rows::Own && plugger.dice.u8(..8) == 0;
+    let done = plugger.remove(section, is_unsure);
+    plugger.world.veto(None);
+    match (done, step) {
+        (Ok(()), None) if !is_unsure => Ok(true),
+        (Ok(()), _) => {
+            Err(Violation::VetoIgnored { what: "removing", pfn: plugger.world.hot[section].start })
+        }
+        (Err(HotplugError::Vetoed { step }), Some(vetoed)) if step == vetoed => Ok(true),
+        (Err(HotplugError::NotQuiet), None) if is_unsure => Ok(true),
+        (Err(error), _) => Err(plugger.wrong("removing", section, error)),
     }
 }
 

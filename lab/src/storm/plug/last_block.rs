@@ -12,6 +12,7 @@ use super::super::violation::Violation;
 use super::super::wish::Wish;
 use super::super::{Finding, Storm};
 use super::ground::{Company, Ground, Refusals};
+use super::rows::Rows;
 use super::{Plugger, Plugging, State, wish};
 
 /// The last Movable section goes and comes.
@@ -53,6 +54,7 @@ impl Plugging for LastBlock {
             cpus: 2,
             refusals: Refusals::Strict,
             company: Company::Nobody,
+            rows: Rows::Lent,
         }
     }
 

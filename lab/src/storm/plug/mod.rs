@@ -2,7 +2,8 @@
 //! is recounted.
 //!
 //! A refusal is judged when it comes, with everybody else stopped; a run handed out of a section that is offline, at once. In
-//! between bursts nobody holds anything: then each section must go offline at the first try. Invariant: a storm is broken if
+//! between bursts nobody holds anything: then each section must go offline at the first try. Where sections may hold their own rows
+//! there are two worlds, one like that and one not, in turn. Invariant: a storm is broken if
 //! and only if a promise was.
 
 mod caches;
@@ -18,6 +19,7 @@ pub(super) mod last_block;
 mod met;
 mod plugger;
 mod poison;
+mod rows;
 mod shortage;
 mod world;
 
@@ -44,6 +46,7 @@ use company::Others;
 use ground::Ground;
 use hand::Hand;
 use plugger::{Plugger, State};
+use rows::Rows;
 use world::World;
 
 /// How long threads ask until all is recounted.
@@ -53,6 +56,11 @@ const BURST: Duration = Duration::from_millis(400);
 trait Plugging: Storm {
     /// Where it happens.
     fn ground(&self) -> Ground;
+
+    /// Whose the memory of sections' rows is, burst by burst.
+    fn rows(&self) -> &'static [Rows] {
+        &[Rows::Lent]
+    }
 
     /// Threads that ask.
     fn threads(&self) -> usize;
@@ -94,34 +102,35 @@ fn hung() -> (Outcome, String) {
 fn bursts(storm: &'static dyn Plugging, run: Run, pulse: &Pulse) -> Result<(Outcome, String)> {
     let (start, mut dice) = (Instant::now(), Rng::with_seed(run.seed));
     let until = start + Duration::from_secs(run.seconds);
-    let threads = storm.threads();
-    let world = World::build(storm.ground(), run.words, threads)?;
-    Gate::sit(threads);
-    let mut cast = Cast {
-        hands: (0..threads).map(|place| Hand::new(world, place, dice.fork())).collect(),
-        plugger: Plugger::new(world, dice.fork()),
-        others: Others::begin(world, threads + 1, dice.fork())?,
-        dice,
-    };
+    Gate::sit(storm.threads());
+    let casts = storm.rows().iter().map(|&rows| Cast::of(storm, rows, run, dice.fork()));
+    let mut casts = casts.collect::<Result<Vec<Cast>>>()?;
     let (mut tally, mut audit, mut rounds) = (Tally::default(), Vec::new(), 0);
     while tally.first.is_none() && Instant::now() < until && run.is_under(rounds) {
         let end = (Instant::now() + BURST).min(until);
+        let Some(cast) = casts.first_mut() else { break };
         rounds += cast.burst(storm, end, &mut tally, pulse)?;
-        tally.first = tally.first.or(world.judged().first);
+        tally.first = tally.first.or(cast.plugger.world.judged().first);
         if tally.first.is_none() {
             let stands = stand_still(&mut cast.plugger, &mut audit);
             stands.err().into_iter().for_each(|violation| tally.broke(violation));
             pulse.beat();
         }
+        casts.rotate_left(1);
     }
-    if tally.first.is_none() {
-        cast.others.end()?;
+    let mut details = String::new();
+    for cast in casts {
+        let world = cast.plugger.world;
+        if tally.first.is_none() {
+            cast.others.end()?;
+        }
+        tally.add(&world.judged());
+        details += &format!("{}: {}", world.ground.rows.title(), world.met);
     }
-    tally.add(&world.judged());
-    Ok((Outcome { tally, audit, rounds, elapsed: start.elapsed() }, world.met.to_string()))
+    Ok((Outcome { tally, audit, rounds, elapsed: start.elapsed() }, details))
 }
 
-/// All who play a part.
+/// All who play a part in a world.
 struct Cast {
     hands: Vec<Hand>,
     plugger: Plugger,
@@ -130,6 +139,18 @@ struct Cast {
 }
 
 impl Cast {
+    /// A world whose sections have such rows, and who plays a part there.
+    fn of(storm: &'static dyn Plugging, rows: Rows, run: Run, mut dice: Rng) -> Result<Self> {
+        let threads = storm.threads();
+        let world = World::build(Ground { rows, ..storm.ground() }, run.words, threads)?;
+        Ok(Self {
+            hands: (0..threads).map(|place| Hand::new(world, place, dice.fork())).collect(),
+            plugger: Plugger::new(world, dice.fork()),
+            others: Others::begin(world, threads + 1, dice.fork())?,
+            dice,
+        })
+    }
+
     /// All at once until the time is over or something breaks; the rounds of the one that plugs.
     fn burst(
         &mut self,
@@ -184,7 +205,7 @@ fn stand_still(plugger: &mut Plugger, audit: &mut Vec<String>) -> Result<(), Vio
         found = found.and(Err(Violation::Audit(finding)));
     });
     found?;
-    let managed = plugger.early + plugger.online() * zonal::SECTION_FRAMES;
+    let managed = plugger.managed();
     if summary.managed != managed {
         return Err(Violation::Managed { managed: summary.managed, existing: managed });
     }

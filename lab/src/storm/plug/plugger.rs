@@ -1,9 +1,10 @@
 //! The one that plugs, and what it knows of each section.
 
 use fastrand::Rng;
-use zonal::{FrameRange, HotplugError, IsolateError, OnlineType};
+use zonal::{FrameRange, HotplugError, IsolateError, OnlineType, SECTION_FRAMES};
 
 use super::super::violation::Violation;
+use super::rows::plugging;
 use super::world::{Allocator, World};
 
 /// What has become of a section, as the one that plugs knows.
@@ -34,9 +35,10 @@ impl Plugger {
         Self { world, dice, states: vec![State::Absent; world.hot.len()], early }
     }
 
-    /// Sections that are online.
-    pub(super) fn online(&self) -> u64 {
-        self.states.iter().filter(|state| matches!(state, State::Online(_))).count() as u64
+    /// Frames that there are now for others: those of sections that are online, but for what holds rows.
+    pub(super) fn managed(&self) -> u64 {
+        let online = self.states.iter().filter(|state| matches!(state, State::Online(_))).count() as u64;
+        self.early + online * (SECTION_FRAMES - self.world.ground.rows.frames())
     }
 
     pub(super) fn wrong(&self, what: &'static str, section: usize, error: HotplugError) -> Violation {
@@ -49,13 +51,17 @@ impl Plugger {
     }
 
     pub(super) fn add(&mut self, section: usize) -> Result<(), HotplugError> {
-        self.inside(|allocator, at| allocator.add_memory(at), section).unwrap_or(Ok(()))?;
+        let add = || self.inside(|allocator, at| allocator.add_memory(at), section).unwrap_or(Ok(()));
+        plugging(self.world, false, add)?;
         self.states[section] = State::Offline;
         Ok(())
     }
 
-    pub(super) fn remove(&mut self, section: usize) -> Result<(), HotplugError> {
-        self.inside(|allocator, at| allocator.remove_memory(at), section).unwrap_or(Ok(()))?;
+    /// Removes a section; `is_unsure`: nobody can tell whether rows of its own are looked at.
+    pub(super) fn remove(&mut self, section: usize, is_unsure: bool) -> Result<(), HotplugError> {
+        let remove = || self.inside(|allocator, at| allocator.remove_memory(at), section).unwrap_or(Ok(()));
+        plugging(self.world, is_unsure, remove)?;
+        self.world.take_back(section);
         self.states[section] = State::Absent;
         Ok(())
     }

@@ -35,7 +35,7 @@ impl World {
         if let Some(old) = word.load(SeqCst).checked_sub(1).map(Pfn::new) {
             self.heal_in(FrameRange::new(old, old.add(1)))?;
         }
-        let is_known = self.bad.frames().any(|bad| bad == pfn);
+        let is_known = self.is_for_rows(pfn) || self.bad.frames().any(|bad| bad == pfn);
         self.gate.inside(|| {
             // Where there is no memory now, nothing is bad.
             if !is_known && self.allocator().is_some_and(|allocator| allocator.poison(pfn).is_ok()) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use zonal::{Daemon, Demand, NodeId};
 
 use super::super::violation::Violation;
+use super::rows::reading;
 use super::world::World;
 
 impl World {
@@ -15,8 +16,8 @@ impl World {
         self.kswapds[usize::from(node.0)].get_or_init(thread::current);
         let Some(allocator) = self.allocator() else { return };
         while !is_over() {
-            while allocator.has_work(Daemon::Kswapd, node) && !is_over() {
-                self.gate.inside(|| allocator.kswapd(node));
+            while reading(|| allocator.has_work(Daemon::Kswapd, node)) && !is_over() {
+                self.inside(|| allocator.kswapd(node));
             }
             // A wake since then is kept for this thread: it does not sleep at all.
             thread::park();

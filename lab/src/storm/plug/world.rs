@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use zonal::{
     AllocError, Climb, Daemon, Demand, FrameRange, MemoryEvent, Migration, NodeId, Oom, Order, PageAllocator,
     Pfn, Platform, Task, Verdict, Veto, ZoneId,
@@ -33,6 +33,7 @@ use super::ground::{Company, Ground, Refusals};
 use super::houses::{HOUSES, Houses, Moving};
 use super::met::Met;
 use super::poison::Bad;
+use super::rows::{Frame, Rows, reading};
 
 /// Shares of houses that caches may have.
 const CACHED: usize = 60;
@@ -63,6 +64,8 @@ pub(super) struct World {
     /// The sections that may be plugged in.
     pub(super) hot: Vec<FrameRange>,
     epochs: Vec<AtomicU64>,
+    /// The first frame of each of them, where that holds its rows.
+    pub(super) rows: Vec<Frame>,
     turns: AtomicU64,
     pub(super) caches: Caches,
     /// The kswapds' threads, by node.
@@ -99,6 +102,7 @@ impl World {
             houses: Houses::new(shares),
             allocator: OnceLock::new(),
             epochs: hot.iter().map(|_| AtomicU64::new(1)).collect(),
+            rows: hot.iter().filter(|_| ground.rows == Rows::Own).map(|_| Frame::new()).collect(),
             hot,
             turns: AtomicU64::new(1),
             caches: Caches::new(ground.nodes, own * HOUSES..shares * HOUSES),
@@ -112,6 +116,10 @@ impl World {
             met: Met::default(),
             ground,
         }));
+        if ground.rows == Rows::Own {
+            let shut = world.hot.iter().try_for_each(|section| world.owners.shut(section.start));
+            shut.context("frames that hold rows")?;
+        }
         let allocator = ground.allocator(world, own_words)?;
         world.allocator.get_or_init(|| allocator);
         Ok(world)
@@ -136,6 +144,11 @@ impl World {
         *self.tally()
     }
 
+    /// Makes calls of the allocator, which nobody is stopped in the midst of, and which a removal waits for.
+    pub(super) fn inside<R>(&self, calls: impl FnOnce() -> R) -> R {
+        reading(|| self.gate.inside(calls))
+    }
+
     /// Asks for a run that is to live in this house; refusals are the caller's to judge.
     pub(super) fn ask(
         &self,
@@ -143,7 +156,7 @@ impl World {
         whence: Whence,
         house: usize,
     ) -> Result<Result<(), AllocError>, Violation> {
-        self.gate.inside(|| {
+        self.inside(|| {
             SINCE.set(self.gate.others());
             WHENCE.set(whence);
             IN_VAIN.set(0);
@@ -184,7 +197,7 @@ impl World {
     /// Frees the run that lives there, and returns it.
     pub(super) fn give(&self, house: usize) -> Result<Option<Run>, Violation> {
         let Some(run) = self.houses.leave(house) else { return Ok(None) };
-        self.gate.inside(|| self.free(run)).map(|()| Some(run))
+        self.inside(|| self.free(run)).map(|()| Some(run))
     }
 
     /// The same for who is inside already and cannot wait; false while the run is being moved.
@@ -229,7 +242,7 @@ impl World {
         oracle.admitting_on(wish, |node| self.sets.surely_allows(whence, node))
     }
 
-    fn section_at(&self, pfn: Pfn) -> Option<usize> {
+    pub(super) fn section_at(&self, pfn: Pfn) -> Option<usize> {
         self.hot.iter().position(|section| section.contains(pfn))
     }
 
@@ -282,7 +295,7 @@ impl World {
     }
 
     /// A hook: outside, and back inside.
-    fn hook<R>(&self, body: impl FnOnce() -> R) -> R {
+    pub(super) fn hook<R>(&self, body: impl FnOnce() -> R) -> R {
         if Gate::is_stopper() {
             return body();
         }
