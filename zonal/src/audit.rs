@@ -1,7 +1,7 @@
 //! The audit: recounts everything from the bits and names each disagreement.
 //!
 //! At quiescence: for every block not taken whole `count = popcount(rows)`; every usable block is hinted; a cached
-//! frame is free nowhere else; `zone count = sum of counts not isolated`; nothing in flight; in checked mode the notes
+//! frame is free nowhere else; no word is of a group of a block that is isolated or another zone's; `zone count = sum of counts not isolated`; nothing in flight; in checked mode the notes
 //! add up to what is allocated; where owners are named, free frames have none; a poisoned frame
 //! is free nowhere, and its group in no word. In motion it may report what is merely under way; it changes nothing.
 
@@ -74,6 +74,15 @@ pub enum Finding {
         /// The frames in question.
         mask: u32,
     },
+    /// A CPU's word is of a group of a block that is isolated, or not the zone's: a free of its frames may be kept there.
+    GroupKept {
+        /// The zone.
+        zone: ZoneId,
+        /// The CPU's place among the zone's caches.
+        rank: usize,
+        /// First frame of the group.
+        group: Pfn,
+    },
     /// A zone's count is not the sum of its blocks' counts.
     ZoneCount {
         /// The zone.
@@ -141,6 +150,9 @@ impl fmt::Display for Finding {
             }
             Self::CachedTwice { group, mask } => {
                 write!(f, "group {group}: frames {mask:#x} cached and free, or twice")
+            }
+            Self::GroupKept { zone, rank, group } => {
+                write!(f, "zone {}: cache {rank} has a word of group {group}, which it must not", zone.0)
             }
             Self::CreditHintLost { zone, rank } => {
                 write!(f, "zone {}: credit {rank} holds frames, no hint", zone.0)
@@ -325,6 +337,13 @@ impl Audit<'_, '_> {
         }
         if cache.credit.frames() > 0 && !zone.credit_hints.is_set(rank) {
             self.find(Finding::CreditHintLost { zone: zone.id, rank });
+        }
+        for slot in cache.words().map(SlotWord::load).filter(|slot| slot.is_owned()) {
+            let group = zone.group_start(slot.group());
+            let entry = zone.block_of(group).map(|block| block.entry.load());
+            if entry.is_none_or(|entry| entry.is_isolated() || entry.zone() != zone.id) {
+                self.find(Finding::GroupKept { zone: zone.id, rank, group });
+            }
         }
         for (at, word) in cache.words().enumerate().filter(|(_, word)| held(word)) {
             let slot = word.load();

@@ -78,6 +78,7 @@ mutants! {
     UnplugVacating: "A block goes offline while a compaction is at work in it.",
     ClaimIgnoresZone: "Claims, and what ends isolation, do not look whose the block is now.",
     WordsRememberOffline: "Slot words keep the groups of a range that is going offline.",
+    EmptiedOnce: "Nobody looks at the slot words again when nothing of a range that is going offline is used any more.",
     EmptyZoneBalanced: "kswapd looks after zones without memory too.",
     UnplugUsed: "A block goes offline although frames of it are in use.",
     CompactionNotRetried: "Compaction in vain is not tried harder before somebody is killed.",

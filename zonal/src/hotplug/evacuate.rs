@@ -71,7 +71,9 @@ impl<'a, 'm, P: Platform> Evacuation<'a, 'm, P> {
             if used == 0 || planted(Mutant::UnplugUsed) {
                 // Who put a frame into a word since the last look at the words, and has not looked at the block's entry
                 // again yet, may leave the word a group without frames: it must not be found when the block is another zone's.
-                self.drain()?;
+                if !planted(Mutant::EmptiedOnce) {
+                    self.drain()?;
+                }
                 return Ok(self.done);
             }
             idle = if used < before { 0 } else { idle + 1 };

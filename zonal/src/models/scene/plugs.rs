@@ -1,14 +1,17 @@
 //! A section that goes offline and comes back in the other zone while somebody of the first one is in the middle of a step.
 
+use std::sync::Arc;
+
 use crate::block::entry::{Claim, Raise};
 use crate::compact::{CompactSummary, Outcome, Priority, compact};
 use crate::frame::{BLOCK_FRAMES, BlockIndex, FrameRange, Order, Pfn};
 use crate::gfp::Gfp;
 use crate::hotplug::online::OnlineType;
-use crate::models::explore::{Content, bounded, race};
+use crate::models::explore::{Content, bounded, on_cpu, race};
 use crate::models::scene::Scene;
 use crate::models::scene::moves::Tenant;
 use crate::models::stage::{Plan, Stage, want};
+use crate::mutant::{Mutant, planted};
 use crate::platform::Platform;
 use crate::request::Request;
 use crate::sync::Ordering;
@@ -26,14 +29,20 @@ fn plugged<P: Platform + Default>(plan: Plan) -> Stage<P, Content> {
 impl<P: Platform + Default> Stage<P, Content> {
     /// The first block of the section goes and comes back in Movable, by the steps of offlining and onlining; whether it went.
     fn change_zones(&self) -> bool {
+        self.change_zones_while(|_| {})
+    }
+
+    /// The same, with something done once its words have been emptied.
+    fn change_zones_while(&self, meanwhile: impl FnOnce(&Self)) -> bool {
         let (block, other) = (self.hot_block(), self.movable().id);
         let range = FrameRange::new(block.start, block.start.add(BLOCK_FRAMES));
         if self.allocator.isolate(range).is_err() {
             return false;
         }
         let _ = self.zone().drain_range(range);
+        meanwhile(self);
         // As an offlining: again when nothing is used any more.
-        if block.entry.load().count() == BLOCK_FRAMES {
+        if block.entry.load().count() == BLOCK_FRAMES && !planted(Mutant::EmptiedOnce) {
             let _ = self.zone().drain_range(range);
         }
         let went = block.entry.unplug(self.zone().id, 0);
@@ -115,6 +124,28 @@ fn loom_scene_the_last_frame_of_a_section_that_changes_zones_is_freed() {
         let (scene, (), _) = race(stage, move |scene| scene.give(inside, Order::ZERO), Scene::change_zones);
         let other = held.into_iter().find(|&pfn| pfn != inside);
         scene.assert_apart(other.map(|pfn| (pfn, Order::ZERO)));
+    });
+}
+
+/// The last frame in use is put into its CPU's word, which was looked at before, is taken out of there by another CPU, and is free
+/// at last: the word has no group when the section has gone. At most 3 preemptions.
+#[test]
+fn loom_scene_a_word_of_a_section_that_changes_zones_is_filled_and_emptied() {
+    bounded(3, || {
+        let stage: Arc<Scene> = Arc::new(plugged(Plan::frames(0..1).cached()));
+        // By the other CPU, so that no word of the first one has its group.
+        let theirs = Arc::clone(&stage);
+        let taken = on_cpu(1, move || theirs.take(Order::ZERO)).join().expect("the other ran");
+        let stage = Arc::into_inner(stage).expect("the other is done");
+        let inside = taken.expect("much is free");
+        assert!(stage.hot().contains(inside));
+        let take_and_give = |stage: &Scene| {
+            let taken = stage.zone().steal(stage.allocator.cpu(), want(Order::ZERO, Kind::Movable));
+            taken.into_iter().for_each(|pfn| stage.give(pfn, Order::ZERO));
+        };
+        let change = move |stage: &Scene| stage.change_zones_while(take_and_give);
+        let (scene, (), _) = race(stage, move |scene| scene.give(inside, Order::ZERO), change);
+        scene.assert_apart(None);
     });
 }
 
