@@ -105,7 +105,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     }
 
     /// Makes the blocks of a range nobody's. If one of them is not isolated any more, all are the zone's again.
-    fn unplug(&self, zone: &Zone<'_>, range: FrameRange) -> Result<(), HotplugError> {
+    pub(in crate::hotplug) fn unplug(&self, zone: &Zone<'_>, range: FrameRange) -> Result<(), HotplugError> {
         for block in zone.blocks_of(range) {
             if !block.entry.unplug(zone.id, zone.poisoned_in(block)) {
                 let gone = FrameRange::new(range.start, block.start);
@@ -120,7 +120,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 
 impl Zone<'_> {
     /// Blocks of these frames have gone from the zone, so many of which could be handed out; whether it is empty now.
-    fn shrink(&self, range: FrameRange, usable: u64) -> Lists {
+    pub(in crate::hotplug) fn shrink(&self, range: FrameRange, usable: u64) -> Lists {
         self.span.set(self.span_without(range, usable));
         self.present.fetch_sub(range.frames(), Ordering::Relaxed);
         match self.managed.fetch_sub(usable, Ordering::Relaxed) == usable {

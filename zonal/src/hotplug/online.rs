@@ -50,6 +50,36 @@ impl Default for AutoMovable {
     }
 }
 
+/// Blocks on their way into a zone: nobody's again when it is dropped, unless they stay.
+struct Coming<'a, 'm, P: Platform> {
+    allocator: &'a PageAllocator<'m, P>,
+    zone: &'m Zone<'m>,
+    /// Those that have been plugged in.
+    range: FrameRange,
+    /// What everybody is told then.
+    cancel: Option<MemoryEvent>,
+}
+
+impl<P: Platform> Coming<'_, '_, P> {
+    fn stay(mut self) {
+        self.range = FrameRange::new(self.range.end, self.range.end);
+        self.cancel = None;
+    }
+}
+
+impl<P: Platform> Drop for Coming<'_, '_, P> {
+    /// The lists may name the zone though it is empty again: they are made anew when it next changes.
+    fn drop(&mut self) {
+        let (allocator, range) = (self.allocator, self.range);
+        // Isolated and wholly free, unless somebody has ended the isolation: then they stay.
+        if range.frames() > 0 && allocator.unplug(self.zone, range).is_ok() {
+            allocator.note(range, Plugged::Offline);
+            let _ = self.zone.shrink(range, allocator.usable(range));
+        }
+        self.cancel.into_iter().for_each(|event| allocator.tell(event));
+    }
+}
+
 impl<'m, P: Platform> PageAllocator<'m, P> {
     /// Gives the frames of sections that are offline to a zone; they can be allocated when this returns. The number of
     /// frames. About 3 atomic operations a block.
@@ -66,18 +96,21 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         let zone = self.zone_for(range, node, to)?;
         let change = self.node_change(zone, 0);
         let event = MemoryEvent { step: MemoryStep::GoingOnline, range, node, zone: Some(zone.id), change };
-        if let Err(error) = self.propose(event) {
-            self.tell(MemoryEvent { step: MemoryStep::CancelOnline, ..event });
-            return Err(error);
-        }
+        let cancel = Some(MemoryEvent { step: MemoryStep::CancelOnline, ..event });
+        let mut coming =
+            Coming { allocator: self, zone, range: FrameRange::new(range.end, range.end), cancel };
+        self.propose(event)?;
+        coming.range = range;
         zone.blocks_of(range).for_each(|block| {
             (0..ROWS).for_each(|row| block.bitmap.row(row).fill());
             self.plug(zone, block);
         });
         self.note(range, Plugged::Online);
-        let lists = zone.grow(range, self.usable(range));
+        let frames = self.usable(range);
+        let lists = zone.grow(range, frames);
         self.relist_if(lists);
-        let frames = self.unisolate(range)?;
+        self.unisolate(range)?;
+        coming.stay();
         self.retune();
         self.tell(MemoryEvent { step: MemoryStep::Online, ..event });
         Ok(frames)

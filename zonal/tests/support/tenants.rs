@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use zonal::{
     AllocError, Gfp, MemoryEvent, MemoryStep, Migration, Naming, Order, Owner, PageAllocator, Pfn, Platform,
-    Request, Veto,
+    RebuildStep, Request, Veto,
 };
 
 use crate::support::{Setup, audited};
@@ -56,6 +56,7 @@ struct Notices {
     told: Vec<MemoryEvent>,
     vetoed: Option<MemoryStep>,
     cancelled: bool,
+    panics_at: Option<RebuildStep>,
 }
 
 /// An allocator with tenants.
@@ -84,6 +85,11 @@ impl Platform for Tenants {
 
     fn cancelled(&self) -> bool {
         self.notices().cancelled
+    }
+
+    fn rebuild_step(&self, step: RebuildStep) {
+        let panics = self.notices().panics_at == Some(step);
+        assert!(!panics, "the platform gives up");
     }
 
     fn migrate_run(&self, from: Pfn, to: Pfn, order: Order) -> Migration {
@@ -144,6 +150,11 @@ impl Tenants {
     /// From now on offlining is cancelled, or not.
     pub(crate) fn cancel(&self, cancelled: bool) {
         self.notices().cancelled = cancelled;
+    }
+
+    /// From now on the platform panics when a rebuild of the lists has come so far.
+    pub(crate) fn panic_at(&self, step: Option<RebuildStep>) {
+        self.notices().panics_at = step;
     }
 
     fn allocator(&self) -> &'static Housed {
