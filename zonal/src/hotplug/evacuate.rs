@@ -4,8 +4,8 @@
 //! and stays there, so the blocks only ever get emptier. A pass looks at every frame that is not free: whoever holds it frees
 //! it, or the platform moves it, or it is in the hands of an operation and comes to rest by itself.
 //!
-//! Bounds: passes end when everything is free, when nothing has got emptier in [`PATIENCE`] of them, or when it is cancelled;
-//! in each a run is moved once at most.
+//! Bounds: passes end when everything is free, when nothing has got emptier in [`PATIENCE`] of them ([`PATIENCE_IN_FLIGHT`] where all
+//! that is left is in the hands of operations), or when it is cancelled; in each a run is moved once at most.
 
 use crate::allocator::PageAllocator;
 use crate::error::{AllocError, IsolateError};
@@ -22,6 +22,8 @@ use crate::zone::{Block, Zone};
 
 /// Passes without any effect before what is in the way is taken to stay there.
 const PATIENCE: u32 = 8;
+/// The same while nobody holds what is in the way: who has it in hand may not be running, and is waited for by pauses.
+const PATIENCE_IN_FLIGHT: u32 = 64;
 
 /// What offlining came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -65,7 +67,7 @@ impl<'a, 'm, P: Platform> Evacuation<'a, 'm, P> {
         mut self,
         report: &mut dyn FnMut(&Obstacle),
     ) -> Result<Offlined, HotplugError> {
-        let (mut idle, mut before) = (0, u64::MAX);
+        let (mut idle, mut before, mut patience) = (0, u64::MAX, PATIENCE);
         loop {
             let used = self.used();
             if used == 0 || planted(Mutant::UnplugUsed) {
@@ -78,9 +80,16 @@ impl<'a, 'm, P: Platform> Evacuation<'a, 'm, P> {
             }
             idle = if used < before { 0 } else { idle + 1 };
             before = used;
-            let last = idle >= PATIENCE;
-            let mut ignored = |_: &Obstacle| {};
-            self.pass(if last { &mut *report } else { &mut ignored })?;
+            let last = idle >= patience;
+            patience = PATIENCE_IN_FLIGHT;
+            self.pass(&mut |obstacle: &Obstacle| {
+                if obstacle.cause != ObstacleCause::InFlight {
+                    patience = PATIENCE;
+                }
+                if last {
+                    report(obstacle);
+                }
+            })?;
             if last && self.used() >= before {
                 return Err(HotplugError::InTheWay { frames: before });
             }
