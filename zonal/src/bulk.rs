@@ -5,7 +5,7 @@
 
 use crate::allocator::{PageAllocator, refused};
 use crate::error::{AllocError, FreeError};
-use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, Group, Order, Pfn, ROW_FRAMES, ROWS};
+use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, Group, NodeId, Order, Pfn, ROW_FRAMES, ROWS};
 use crate::mutant::{Mutant, planted};
 use crate::platform::{Platform, Step};
 use crate::policy::reach::Reach;
@@ -41,7 +41,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         }
         let request = request.with_order(Order::ZERO);
         waiting::check(&self.state, &self.platform, &request);
-        let mut bulk = Bulk { out, filled: 0, frames: 0, left: frames };
+        let mut bulk = Bulk { out, filled: 0, frames: 0, left: frames, turn: None };
         let filling = fill(&request, &mut bulk);
         let filled = bulk.filled;
         if filled == 0 {
@@ -70,15 +70,29 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
                 bulk.fill_from(zone, request, cpu);
                 let preferred = self.preferred(request, cpu).unwrap_or(zone);
                 cpu.count_found(zone, preferred, (bulk.frames - before, Order::ZERO));
+                if bulk.turn == Some(zone.node) {
+                    cpu.count_interleaved(zone, bulk.frames - before);
+                }
             }
         }
         while bulk.wants_more() {
             // What the blocks do not have: other CPUs' words, places asked for, and the reason for a failure.
             let later = request.without_waiting().silent();
             let request = if bulk.filled == 0 { request } else { &later };
-            bulk.push_frame(self.climb(Walk { request, ..walk })?);
+            let pfn = self.climb(Walk { request, ..walk })?;
+            self.count_turn(bulk.turn, pfn);
+            bulk.push_frame(pfn);
         }
         Ok(())
+    }
+
+    /// Counts a run of the node whose turn it was.
+    pub(crate) fn count_turn(&self, turn: Option<NodeId>, pfn: Pfn) {
+        if let Some((zone, _)) = turn.and_then(|_| self.state.block(pfn).ok())
+            && turn == Some(zone.node)
+        {
+            self.cpu().count_interleaved(zone, 1);
+        }
     }
 
     /// Tags and zeroes what a bulk call took; if the platform cannot zero, all of it goes back.
@@ -209,12 +223,14 @@ pub(crate) struct Bulk<'o> {
     filled: usize,
     frames: u64,
     left: u64,
+    /// Whose turn it is, where nodes take turns.
+    turn: Option<NodeId>,
 }
 
 impl Bulk<'_> {
-    /// Wants so many frames more, and no more than those.
-    pub(crate) fn want(&mut self, frames: u64) {
-        self.left = frames;
+    /// It is the node's turn, for so many frames more, and no more than those.
+    pub(crate) fn begin_turn(&mut self, node: NodeId, frames: u64) {
+        (self.turn, self.left) = (Some(node), frames);
     }
 
     fn wants_more(&self) -> bool {

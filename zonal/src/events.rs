@@ -154,7 +154,8 @@ pub struct Numa {
     pub miss: u64,
     /// On another node, though this one was preferred.
     pub foreign: u64,
-    /// On the node whose turn it was by an interleaving policy ([`crate::PageAllocator::alloc_raw_in`]).
+    /// On the node whose turn it was by an interleaving policy ([`crate::PageAllocator::alloc_raw_in`]; those of a bulk call, too,
+    /// which Linux leaves out).
     pub interleave: u64,
     /// On the node of the CPU that asked.
     pub local: u64,

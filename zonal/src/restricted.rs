@@ -95,15 +95,6 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         self.finish(request, pfn)
     }
 
-    /// Counts a run of the node whose turn it was.
-    fn count_turn(&self, turn: Option<NodeId>, pfn: Pfn) {
-        if let Some((zone, _)) = turn.and_then(|_| self.state.block(pfn).ok())
-            && turn == Some(zone.node)
-        {
-            self.cpu().count_interleaved(zone);
-        }
-    }
-
     /// Whether a policy that binds to these nodes applies to a request (Linux: apply_policy_zone): not if it is for lower
     /// zones than most memory is in; and where all that the nodes have is Movable, only if it may have that.
     fn binds(&self, nodes: &NodeMask, request: &Request) -> bool {

@@ -6,8 +6,8 @@ mod support;
 use proptest::prelude::*;
 use support::{Leaked, allocator};
 use zonal::{
-    AllocError, Context, Cpuset, CpusetError, Follow, Gfp, Mempolicy, MempolicyError, NodeId, NodeMask,
-    Order, Pfn, Request,
+    AllocError, Context, Cpuset, CpusetError, Follow, Gfp, Group, Mempolicy, MempolicyError, NodeId,
+    NodeMask, Order, Pfn, Request,
 };
 use zonal_testkit::policy::{Follow as ModelFollow, Nodes, Policy, TaskModel, TaskSet, Wall, effective};
 use zonal_testkit::{BLOCK, Machine, Matrix, zonelist_order};
@@ -299,6 +299,24 @@ fn runs_of_the_node_whose_turn_it_was_are_counted_there() {
     assert!(ask(&bind).is_err() && ask(&spread).is_err(), "nothing is left");
     assert_eq!(counts(), [2, 2, 1]);
     assert_eq!(allocator.events().numa.interleave, 5);
+}
+
+/// Of a bulk call each frame that is had where it is a node's turn, as if it were asked for alone; no other.
+#[test]
+fn frames_of_a_bulk_call_are_counted_where_it_was_a_nodes_turn() {
+    let (allocator, _) = allocator(&Machine::equal_nodes(3, 1, 0, 2 * BLOCK));
+    let spread = Mempolicy::weighted_interleave("0-2".parse().expect("a list"), &[2, 1, 1]).expect("nodes");
+    let context = Context { policy: Some(&spread), ..Context::default() };
+    let request = Request::order(Order::ZERO).nowait();
+    let mut groups = vec![Group::EMPTY; 200];
+    let mut bulk = |frames| allocator.alloc_bulk_in(&context, &request, frames, &mut groups).is_ok();
+    let counts = || allocator.zones().map(|zone| allocator.numa(zone.id).interleave).collect::<Vec<_>>();
+    assert!(bulk(400));
+    assert_eq!(counts(), [200, 100, 100]);
+    // The first node has less than its share of this; what is missing there is had elsewhere.
+    assert!(bulk(2000));
+    let free: u64 = allocator.zones().map(|zone| zone.free).sum();
+    assert_eq!((counts(), free), (vec![2 * BLOCK, 600, 600], 3 * 2 * BLOCK - 2400));
 }
 
 #[test]

@@ -35,7 +35,7 @@ impl<P: Platform> PageAllocator<'_, P> {
             };
             // Each share is had from all that is allowed, its node first: where one is not had, no other will be.
             shares.try_for_each(|(node, share)| {
-                bulk.want(share);
+                bulk.begin_turn(node, share);
                 self.fill(Reach::of(context, None), &request.node(node), bulk)
             })
         })

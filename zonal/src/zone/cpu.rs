@@ -220,10 +220,10 @@ impl<'m> Cpu<'m> {
         }
     }
 
-    /// Notes a run taken from a zone of the node whose turn it was.
-    pub(crate) fn count_interleaved(&self, zone: &Zone<'_>) {
+    /// Notes runs taken from a zone of the node whose turn it was.
+    pub(crate) fn count_interleaved(&self, zone: &Zone<'_>, runs: u64) {
         let traffic = self.traffic.get(usize::from(zone.id.0));
-        traffic.into_iter().for_each(|traffic| traffic.interleaved.add_by(self.counting, 1));
+        traffic.into_iter().for_each(|traffic| traffic.interleaved.add_by(self.counting, runs));
     }
 
     /// How often something happened here.
