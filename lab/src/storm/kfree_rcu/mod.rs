@@ -84,14 +84,13 @@ fn rounds(world: &'static World, run: Run, pulse: &Pulse) -> Result<Judged> {
     let mut judged = Judged::default();
     let is_over = |rounds| rounds >= LEAST_ROUNDS && start.elapsed() >= Duration::from_secs(run.seconds);
     while !is_over(judged.rounds) && judged.broken.is_none() {
-        progress.reach(start.elapsed().as_secs() as usize);
         judged.requests += flood(world, &mut judged, dice.u64(..))?;
         judged.rounds += 1;
         pulse.beat();
         judged.stand_still(world)?;
         pulse.beat();
+        progress.reach(start.elapsed().as_secs() as usize);
     }
-    progress.reach(start.elapsed().as_secs() as usize);
     Ok(judged)
 }
 
