@@ -37,8 +37,11 @@ pub fn trace<R>(window: &Window, capacity: usize, op: impl FnOnce() -> R) -> Res
     if lost > 0 {
         return Err(TooLong { capacity, executed: capacity as u64 + lost });
     }
-    let locked = executed.iter().filter(|&&address| window.is_locked(address)).count() as u64;
-    Ok((result, Trace { executed, locked }))
+    let number =
+        |is: &dyn Fn(Address) -> bool| executed.iter().filter(|&&address| is(address)).count() as u64;
+    let locked = number(&|address| window.is_locked(address));
+    let reads = number(&|address| window.reads(address));
+    Ok((result, Trace { executed, locked, reads }))
 }
 
 /// What a piece of code executed.
@@ -46,6 +49,7 @@ pub fn trace<R>(window: &Window, capacity: usize, op: impl FnOnce() -> R) -> Res
 pub struct Trace {
     executed: Vec<Address>,
     locked: u64,
+    reads: u64,
 }
 
 impl Trace {
@@ -57,6 +61,11 @@ impl Trace {
     /// How many of them were locked read-modify-writes.
     pub fn locked(&self) -> u64 {
         self.locked
+    }
+
+    /// How many of them read memory other than the stack, a word each but for the rare wider ones.
+    pub fn reads(&self) -> u64 {
+        self.reads
     }
 }
 

@@ -44,6 +44,28 @@ fn an_exchange_with_memory_is_locked_and_one_of_registers_is_not() {
 }
 
 #[test]
+fn reads_of_memory_are_told_from_writes_and_from_the_stack() {
+    let window = Window::of_program().unwrap();
+    let word = 3u64;
+    let mut copy = 0u64;
+    let accesses = || {
+        // SAFETY: reads one word and writes another, both this closure's own; what is pushed is popped.
+        #[allow(unsafe_code, reason = "the instructions are what is tested")]
+        unsafe {
+            asm!(
+                "push {with}", "pop {with}", "lea {with}, [{from} + 8]", "nop dword ptr [{from}]",
+                "mov {with}, [{from}]", "cmp {with}, [{from}]", "mov [{to}], {with}", "lock xadd [{to}], {with}",
+                from = in(reg) &raw const word, to = in(reg) &raw mut copy, with = out(reg) _
+            );
+        }
+    };
+    let ((), none) = trace(&window, 1000, || ()).unwrap();
+    let ((), seen) = trace(&window, 1000, accesses).unwrap();
+    assert!((3..=3 + 8).contains(&(seen.reads() - none.reads())), "{} reads", seen.reads() - none.reads());
+    assert_eq!(copy, 6);
+}
+
+#[test]
 fn a_visit_comes_between_two_instructions_and_ends_the_stepping_when_it_says_so() {
     let (word, seen) = (AtomicU64::new(0), AtomicU64::new(0));
     let at_each = |_| {

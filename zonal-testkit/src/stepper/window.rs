@@ -8,7 +8,9 @@ use std::fs;
 use std::io;
 use std::ops::Range;
 
-use iced_x86::{Decoder, DecoderOptions, Mnemonic, OpKind};
+use iced_x86::{
+    Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
+};
 
 /// The longest instruction there is.
 const LONGEST: u64 = 15;
@@ -100,11 +102,26 @@ impl Window {
     /// Whether the instruction is a locked read-modify-write: one with a `lock` prefix, or an exchange with memory, which
     /// locks without one.
     pub fn is_locked(&self, address: Address) -> bool {
-        let instruction =
-            Decoder::with_ip(64, self.code(address, LONGEST), address.get(), DecoderOptions::NONE).decode();
+        let instruction = self.decoded(address);
         let is_exchange = instruction.mnemonic() == Mnemonic::Xchg
             && (0..instruction.op_count()).any(|at| instruction.op_kind(at) == OpKind::Memory);
         instruction.has_lock_prefix() || is_exchange
+    }
+
+    /// Whether the instruction reads memory that is not the stack's (what it finds by the stack pointer).
+    pub fn reads(&self, address: Address) -> bool {
+        let instruction = self.decoded(address);
+        let mut factory = InstructionInfoFactory::new();
+        let used = factory.info(&instruction).used_memory();
+        used.iter().any(|memory| {
+            let is_read =
+                !matches!(memory.access(), OpAccess::Write | OpAccess::NoMemAccess | OpAccess::None);
+            is_read && memory.base() != Register::RSP
+        })
+    }
+
+    fn decoded(&self, address: Address) -> Instruction {
+        Decoder::with_ip(64, self.code(address, LONGEST), address.get(), DecoderOptions::NONE).decode()
     }
 
     /// From the address to the end of its range.
