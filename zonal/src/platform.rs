@@ -189,7 +189,8 @@ pub trait Platform {
 /// Who asks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Task {
-    /// It frees memory (reclaim itself): it may go below every mark, and does not reclaim (Linux: PF_MEMALLOC).
+    /// It frees memory (reclaim itself): it may go below every mark, and does not reclaim (Linux: PF_MEMALLOC). A softirq that works
+    /// for such a task says so, too, and not that it is an interrupt.
     pub memalloc: bool,
     /// It is being killed for its memory: half of the mark is its, so that it can end.
     pub oom_victim: bool,
@@ -258,7 +259,8 @@ pub struct Oom {
 pub enum Verdict {
     /// Somebody was told to give memory back: the request goes on trying.
     Killed,
-    /// Nobody can: the request fails (one with [`Gfp::NOFAIL`] goes below the marks, and on).
+    /// Nobody can, or should (who asks dumps core, storage is suspended): the request fails (one with [`Gfp::NOFAIL`] goes below the
+    /// marks, and on).
     GiveUp,
 }
 
