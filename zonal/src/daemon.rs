@@ -103,7 +103,9 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         let mut freed = 0u64;
         // Up to the boosted high mark if there is one: that is what the boost is for.
         while !self.is_balanced(node, work) {
-            zones().for_each(Zone::note_short);
+            if !planted(Mutant::WordsKeptByKswapd) {
+                zones().for_each(Zone::note_short);
+            }
             let frames = zones().map(|zone| missing(zone, work)).sum::<u64>().max(CLUSTER);
             let gfp = Gfp::KERNEL;
             let demand = Demand { node, highest: work.highest, order: work.order, gfp, frames, priority };

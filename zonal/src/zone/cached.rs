@@ -71,13 +71,14 @@ impl<'m> Zone<'m> {
             return Ok(self.frame((taken.group, taken.first)));
         };
         let kind = want.kind;
-        let most = if self.is_ample() { GROUP_FRAMES } else { want.frames() };
+        let most =
+            if self.is_ample() || planted(Mutant::RefillsBelowHigh) { GROUP_FRAMES } else { want.frames() };
         let taken = self.take_group(Some(cache), want, cache.start_block(kind), most)?;
         cache.remember_block(kind, taken.block);
         let run = (((1u64 << want.frames()) - 1) << taken.first) as u32;
         let rest = taken.mask & !run;
         // The take itself may have brought the zone below its high mark, or raised that.
-        if self.count.free() >= self.marks.high() {
+        if self.count.free() >= self.marks.high() || planted(Mutant::RefillsBelowHigh) {
             self.keep(cpu, (cache, kind), &taken, rest);
         } else if rest != 0 {
             self.land_group(taken.group, rest);

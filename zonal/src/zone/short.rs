@@ -10,7 +10,7 @@ impl Zone<'_> {
     /// Whether what is freed goes past the words.
     #[inline]
     pub(crate) fn is_bypassed(&self) -> bool {
-        self.marks.bypass(self.count.free(), || self.note_ample())
+        self.marks.bypass(self.count.free(), || self.note_ample()) && !planted(Mutant::FreesKeptShort)
     }
 
     /// Whether refills take whole groups.
@@ -32,7 +32,7 @@ impl Zone<'_> {
     /// The zone has been found at its low mark: nothing is cached until it is above high again, and what is, lands. Twice:
     /// words that give nothing any more then give up their groups, so that frees of those go past them too.
     pub(crate) fn note_short(&self) {
-        if self.marks.note_short() {
+        if self.marks.note_short() && !planted(Mutant::WordsKeptShort) {
             self.drain(Barriers::Forbidden);
             self.drain(Barriers::Forbidden);
         }

@@ -12,4 +12,5 @@ mod rebuilds;
 mod reserves;
 mod rungs;
 mod sets;
+mod short;
 mod stage;
