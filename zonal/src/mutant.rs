@@ -114,6 +114,8 @@ mutants! {
     WordsKeptShort: "What words hold stays there when their zone is found at its low mark.",
     FreesKeptShort: "What is freed in a short zone is kept in words.",
     WordsKeptByKswapd: "What words hold stays there while kswapd is at work.",
+    BoostKeepsBack: "Single frames of who has part of the min mark are kept back by the boost.",
+    MarksStay: "Marks are not made anew when zones change.",
     BoostUntold: "A request that wakes nobody takes the note that kswapd is to be woken for the boost.",
     BoostForgotten: "A pass of kswapd takes away the boost that was raised during it.",
     KillUnlooked: "Nobody looks at the zones again before a kill.",

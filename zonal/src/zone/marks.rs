@@ -78,7 +78,8 @@ impl ZoneMarks {
         let level = self.levels[access.level as usize].load(Ordering::Relaxed);
         let unboosted = access.level == Level::Min
             && order == Order::ZERO
-            && access.flags.contains(AllocFlags::MIN_RESERVE);
+            && access.flags.contains(AllocFlags::MIN_RESERVE)
+            && !planted(Mutant::BoostKeepsBack);
         let mark = if unboosted { level } else { level + self.boost() };
         let mark = if planted(Mutant::ShareTooDeep) { access.share_of(mark) } else { mark };
         let held_back = self.reserve[highest as usize].load(Ordering::Relaxed);

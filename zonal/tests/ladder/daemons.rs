@@ -191,6 +191,20 @@ fn mixing_kinds_raises_the_marks_and_kswapd_is_told() {
 }
 
 #[test]
+fn a_boost_keeps_no_single_frame_from_who_has_part_of_the_mark() {
+    let stage = Plan { tuning: Some(Tuning::default()), ..Plan::of(&[32]) }.build();
+    stage.leave(0, 0);
+    stage.scatter(1000, 2);
+    assert!(stage.ask_all(Gfp::NOWAIT, 0) > 0);
+    let zone = stage.zones().remove(0);
+    assert_eq!((zone.marks.min, zone.boost), (256, 512));
+    assert_eq!(stage.free(0), 256 + 512, "the boost is on top for others");
+    assert!(stage.ask_all(Gfp::ATOMIC, 0) > 0);
+    assert_eq!(stage.free(0), 256 * 3 / 8);
+    stage.check();
+}
+
+#[test]
 fn kswapd_makes_up_for_the_boost_that_it_saw_when_it_began() {
     let stage = Plan { tuning: Some(Tuning::default()), ..Plan::of(&[32]) }.build();
     stage.leave(0, 0);
