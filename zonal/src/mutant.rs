@@ -119,6 +119,7 @@ mutants! {
     BoostUntold: "A request that wakes nobody takes the note that kswapd is to be woken for the boost.",
     BoostForgotten: "A pass of kswapd takes away the boost that was raised during it.",
     KillUnlooked: "Nobody looks at the zones again before a kill.",
+    ToldInTurn: "That memory has run out is told while it is still the killer's turn.",
     KillsInVain: "Somebody is killed for a request that it cannot help.",
     ReclaimableIgnored: "Another round of reclaim is decided by what is free alone.",
     ProgressForgotten: "Rounds that brought frames count as rounds in vain.",

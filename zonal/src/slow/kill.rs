@@ -20,7 +20,7 @@ impl<P: Platform> Ladder<'_, '_, P> {
         };
         let kills = self.climb.kills;
         let rung = self.kill();
-        drop(turn);
+        let _late = planted(Mutant::ToldInTurn).then_some(turn);
         // Told when it is others' turn again: who reads the report may ask for memory.
         if self.climb.kills > kills {
             failure::out_of_memory(

@@ -1,8 +1,11 @@
 //! The rungs in their order, each with what it leaves and whom it calls.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use zonal::{AllocError, Caching, Gfp, Group, Marks, Order, Request, Step, Task};
 
-use crate::stage::{MARKS, Plan, give, lose, one_node};
+use crate::stage::{MARKS, Plan, act, give, lose, one_node};
 
 #[test]
 fn the_fast_walk_leaves_the_low_mark_and_calls_nobody() {
@@ -146,6 +149,37 @@ fn a_request_all_of_whose_steps_fail_fails_whatever_is_free() {
         assert!(stage.ask(Gfp::ATOMIC, 0).is_ok());
         stage.check();
     }
+}
+
+/// Nothing of the request that it tells of is under way then: neither a step, nor its turn to kill.
+#[test]
+fn who_reads_a_report_may_ask_for_memory_himself() {
+    let stage = one_node();
+    stage.leave(0, MARKS.min);
+    let read: Rc<RefCell<Vec<bool>>> = Rc::default();
+    let reads = |gfp: Gfp| {
+        let read = Rc::clone(&read);
+        let deed = act(move |stage| {
+            read.borrow_mut().push(stage.again(gfp, 0).is_ok());
+            0
+        });
+        stage.script.tellings.borrow_mut().push_back(deed);
+    };
+    // Somebody is killed in vain; who reads of it has another one killed for himself, of whose frames both have one.
+    reads(Gfp::KERNEL);
+    stage.script.kills.borrow_mut().push_back(lose(0));
+    stage.kills_free(2);
+    assert!(stage.ask(Gfp::KERNEL, 0).is_ok());
+    assert_eq!((read.take(), stage.kills(), stage.pauses()), (vec![true], 2, 0));
+    // A request fails; who reads of that fails too, which nobody is told of, or has his part of the mark.
+    for (gfp, served, now_ms) in [(Gfp::KERNEL | Gfp::NORETRY, false, 20_000), (Gfp::ATOMIC, true, 40_000)] {
+        reads(gfp);
+        stage.script.now_ms.set(now_ms);
+        stage.script.told.borrow_mut().clear();
+        assert!(stage.ask(Gfp::KERNEL | Gfp::NORETRY, 0).is_err());
+        assert_eq!((read.take(), stage.script.told.borrow().len()), (vec![served], 1));
+    }
+    stage.check();
 }
 
 #[test]
