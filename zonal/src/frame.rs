@@ -210,9 +210,13 @@ impl FrameRange {
         self.start.0 <= pfn.0 && pfn.0 < self.end.0
     }
 
-    /// The smallest range that holds both.
+    /// The smallest range that holds the frames of both.
     pub(crate) fn hull(self, other: Self) -> Self {
-        Self::new(self.start.min(other.start), self.end.max(other.end))
+        match (self.frames(), other.frames()) {
+            (0, _) => other,
+            (_, 0) => self,
+            _ => Self::new(self.start.min(other.start), self.end.max(other.end)),
+        }
     }
 
     /// The frames in both ranges (empty if they do not meet).

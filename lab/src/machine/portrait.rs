@@ -149,8 +149,8 @@ impl Zone {
     }
 }
 
-/// Memory cut where zones begin and end, so that the zone of a piece's first block is that of the whole piece. Reserved
-/// blocks at the ends of a zone are in no zone's span, and have none; those inside are their neighbours'.
+/// Memory cut where zones begin and end, so that the zone of a piece's first block is that of the whole piece. Blocks
+/// of which all frames are reserved are the zone's in whose span they are; where it would have no others, there is none.
 fn pieces<P: Platform>(
     machine: &Machine,
     zones: &[ZoneInfo],

@@ -110,8 +110,7 @@ pub(in crate::build) fn plan_zones(
             let (start, end) = (section.start.get(), section.start.get() + SECTION_FRAMES);
             if let Some(plan) = plans.get_mut(place) {
                 plan.add(index as u32, (start, end), SECTION_FRAMES);
-                plan.present += SECTION_FRAMES;
-                plan.early += SECTION_FRAMES;
+                plan.name((start, end), SECTION_FRAMES);
             }
             section.owner = Owner::Zone(ZoneId(place as u16));
             continue;
@@ -121,8 +120,7 @@ pub(in crate::build) fn plan_zones(
             let block = frames.block(start);
             let Some(place) = named_plan_of(config, &block, start) else { continue };
             let Some(plan) = plans.get_mut(place) else { continue };
-            plan.present += block.present;
-            plan.early += block.present;
+            plan.name((start, start + BLOCK_FRAMES), block.present);
             if block.frames == 0 {
                 continue;
             }

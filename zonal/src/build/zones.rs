@@ -48,6 +48,8 @@ pub(in crate::build) struct ZonePlan {
     pub(in crate::build) start: u64,
     pub(in crate::build) end: u64,
     pub(in crate::build) boot: (u64, u64),
+    /// The same as the last with blocks before and behind of which all frames are reserved.
+    pub(in crate::build) named: (u64, u64),
 }
 
 impl ZonePlan {
@@ -61,6 +63,16 @@ impl ZonePlan {
         self.widen(section);
         self.managed += frames;
         self.free += frames;
+    }
+
+    /// Notes blocks that memory ranges name so many frames of, be they all reserved; they come in ascending order.
+    pub(in crate::build) fn name(&mut self, (start, end): (u64, u64), frames: u64) {
+        if self.named.0 == self.named.1 {
+            self.named.0 = start;
+        }
+        self.named.1 = end;
+        self.present += frames;
+        self.early += frames;
     }
 
     /// Makes room for a section that is a part of the zone or may become one.
@@ -257,14 +269,17 @@ fn build_zone<'m>(
     let sections = parts.sections.get(range.clone()).unwrap_or(&[]);
     let end = sections.last().map_or(0, |section| section.start.get() + SECTION_FRAMES);
     let base = sections.first().map_or(Pfn::new(0), |section| section.start);
+    let between = |(start, end)| FrameRange::new(Pfn::new(start), Pfn::new(end));
+    let named = between(plan.named);
     Zone {
         id,
         node,
         kind,
         base,
         reach: FrameRange::new(base, Pfn::new(end)),
-        boot: FrameRange::new(Pfn::new(plan.boot.0), Pfn::new(plan.boot.1)),
-        span: Span::new(FrameRange::new(Pfn::new(plan.start), Pfn::new(plan.end))),
+        boot: between(plan.boot),
+        named,
+        span: Span::new(named.hull(between((plan.start, plan.end)))),
         mixing: Mixing::Allowed,
         early: plan.early,
         present: AtomicU64::new(plan.present),

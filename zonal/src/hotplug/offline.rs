@@ -133,10 +133,10 @@ impl Zone<'_> {
     fn span_without(&self, range: FrameRange, usable: u64) -> FrameRange {
         let span = self.span.get();
         if self.managed() == usable {
-            return FrameRange::new(span.start, span.start);
+            return self.named;
         }
-        let stays =
-            |start: Pfn| self.block_of(start).is_some_and(|block| block.entry.load().zone() == self.id);
+        let is_own = |start| self.block_of(start).is_some_and(|block| block.entry.load().zone() == self.id);
+        let stays = |start: Pfn| self.named.contains(start) || is_own(start);
         let (mut start, mut end) = (span.start, span.end);
         if range.start <= start {
             start = range.end;

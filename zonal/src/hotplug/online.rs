@@ -186,9 +186,7 @@ impl AutoMovable {
 impl<'m> Zone<'m> {
     /// Blocks of these frames come to the zone, so many of which can be handed out; whether it was empty.
     fn grow(&self, range: FrameRange, usable: u64) -> Lists {
-        let span = self.span.get();
-        let whole = if span.frames() == 0 { range } else { span.hull(range) };
-        self.span.set(whole);
+        self.span.set(self.span.get().hull(range));
         self.present.fetch_add(range.frames(), Ordering::Relaxed);
         match self.managed.fetch_add(usable, Ordering::Relaxed) {
             0 => Lists::Changed,

@@ -68,7 +68,9 @@ pub(crate) struct Zone<'m> {
     pub(crate) reach: FrameRange,
     /// From its first block to its last of those that were there from the start.
     pub(crate) boot: FrameRange,
-    /// From its first block now to its last.
+    /// The same with blocks before and behind of which all frames are reserved.
+    pub(crate) named: FrameRange,
+    /// From its first block now to its last, with those.
     pub(crate) span: Span,
     /// What a request that would have its frames here first does at first: a Normal zone above a DMA32 zone that can help
     /// out keeps kinds apart.
