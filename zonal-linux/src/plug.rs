@@ -1,8 +1,9 @@
 //! A pool that grows and shrinks while it is used, by sections of 128 MiB.
 //!
 //! The steps are the allocator's ([`zonal::PageAllocator::online_memory`] and its like), and memory comes and goes where those
-//! tell the platform of it; here two of them each are one, and undone where the second fails. Invariant: what is online is
-//! memory of this process, bound as the rest of the pool; what is not takes addresses only.
+//! tell the platform of it; here two of them each are one, and undone where the second fails. What is kept of a section
+//! is lent from the start: for its rows to lie in itself ([`zonal::OwnRows`]) a pool would have to know who is in a call, and each
+//! hit would have to write that down. Invariant: what is online is memory of this process, bound as the rest of the pool; what is not takes addresses only.
 
 use zonal::{
     FRAME_SIZE, FrameRange, HotRange, HotplugError, NodeId, Obstacle, Offlined, OnlineType, Pfn,
