@@ -11,7 +11,7 @@ use crate::events::Event;
 use crate::frame::{BLOCK_FRAMES, NodeId, Order};
 use crate::gfp::Gfp;
 use crate::mutant::{Mutant, planted};
-use crate::node::{Job, Node, Work};
+use crate::node::{Node, Work};
 use crate::platform::{Daemon, Demand, Platform};
 use crate::slow::compaction::note;
 use crate::slow::{CLUSTER, FIRST_PRIORITY};
@@ -30,8 +30,9 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// brought none, at most.
     pub fn kswapd(&self, node: NodeId) -> bool {
         let Some(words) = self.state.node(node) else { return false };
-        let at = (&words.kswapd, Daemon::Kswapd, node);
-        let Some((at_work, work)) = AtWork::begin(&self.platform, at) else { return false };
+        let Some((at_work, work)) = AtWork::begin(&self.platform, (words, Daemon::Kswapd, node)) else {
+            return false;
+        };
         self.state.zones.iter().filter(|zone| zone.node == node).for_each(Zone::review_words);
         self.count_short_sleep(node, words, work);
         self.balance(node, words, work);
@@ -45,8 +46,9 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// Task context; calls [`Platform::migrate`].
     pub fn kcompactd(&self, node: NodeId) -> bool {
         let Some(words) = self.state.node(node) else { return false };
-        let at = (&words.kcompactd, Daemon::Kcompactd, node);
-        let Some((at_work, work)) = AtWork::begin(&self.platform, at) else { return false };
+        let Some((at_work, work)) = AtWork::begin(&self.platform, (words, Daemon::Kcompactd, node)) else {
+            return false;
+        };
         let cpu = self.cpu();
         cpu.count(Event::CompactDaemonWake, 1);
         let mut summary = CompactSummary::default();
@@ -75,20 +77,13 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 
     /// Whether work waits for a daemon that is not at it.
     pub fn has_work(&self, daemon: Daemon, node: NodeId) -> bool {
-        self.state.node(node).is_some_and(|words| match daemon {
-            Daemon::Kswapd => words.kswapd.is_asked(),
-            Daemon::Kcompactd => words.kcompactd.is_asked(),
-        })
+        self.state.node(node).is_some_and(|words| words.job(daemon).is_asked())
     }
 
     /// Asks a daemon for work by hand, as a request that found no frames does.
     pub fn ask(&self, daemon: Daemon, node: NodeId, order: Order) {
         let work = Work { order, highest: ZoneKind::Movable };
-        let asked = self.state.node(node).is_some_and(|words| match daemon {
-            Daemon::Kswapd => words.kswapd.ask(work),
-            Daemon::Kcompactd => words.kcompactd.ask(work),
-        });
-        if asked {
+        if self.state.node(node).is_some_and(|words| words.job(daemon).ask(work)) {
             self.platform.wake(daemon, node);
         }
     }
@@ -146,7 +141,8 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         if words.has_slept(SHORT_SLEEP_MS, self.platform.now_ms()) {
             return;
         }
-        let is_below = |level| self.zones_of(node, work).all(|zone| short_of(zone, work, level) > 0);
+        let least = |level| self.zones_of(node, work).map(|zone| short_of(zone, work, level)).min();
+        let is_below = |level| least(level).is_some_and(|frames| frames > 0);
         let event = match () {
             () if is_below(Level::Low) => Event::KswapdLowWmarkHitQuickly,
             () if is_below(Level::High) => Event::KswapdHighWmarkHitQuickly,
@@ -181,10 +177,10 @@ fn short_of(zone: &Zone<'_>, work: Work, level: Level) -> u64 {
 }
 
 /// A daemon at work. Dropped it has ended, and the platform is told of what it has been asked for meanwhile; by a panic of the
-/// platform, of what it was asked for before, too.
+/// platform, of what it was asked for before, too: a pass in vain, for kswapd.
 struct AtWork<'a, P: Platform> {
     platform: &'a P,
-    job: &'a Job,
+    words: &'a Node,
     daemon: Daemon,
     node: NodeId,
     /// What is not done yet.
@@ -193,9 +189,9 @@ struct AtWork<'a, P: Platform> {
 
 impl<'a, P: Platform> AtWork<'a, P> {
     /// Takes the work, if there is any and nobody else is at it.
-    fn begin(platform: &'a P, (job, daemon, node): (&'a Job, Daemon, NodeId)) -> Option<(Self, Work)> {
-        let work = job.begin()?;
-        Some((Self { platform, job, daemon, node, left: Some(work) }, work))
+    fn begin(platform: &'a P, (words, daemon, node): (&'a Node, Daemon, NodeId)) -> Option<(Self, Work)> {
+        let work = words.job(daemon).begin()?;
+        Some((Self { platform, words, daemon, node, left: Some(work) }, work))
     }
 
     /// The work is done.
@@ -206,10 +202,17 @@ impl<'a, P: Platform> AtWork<'a, P> {
 
 impl<P: Platform> Drop for AtWork<'_, P> {
     fn drop(&mut self) {
+        let job = self.words.job(self.daemon);
         if let Some(work) = self.left.filter(|_| !planted(Mutant::PanicForgetsWork)) {
-            self.job.ask(work); // nobody is told while it is at work
+            let is_kswapd = self.daemon == Daemon::Kswapd;
+            if is_kswapd {
+                self.words.note_failure();
+            }
+            if !is_kswapd || !self.words.is_hopeless() {
+                job.ask(work); // nobody is told while it is at work
+            }
         }
-        if self.job.end() && !planted(Mutant::WorkUntold) {
+        if job.end() && !planted(Mutant::WorkUntold) {
             self.platform.wake(self.daemon, self.node);
         }
     }

@@ -14,6 +14,7 @@
 
 use crate::frame::Order;
 use crate::mutant::{Mutant, planted};
+use crate::platform::Daemon;
 use crate::sync::{AtomicU32, Ordering, UnmodelledU64, store_load_barrier};
 use crate::topology::ZoneKind;
 
@@ -184,9 +185,17 @@ impl Node {
         hopeless && !planted(Mutant::HopelessWoken)
     }
 
-    /// kswapd found the node balanced.
+    /// The word of a daemon.
+    pub(crate) const fn job(&self, daemon: Daemon) -> &Job {
+        match daemon {
+            Daemon::Kswapd => &self.kswapd,
+            Daemon::Kcompactd => &self.kcompactd,
+        }
+    }
+
+    /// kswapd found the node balanced. A clock that stands at 0 is none.
     pub(crate) fn note_sleep(&self, now_ms: u64) {
-        self.slept.store(now_ms.saturating_add(1), Ordering::Relaxed);
+        self.slept.store(if now_ms > 0 { now_ms.saturating_add(1) } else { 0 }, Ordering::Relaxed);
     }
 
     /// Whether that was so long ago, or never.

@@ -68,7 +68,7 @@ pub trait Platform {
 
     /// Whether more of the node's frames may be dirtied (Linux: node_dirty_ok). Where not, a request with [`Gfp::WRITE`] has its
     /// frames of other nodes as long as one is above its low mark. Called in the requester's context (any), for such
-    /// requests; must not block.
+    /// requests (not for bulk calls); must not block.
     fn may_dirty(&self, node: NodeId) -> bool {
         let _ = node;
         true

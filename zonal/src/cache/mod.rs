@@ -248,11 +248,12 @@ impl CpuCache {
                 return room;
             }
         }
-        // Relaxed, both: a hint only this CPU is likely to touch.
+        // Relaxed, all: a hint only this CPU is likely to touch.
         let missed = self.missed.load(Ordering::Relaxed);
         let turn = after((missed >> 32) as usize);
         let at = Self::first_word(kind) + turn;
         if let Some(room) = self.words.get(at).and_then(|word| Room::at_once(at, word.load())) {
+            self.missed.store((turn as u64) << 32 | u64::from(u32::MAX), Ordering::Relaxed);
             return room;
         }
         self.missed.store((turn as u64) << 32 | u64::from(group.0), Ordering::Relaxed);

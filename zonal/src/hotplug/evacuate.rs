@@ -81,16 +81,16 @@ impl<'a, 'm, P: Platform> Evacuation<'a, 'm, P> {
             idle = if used < before { 0 } else { idle + 1 };
             before = used;
             let last = idle >= patience;
-            patience = PATIENCE_IN_FLIGHT;
+            let (mut in_hand, mut others) = (false, false);
             self.pass(&mut |obstacle: &Obstacle| {
-                if obstacle.cause != ObstacleCause::InFlight {
-                    patience = PATIENCE;
-                }
+                let is_in_hand = obstacle.cause == ObstacleCause::InFlight;
+                (in_hand, others) = (in_hand || is_in_hand, others || !is_in_hand);
                 if last {
                     report(obstacle);
                 }
             })?;
-            if last && self.used() >= before {
+            patience = if in_hand && !others { PATIENCE_IN_FLIGHT } else { PATIENCE };
+            if last && idle >= patience && self.used() >= before {
                 return Err(HotplugError::InTheWay { frames: before });
             }
             if idle > 0 {

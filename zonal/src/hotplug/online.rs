@@ -71,12 +71,18 @@ impl<P: Platform> Drop for Coming<'_, '_, P> {
     /// The lists may name the zone though it is empty again: they are made anew when it next changes.
     fn drop(&mut self) {
         let (allocator, range) = (self.allocator, self.range);
-        // Isolated and wholly free, unless somebody has ended the isolation: then they stay.
-        if range.frames() > 0 && allocator.unplug(self.zone, range).is_ok() {
+        let Some(cancel) = self.cancel else { return };
+        if range.frames() > 0 && allocator.unplug(self.zone, range).is_err() {
+            // Somebody has ended the isolation of some, which may be in use by now: all of them stay.
+            let _ = allocator.unisolate(range); // whole blocks, all of them there
+            allocator.retune();
+            return allocator.tell(MemoryEvent { step: MemoryStep::Online, ..cancel });
+        }
+        if range.frames() > 0 {
             allocator.note(range, Plugged::Offline);
             let _ = self.zone.shrink(range, allocator.usable(range));
         }
-        self.cancel.into_iter().for_each(|event| allocator.tell(event));
+        allocator.tell(cancel);
     }
 }
 

@@ -84,9 +84,13 @@ struct Looks {
     /// Frames above the floors: of all zones, and of the fullest.
     free: u64,
     most: Option<u64>,
-    /// Moves of all zones, as seen first less as seen then. Each zone's only grow, so equal sums mean equal terms.
+    /// Moves of all zones, as seen first less as seen then, and [`SEEN`] for each zone. Each zone's moves only grow, so equal sums
+    /// mean equal terms, where as many zones were seen.
     moves: u64,
 }
+
+/// More than all moves that can be told apart.
+const SEEN: u64 = 1 << 40;
 
 impl Looks {
     fn new(order: Order) -> Self {
@@ -97,7 +101,7 @@ impl Looks {
     #[inline(always)]
     fn first(&mut self, zone: &Zone<'_>, leaves: impl FnOnce() -> u64) -> bool {
         let (transit, free) = (zone.count.transit(), zone.count.free());
-        self.moves = self.moves.wrapping_add(transit.moves());
+        self.moves = self.moves.wrapping_add(SEEN + transit.moves());
         // Of nothing nothing is had, whatever must be left.
         let above = if free == 0 { Some(0) } else { above(zone, self.order, leaves()) };
         let Some(above) = above else { return false };
@@ -110,7 +114,7 @@ impl Looks {
     #[inline(always)]
     fn second(&mut self, zone: &Zone<'_>) -> bool {
         let transit = zone.count.transit();
-        self.moves = self.moves.wrapping_sub(transit.moves());
+        self.moves = self.moves.wrapping_sub(SEEN + transit.moves());
         transit.frames() == 0
     }
 

@@ -5,6 +5,7 @@ use crate::events::Event;
 use crate::frame::{NodeId, Pfn};
 use crate::gfp::Gfp;
 use crate::mutant::{Mutant, planted};
+use crate::node::Node;
 use crate::platform::{Platform, Step};
 use crate::request::Request;
 use crate::slow::Ladder;
@@ -39,6 +40,9 @@ impl<P: Platform> Ladder<'_, '_, P> {
         let enough = freed >= self.order().frames();
         let event = if enough { Event::ZoneReclaimSuccess } else { Event::ZoneReclaimFailed };
         self.walk.cpu.count(event, 1);
+        if freed > 0 {
+            zone.daemons.into_iter().for_each(Node::note_progress);
+        }
         freed > 0
     }
 }

@@ -326,25 +326,28 @@ struct Motion {
     moves: u64,
     /// Frames in credits, which a walk collects: more of them have been freed since.
     credits: u64,
+    zones: usize,
 }
 
 impl Motion {
     fn of(walk: Walk<'_, '_>) -> Self {
-        let start = Self { in_flight: 0, moves: 0, credits: 0 };
+        let start = Self { in_flight: 0, moves: 0, credits: 0, zones: 0 };
         walk.possible().map(|zone| (zone.count.transit(), zone.credits())).fold(
             start,
             |sum, (transit, credits)| Self {
                 in_flight: sum.in_flight + transit.frames(),
                 moves: sum.moves + transit.moves(),
                 credits: sum.credits + credits,
+                zones: sum.zones + 1,
             },
         )
     }
 
     /// Whether nothing moved between the two readings and no credit is left. (Each zone's moves only grow, so equal sums
-    /// mean equal terms.)
+    /// of as many zones mean equal terms.)
     fn still_since(&self, before: &Self) -> bool {
-        self.in_flight == 0 && before.in_flight == 0 && self.moves == before.moves && self.credits == 0
+        let at_rest = self.in_flight == 0 && before.in_flight == 0 && self.credits == 0;
+        at_rest && self.moves == before.moves && self.zones == before.zones
     }
 }
 

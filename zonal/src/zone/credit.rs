@@ -41,13 +41,7 @@ impl Zone<'_> {
     pub(crate) fn raise_freed(&self, cache: Option<&CpuCache>, frames: u64) {
         let Some(cache) = cache else { return self.raise_count(frames) };
         match cache.credit.add(frames, MOST) {
-            // Looked at again: isolation may have taken the count below since, and does not see what is added
-            // after it collected. It looks after its debit, this after the add: one of the two sees the other.
-            Added::Hinted => {
-                if self.is_short_now() {
-                    self.collect(&cache.credit);
-                }
-            }
+            Added::Hinted => self.look_again(cache),
             Added::Unhinted(epoch) => self.hint_credit(cache, epoch),
             Added::Full => self.raise_above(cache, frames),
         }
@@ -65,8 +59,15 @@ impl Zone<'_> {
     fn hint_credit(&self, cache: &CpuCache, epoch: HintEpoch) {
         self.credit_hints.set(cache.rank());
         cache.credit.note_hinted(epoch);
+        self.look_again(cache);
+    }
+
+    /// After an add to a credit that is hinted. Isolation may have taken the count below the mark since it was looked at, and does
+    /// not see what is added after it collected. It looks after its debit, this after the add: one of the two sees the other.
+    #[inline(always)]
+    fn look_again(&self, cache: &CpuCache) {
         if self.is_short_now() {
-            self.collect(&cache.credit); // as in `raise`
+            self.collect(&cache.credit);
         }
     }
 
@@ -87,7 +88,7 @@ impl Zone<'_> {
             self.count.leave(HALF);
         }
         match cache.credit.add(frames, MOST) {
-            Added::Hinted => {}
+            Added::Hinted => self.look_again(cache),
             Added::Unhinted(epoch) => self.hint_credit(cache, epoch),
             Added::Full => self.count.raise(frames),
         }

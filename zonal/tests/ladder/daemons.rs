@@ -125,6 +125,22 @@ fn a_platform_that_panics_leaves_the_work_to_the_next() {
     stage.check();
 }
 
+/// As one whose reclaim brings nothing, it gives up in the end.
+#[test]
+fn a_platform_that_panics_each_time_is_not_called_for_ever() {
+    let stage = one_node();
+    stage.leave(0, MARKS.low);
+    stage.allocator.ask(Daemon::Kswapd, NodeId(0), Order::ZERO);
+    let mut passes = 0;
+    while stage.allocator.has_work(Daemon::Kswapd, NodeId(0)) && passes < 100 {
+        stage.reclaims([act(|_| panic!("on purpose"))]);
+        assert!(catch_unwind(AssertUnwindSafe(|| stage.allocator.kswapd(NodeId(0)))).is_err());
+        passes += 1;
+    }
+    assert_eq!(passes, 16);
+    stage.check();
+}
+
 #[test]
 fn a_kswapd_that_hardly_slept_is_counted() {
     let stage = one_node();

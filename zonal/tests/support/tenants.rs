@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use zonal::{
-    AllocError, Gfp, MemoryEvent, MemoryStep, Migration, Naming, Order, Owner, PageAllocator, Pfn, Platform,
-    RebuildStep, Request, Veto,
+    AllocError, FrameRange, Gfp, MemoryEvent, MemoryStep, Migration, Naming, Order, Owner, PageAllocator,
+    Pfn, Platform, RebuildStep, Request, Veto,
 };
 
 use crate::support::{Setup, audited};
@@ -57,6 +57,7 @@ struct Notices {
     vetoed: Option<MemoryStep>,
     cancelled: bool,
     panics_at: Option<RebuildStep>,
+    unisolates: Option<FrameRange>,
 }
 
 /// An allocator with tenants.
@@ -89,6 +90,9 @@ impl Platform for Tenants {
 
     fn rebuild_step(&self, step: RebuildStep) {
         let panics = self.notices().panics_at == Some(step);
+        if let Some(range) = self.notices().unisolates.take_if(|_| panics) {
+            assert_eq!(self.allocator().unisolate(range), Ok(range.frames()));
+        }
         assert!(!panics, "the platform gives up");
     }
 
@@ -153,6 +157,11 @@ impl Tenants {
     }
 
     /// From now on the platform panics when a rebuild of the lists has come so far.
+    /// Before the next panic these frames are handed out: somebody ends their isolation.
+    pub(crate) fn unisolate_before(&self, range: FrameRange) {
+        self.notices().unisolates = Some(range);
+    }
+
     pub(crate) fn panic_at(&self, step: Option<RebuildStep>) {
         self.notices().panics_at = step;
     }

@@ -1,18 +1,19 @@
 //! Memory comes and goes, section by section, while it is allocated; what fails leaves everything as it was.
 
+mod panics;
+#[path = "../support/mod.rs"]
 mod support;
-#[path = "support/tenants.rs"]
+#[path = "../support/tenants.rs"]
 mod tenants;
 
 use std::mem::MaybeUninit;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use support::{Setup, audited, order, range};
 use tenants::{Housed, Temper, Tenants};
 use zonal::{
     AllocError, FrameRange, FreeError, Gfp, HotRange, HotplugError, MemoryStep, NodeChange, NodeId, Obstacle,
-    ObstacleCause, OneCpu, OnlineType, Order, PageAllocator, Pfn, Poisoned, RebuildStep, Request,
-    SECTION_FRAMES, Tuning, ZoneInfo, ZoneKind,
+    ObstacleCause, OneCpu, OnlineType, Order, PageAllocator, Pfn, Poisoned, Request, SECTION_FRAMES, Tuning,
+    ZoneInfo, ZoneKind,
 };
 use zonal_testkit::{BLOCK, Machine};
 
@@ -192,36 +193,6 @@ fn an_objection_leaves_everything_as_it_was() {
         assert_eq!(allocator.remove_memory(at), vetoed(MemoryStep::GoingToBeRemoved));
         tenants.veto(None);
         assert_eq!(allocator.remove_memory(at), Ok(()));
-    });
-}
-
-/// Whoever rebuilds the lists for it stands in the middle of plugging.
-#[test]
-fn a_panic_of_the_platform_leaves_a_section_offline() {
-    both(|allocator, tenants| {
-        let at = sections(2, 1);
-        assert_eq!(allocator.add_memory(at), Ok(()));
-        for step in [RebuildStep::Begun, RebuildStep::Written, RebuildStep::Published] {
-            tenants.told();
-            tenants.panic_at(Some(step));
-            let online = || allocator.online_memory(at, OnlineType::Movable);
-            assert!(catch_unwind(AssertUnwindSafe(online)).is_err());
-            tenants.panic_at(None);
-            assert_eq!(steps(tenants), [MemoryStep::GoingOnline, MemoryStep::CancelOnline]);
-            let movable = zone(allocator, 0, ZoneKind::Movable);
-            assert_eq!((movable.managed, movable.present, movable.span.frames()), (0, 0, 0));
-            assert!(is_foreign(allocator, at.start));
-            assert_eq!(audited(allocator).managed, 8 * BLOCK);
-            assert_eq!(allocator.online_memory(at, OnlineType::Movable), Ok(SECTION_FRAMES));
-            let pfn = tenants.enter(FRAME, Temper::Movable).expect("much is free");
-            assert!(at.contains(pfn) && tenants.leave(pfn));
-            // Its memory has gone when the lists are made without its zone.
-            tenants.panic_at(Some(step));
-            assert!(catch_unwind(AssertUnwindSafe(|| offline(allocator, at))).is_err());
-            tenants.panic_at(None);
-            assert_eq!(audited(allocator).managed, 8 * BLOCK);
-        }
-        assert_eq!(allocator.online_memory(at, OnlineType::Kernel), Ok(SECTION_FRAMES));
     });
 }
 
