@@ -84,24 +84,21 @@ struct Looks {
     /// Frames above the floors: of all zones, and of the fullest.
     free: u64,
     most: Option<u64>,
-    /// Moves of all zones, as seen first less as seen then, and [`SEEN`] for each zone. Each zone's moves only grow, so equal sums
-    /// mean equal terms, where as many zones were seen.
-    moves: u64,
+    /// All zones' transit words as seen first less those seen then, and 1 for each zone. Each counts its moves, which only grow, so
+    /// equal sums mean equal terms, where as many zones were seen.
+    moved: u64,
 }
-
-/// More than all moves that can be told apart.
-const SEEN: u64 = 1 << 40;
 
 impl Looks {
     fn new(order: Order) -> Self {
-        Self { order, free: 0, most: None, moves: 0 }
+        Self { order, free: 0, most: None, moved: 0 }
     }
 
     /// Whether the zone has no such run, and nothing moves.
     #[inline(always)]
     fn first(&mut self, zone: &Zone<'_>, leaves: impl FnOnce() -> u64) -> bool {
         let (transit, free) = (zone.count.transit(), zone.count.free());
-        self.moves = self.moves.wrapping_add(SEEN + transit.moves());
+        self.moved = self.moved.wrapping_add(transit.word()).wrapping_add(1);
         // Of nothing nothing is had, whatever must be left.
         let above = if free == 0 { Some(0) } else { above(zone, self.order, leaves()) };
         let Some(above) = above else { return false };
@@ -114,12 +111,12 @@ impl Looks {
     #[inline(always)]
     fn second(&mut self, zone: &Zone<'_>) -> bool {
         let transit = zone.count.transit();
-        self.moves = self.moves.wrapping_sub(SEEN + transit.moves());
+        self.moved = self.moved.wrapping_sub(transit.word()).wrapping_sub(1);
         transit.frames() == 0
     }
 
     /// The refusal, if nothing moved between the looks.
     fn refusal(&self) -> Option<AllocError> {
-        (self.moves == 0).then(|| without_run(self.order, self.free, self.most, 0))
+        (self.moved == 0).then(|| without_run(self.order, self.free, self.most, 0))
     }
 }

@@ -32,6 +32,11 @@ impl Transit {
         Self(word)
     }
 
+    /// The word: of moves alone, where no frame is on the move.
+    pub(crate) const fn word(self) -> u64 {
+        self.0
+    }
+
     /// Frames on the move.
     pub(crate) const fn frames(self) -> u64 {
         self.0 & FRAMES
