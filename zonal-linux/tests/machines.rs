@@ -122,9 +122,10 @@ fn watermarks_are_linux_s_but_for_what_the_table_says() {
     let node = "node = [{ memory = '2 MiB', cpus = 1 }]\n";
     assert_eq!(read(&format!("{node}[watermarks]")).config().tuning, Some(Tuning::default()));
     assert_eq!(read(node).config().tuning, None);
-    let knobs = "watermark_boost_factor = 0\nlowmem_reserve_ratio = [1, 2, 3, 4]";
+    let knobs = "watermark_boost_factor = 0\nlowmem_reserve_ratio = [1, 2, 3, 4]\ndefrag_mode = true";
+    let lowmem_reserve_ratio = [1, 2, 3, 4];
     let tuning =
-        Tuning { watermark_boost_factor: 0, lowmem_reserve_ratio: [1, 2, 3, 4], ..Tuning::default() };
+        Tuning { watermark_boost_factor: 0, lowmem_reserve_ratio, defrag_mode: true, ..Tuning::default() };
     assert_eq!(read(&format!("{node}[watermarks]\n{knobs}")).config().tuning, Some(tuning));
     assert_eq!(read(node).with_tuning(tuning).unwrap().config().tuning, Some(tuning));
     let bad = Tuning { watermark_scale_factor: 0, ..tuning };
@@ -144,6 +145,7 @@ fn knobs_that_make_no_sense_are_refused() {
     refuses("min_free_kbytes = -1", &["line 3", "-1"]);
     refuses("min_free_kbytes = 9223372036854775807", &["9223372036854775807 KiB"]);
     refuses("lowmem_reserve_ratio = [256, 32]", &["line 3", "lowmem_reserve_ratio"]);
+    refuses("defrag_mode = 1", &["line 3", "bool"]);
     refuses("watermark_boost = 1", &["line 3", "watermark_boost", "`watermark_boost_factor`"]);
 }
 

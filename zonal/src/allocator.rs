@@ -9,14 +9,12 @@ use core::ops::Range;
 
 use crate::block::bitmap::row_and_mask;
 use crate::cache::CpuCache;
-use crate::cache::hold::Barriers;
 use crate::cache::word::Put;
 use crate::error::{AllocError, FreeError};
 use crate::frame::{BLOCK_FRAMES, Order, Pfn, ROW_FRAMES, ROWS};
 use crate::gfp::Gfp;
 use crate::mutant::{Mutant, planted};
 use crate::platform::{Platform, Step};
-use crate::policy::reach::Reach;
 use crate::request::{Hit, Request};
 use crate::slow::near::stays_clean;
 use crate::slow::walk::{Walk, take};
@@ -142,7 +140,8 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         let hit = words.and_then(|cache| zone.take_cached(cpu, cache, request.kind, request.order));
         let taken = hit.or_else(|| {
             let floor = zone.marks.fast_floor(request.highest);
-            let want = Want { mixing: zone.mixing, ..Want::of(request, floor) };
+            let mixing = zone.mixing.max(self.state.mixing());
+            let want = Want { mixing, ..Want::of(request, floor) };
             // A first walk goes to other nodes while this one's kswapd is at work: by the ladder.
             let busy = self.state.nodes.len() > 1 && zone.is_busy();
             let passed = busy || self.platform.injects(Step::FirstZone);
@@ -187,7 +186,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 
     /// The request's way through the zones.
     pub(crate) fn walk<'s>(&'s self, request: &'s Request, cpu: &'s Cpu<'m>) -> Walk<'s, 'm> {
-        Walk { state: &self.state, request, cpu, reach: Reach::OPEN, barriers: Barriers::Forbidden }
+        Walk::new(&self.state, request, cpu)
     }
 
     /// The zone that the request tries first, and the CPU's words for it.

@@ -13,7 +13,7 @@ use crate::request::Request;
 use crate::slow::walk::Walk;
 use crate::waiting;
 use crate::zone::land::NotLanded;
-use crate::zone::{Cpu, Want, Zone};
+use crate::zone::{Want, Zone};
 
 impl<'m, P: Platform> PageAllocator<'m, P> {
     /// Allocates up to `frames` single frames into `out`, whole groups where there are any, and returns how many
@@ -67,7 +67,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             let reach = if reach.is_open() { reach } else { settled() };
             for zone in (Walk { reach, ..walk }).zones() {
                 let before = bulk.frames;
-                bulk.fill_from(zone, request, cpu);
+                bulk.fill_from(zone, walk);
                 let preferred = self.preferred(request, cpu).unwrap_or(zone);
                 cpu.count_found(zone, preferred, (bulk.frames - before, Order::ZERO));
                 if bulk.turn == Some(zone.node) {
@@ -238,9 +238,10 @@ impl Bulk<'_> {
     }
 
     /// Takes groups from the zone's blocks while there are any.
-    fn fill_from(&mut self, zone: &Zone<'_>, request: &Request, cpu: &Cpu<'_>) {
+    fn fill_from(&mut self, zone: &Zone<'_>, Walk { state, request, cpu, .. }: Walk<'_, '_>) {
         let (cache, kind) = (zone.cache_of(cpu), request.kind);
-        let want = Want::of(request, zone.marks.fast_floor(request.highest));
+        let (floor, mixing) = (zone.marks.fast_floor(request.highest), state.mixing());
+        let want = Want { mixing, ..Want::of(request, floor) };
         let start = || cache.map_or(0, |cache| cache.start_block(kind));
         let remember = |block| cache.into_iter().for_each(|cache| cache.remember_block(kind, block));
         while self.wants_more() {

@@ -6,7 +6,7 @@
 use crate::access::{Access, Level};
 use crate::allocator::PageAllocator;
 use crate::cache::hold::Barriers;
-use crate::compact::{CompactSummary, Outcome, Priority, compact};
+use crate::compact::{CompactSummary, Compactor, Outcome, Priority, compact};
 use crate::events::Event;
 use crate::frame::{BLOCK_FRAMES, NodeId, Order};
 use crate::gfp::Gfp;
@@ -21,10 +21,25 @@ use crate::zone::{Mixing, Want, Zone};
 /// A sleep that is shorter is counted (Linux: HZ / 10).
 const SHORT_SLEEP_MS: u64 = 100;
 
+/// Frames that kswapd has freed for the sake of whole blocks in a pass: room for kcompactd to make them (Linux: compact_gap).
+const GAP: u64 = 2 * BLOCK_FRAMES;
+
+/// What of a zone is to be at its high mark.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Aim {
+    /// What is free.
+    Frames,
+    /// What is free in whole blocks, where kinds are kept apart: they are what keeps them so.
+    Blocks,
+}
+
 impl<'m, P: Platform> PageAllocator<'m, P> {
     /// Reclaims for a node until one of the zones that were asked for is at its high mark, or nothing more can be had; then
     /// has kcompactd make the run that was asked for, if it is not there. False if nobody had asked, or another
     /// thread is at it.
+    ///
+    /// With [`crate::Tuning::defrag_mode`] until that mark is free in whole blocks, or a round was in vain, or room enough was made
+    /// (1024 frames): then kcompactd is to make the blocks.
     ///
     /// Task context; blocks as [`Platform::reclaim`] does. A round of reclaim for each that brought frames, and 13 that
     /// brought none, at most.
@@ -41,7 +56,8 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     }
 
     /// Makes the longest run that was asked for, by moving frames, in the first of the node's zones where that goes. False
-    /// if nobody had asked, or another thread is at it.
+    /// if nobody had asked, or another thread is at it. With [`crate::Tuning::defrag_mode`] it then goes on making whole blocks until
+    /// one of the zones has its high mark free in them, or no more are to be made: linear in the node's memory.
     ///
     /// Task context; calls [`Platform::migrate`].
     pub fn kcompactd(&self, node: NodeId) -> bool {
@@ -52,21 +68,12 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         let cpu = self.cpu();
         cpu.count(Event::CompactDaemonWake, 1);
         let mut summary = CompactSummary::default();
-        let zones = self.state.zones.iter().filter(|zone| zone.node == node && zone.kind <= work.highest);
-        for zone in zones {
-            let floor = zone.marks.floor(Access::at(Level::Low), work.highest, work.order);
-            let want = Want {
-                order: work.order,
-                kind: Kind::Movable,
-                floor,
-                mixing: Mixing::Allowed,
-                barriers: Barriers::Allowed,
-            };
-            let made = compact(&self.state, &self.platform, (zone, want), Priority::Light, &mut summary);
-            if let Outcome::Captured(pfn) = made {
-                self.free_own(pfn, work.order);
-                break;
-            }
+        match self.aim() {
+            Aim::Blocks if work.order <= Order::BLOCK => {}
+            _ => self.make_asked(node, work, &mut summary),
+        }
+        if self.aim() == Aim::Blocks {
+            self.make_blocks(node, work, &mut summary);
         }
         note(cpu, &summary);
         cpu.count(Event::CompactDaemonMigrateScanned, summary.in_the_way);
@@ -95,17 +102,22 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         zones().for_each(|zone| boosts[zone.kind as usize] = zone.marks.boost());
         self.cpu().count(Event::Pageoutrun, 1);
         let mut priority = FIRST_PRIORITY;
-        let mut freed = 0u64;
+        let (mut freed, mut aim) = (0u64, self.aim());
         // Up to the boosted high mark if there is one: that is what the boost is for.
-        while !self.is_balanced(node, work) {
+        while !self.is_balanced(node, work, aim) {
             if !planted(Mutant::WordsKeptByKswapd) {
                 zones().for_each(Zone::note_short);
             }
-            let frames = zones().map(|zone| missing(zone, work)).sum::<u64>().max(CLUSTER);
+            let room = if aim == Aim::Blocks { GAP.saturating_sub(freed) } else { 0 };
+            let frames =
+                zones().map(|zone| missing(zone, work, Aim::Frames)).sum::<u64>().max(room).max(CLUSTER);
             let gfp = Gfp::KERNEL;
             let demand = Demand { node, highest: work.highest, order: work.order, gfp, frames, priority };
             let brought = self.platform.reclaim(&demand);
             freed = freed.saturating_add(brought);
+            if (brought == 0 || freed >= GAP) && !planted(Mutant::DefragUnbounded) {
+                aim = Aim::Frames;
+            }
             match (brought, priority.checked_sub(1)) {
                 (0, None) => break,
                 (0, Some(harder)) => priority = harder,
@@ -118,7 +130,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             _ if planted(Mutant::BoostForgotten) => zone.marks.take_boost(zone.marks.boost()),
             boost => zone.marks.take_boost(boost),
         });
-        let balanced = self.is_balanced(node, work);
+        let balanced = self.is_balanced(node, work, Aim::Frames);
         if freed > 0 || balanced {
             words.note_progress();
         } else {
@@ -133,6 +145,47 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         }
         if work.order > Order::ZERO && !zones().any(|zone| zone.may_have_run(work.order)) {
             self.ask(Daemon::Kcompactd, node, work.order);
+        }
+        if self.aim() == Aim::Blocks && !self.is_balanced(node, work, Aim::Blocks) {
+            self.ask(Daemon::Kcompactd, node, Order::BLOCK.max(work.order));
+        }
+    }
+
+    /// What daemons work for, as the knob is now.
+    fn aim(&self) -> Aim {
+        match self.state.mixing() {
+            Mixing::Avoided if !planted(Mutant::DefragInFrames) => Aim::Blocks,
+            _ => Aim::Frames,
+        }
+    }
+
+    /// Makes a run in the first of the node's zones where that goes.
+    fn make_asked(&self, node: NodeId, work: Work, summary: &mut CompactSummary) {
+        let zones = self.state.zones.iter().filter(|zone| zone.node == node && zone.kind <= work.highest);
+        for zone in zones {
+            let want = want_to_make(zone, work);
+            let made = compact(&self.state, &self.platform, (zone, want), Priority::Light, summary);
+            if let Outcome::Captured(pfn) = made {
+                self.free_own(pfn, work.order);
+                break;
+            }
+        }
+    }
+
+    /// Makes whole blocks in the node's zones until one of them has its high mark free in such.
+    fn make_blocks(&self, node: NodeId, work: Work, summary: &mut CompactSummary) {
+        let work = Work { order: Order::BLOCK, ..work };
+        for zone in self.zones_of(node, work) {
+            let want = want_to_make(zone, work);
+            let mut compactor = Compactor::new(&self.state, &self.platform, (zone, want), Priority::Light);
+            while !self.is_balanced(node, work, Aim::Blocks)
+                && let Outcome::Captured(pfn) = compactor.next_run(summary)
+            {
+                self.free_own(pfn, Order::BLOCK);
+                if planted(Mutant::DefragOneRun) {
+                    return;
+                }
+            }
         }
     }
 
@@ -160,20 +213,37 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     }
 
     /// Whether one of them is at its high mark, or none of them has memory.
-    fn is_balanced(&self, node: NodeId, work: Work) -> bool {
-        self.zones_of(node, work).map(|zone| missing(zone, work)).min().is_none_or(|least| least == 0)
+    fn is_balanced(&self, node: NodeId, work: Work, aim: Aim) -> bool {
+        self.zones_of(node, work).map(|zone| missing(zone, work, aim)).min().is_none_or(|least| least == 0)
     }
 }
 
-/// Frames that the zone is short of its high mark, those in words among the free.
-fn missing(zone: &Zone<'_>, work: Work) -> u64 {
-    short_of(zone, work, if planted(Mutant::BalanceToLow) { Level::Low } else { Level::High })
+/// Frames that the zone is short of its high mark, those in words among the free, or in whole blocks.
+fn missing(zone: &Zone<'_>, work: Work, aim: Aim) -> u64 {
+    let level = if planted(Mutant::BalanceToLow) { Level::Low } else { Level::High };
+    match aim {
+        Aim::Frames => short_of(zone, work, level),
+        Aim::Blocks => {
+            let mark = mark_of(zone, work, level);
+            mark.saturating_sub(zone.in_free_blocks(mark))
+        }
+    }
 }
 
 /// Frames that it is short of a mark.
 fn short_of(zone: &Zone<'_>, work: Work, level: Level) -> u64 {
-    let mark = zone.marks.floor(Access::at(level), work.highest, Order::ZERO);
-    mark.saturating_sub(zone.free() + zone.cached())
+    mark_of(zone, work, level).saturating_sub(zone.free() + zone.cached())
+}
+
+fn mark_of(zone: &Zone<'_>, work: Work, level: Level) -> u64 {
+    zone.marks.floor(Access::at(level), work.highest, Order::ZERO)
+}
+
+/// What kcompactd asks of a zone.
+fn want_to_make(zone: &Zone<'_>, work: Work) -> Want {
+    let floor = zone.marks.floor(Access::at(Level::Low), work.highest, work.order);
+    let (mixing, barriers) = (Mixing::Allowed, Barriers::Allowed);
+    Want { order: work.order, kind: Kind::Movable, floor, mixing, barriers }
 }
 
 /// A daemon at work. Dropped it has ended, and the platform is told of what it has been asked for meanwhile; by a panic of the

@@ -211,6 +211,16 @@ mutants! {
     GraceLeftUnseen: "Who asks whether a grace period is over does not acquire what readers read.",
     GraceUnfenced: "Who names a grace period has no fence between what it did and its look at the readers.",
     GraceSeatRelaxed: "A reader that gives up its seat does not release what it read.",
+    DefragIgnored: "Kinds are kept apart as if defrag_mode were off.",
+    DefragMixesSoon: "Under defrag_mode a request that may wait mixes kinds before it reclaims.",
+    DefragKept: "Under defrag_mode a request that may wait keeps kinds apart until somebody is killed.",
+    DefragReclaimsOn: "Under defrag_mode a request keeps kinds apart as long as reclaim brings frames of any kind.",
+    DefragRefuses: "Under defrag_mode a request fails rather than mix kinds.",
+    DefragSteals: "Under defrag_mode frames in words serve whatever kind.",
+    DefragBreaksBlocks: "Under defrag_mode a short run for another kind is made in the midst of a block of movable frames.",
+    DefragInFrames: "Under defrag_mode kswapd is content with frames, and kcompactd with one run.",
+    DefragUnbounded: "Under defrag_mode kswapd goes on for whole blocks as long as it is brought frames.",
+    DefragOneRun: "Under defrag_mode kcompactd makes one block.",
 }
 
 /// Whether this fault is planted in this run.

@@ -134,6 +134,7 @@ fn take_near<'m>(walk: Walk<'_, 'm>, zone: &'m Zone<'m>) -> Option<Pfn> {
         false => None,
     });
     let floor = walk.floor(zone, slow::nolock::access());
-    let taken = hit.or_else(|| take(zone, cache, request, Want::of(request, floor), cpu));
+    let want = Want { mixing: walk.state.mixing(), ..Want::of(request, floor) };
+    let taken = hit.or_else(|| take(zone, cache, request, want, cpu));
     taken.inspect(|_| cpu.count_taken(zone, request.order))
 }

@@ -15,7 +15,7 @@ use crate::section::rows::OwnRowsParts;
 use crate::tag::Tags;
 use crate::topology::ZoneKind;
 use crate::tuning::LiveTuning;
-use crate::zone::{Block, Cpu, Zone};
+use crate::zone::{Block, Cpu, Mixing, Zone};
 use crate::zonelist::Zonelists;
 
 /// The parts.
@@ -74,6 +74,12 @@ impl<'m> State<'m> {
     #[inline(always)]
     pub(crate) fn is_bare(&self) -> bool {
         self.hits != Hits::Noted
+    }
+
+    /// Whether walks may mix kinds from the first on: as the knob is now.
+    #[inline]
+    pub(crate) fn mixing(&self) -> Mixing {
+        if self.tuning.keeps_apart() { Mixing::Avoided } else { Mixing::Allowed }
     }
 
     /// Whether CPUs own words.

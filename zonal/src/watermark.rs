@@ -50,7 +50,7 @@ impl Marks {
     }
 }
 
-/// The knobs that marks follow from (Linux: `vm.*` of the same names, with the same defaults).
+/// The knobs that marks and the mixing of kinds follow from (Linux: `vm.*` of the same names, with the same defaults).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tuning {
     /// What the min marks of all zones up to Normal add up to, in KiB; `None`: four times the square root of those
@@ -65,6 +65,11 @@ pub struct Tuning {
     /// For each kind of zone, which part of the memory above it is held back from requests that could use that, too:
     /// one frame in as many; 0: none.
     pub lowmem_reserve_ratio: [u32; 4],
+    /// Whether kinds are kept apart as long as that goes, at the price of reclaim and of moves. A request that may wait takes frames
+    /// of a block of another kind only when reclaim and compaction have brought none of its own; one that may not wait does in
+    /// its last walk (it does not fail while memory is free above its mark). kswapd frees a little more, and kcompactd moves
+    /// frames, until a node's high mark is free in whole blocks. A place that a request asks for counts more than kinds.
+    pub defrag_mode: bool,
 }
 
 impl Default for Tuning {
@@ -74,6 +79,7 @@ impl Default for Tuning {
             watermark_scale_factor: 10,
             watermark_boost_factor: 15_000,
             lowmem_reserve_ratio: [256, 256, 32, 0],
+            defrag_mode: false,
         }
     }
 }
@@ -357,6 +363,7 @@ mod tests {
             watermark_scale_factor: 3000,
             watermark_boost_factor: u32::MAX,
             lowmem_reserve_ratio: [1; 4],
+            defrag_mode: false,
         };
         assert_eq!(most.check(), Ok(()));
         let node = [1, 0, 0, MAX_FRAMES];

@@ -48,6 +48,7 @@ pub(super) struct WatermarksTable {
     watermark_scale_factor: Option<u16>,
     watermark_boost_factor: Option<u32>,
     lowmem_reserve_ratio: Option<[u32; 4]>,
+    defrag_mode: Option<bool>,
 }
 
 impl Range {
@@ -98,6 +99,7 @@ impl WatermarksTable {
             watermark_scale_factor: self.watermark_scale_factor.unwrap_or(usual.watermark_scale_factor),
             watermark_boost_factor: self.watermark_boost_factor.unwrap_or(usual.watermark_boost_factor),
             lowmem_reserve_ratio: self.lowmem_reserve_ratio.unwrap_or(usual.lowmem_reserve_ratio),
+            defrag_mode: self.defrag_mode.unwrap_or(usual.defrag_mode),
         }
     }
 }

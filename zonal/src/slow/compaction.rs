@@ -1,7 +1,7 @@
 //! Direct compaction: the request makes its run itself.
 
 use crate::access::{Access, Level};
-use crate::compact::{CompactSummary, Outcome, Priority, compact};
+use crate::compact::{CompactSummary, Outcome, Priority};
 use crate::events::Event;
 use crate::frame::{BLOCK_FRAMES, Order, Pfn};
 use crate::gfp::Gfp;
@@ -42,7 +42,7 @@ impl<P: Platform> Ladder<'_, '_, P> {
             let mut summary = CompactSummary::default();
             for zone in self.walk.zones() {
                 let want = Want::of(request, self.walk.floor(zone, self.access_to_compact()));
-                match compact(self.walk.state, self.platform, (zone, want), priority, &mut summary) {
+                match self.compact_in((zone, want), priority, &mut summary) {
                     Outcome::Captured(pfn) => {
                         compacted = Compacted::Run(pfn);
                         break;
@@ -59,7 +59,7 @@ impl<P: Platform> Ladder<'_, '_, P> {
     }
 
     /// What it leaves meanwhile: more for runs that nobody is killed for.
-    fn access_to_compact(&self) -> Access {
+    pub(super) fn access_to_compact(&self) -> Access {
         if self.order() > COSTLY { Access::at(Level::Low) } else { self.class }
     }
 }

@@ -6,15 +6,17 @@
 //! | wake | all that may | kswapd of each node on the way |
 //! | slow walk | all | down to what the request's class leaves of the min mark |
 //! | reserves | MEMALLOC, victims | down to nothing, or half of that |
-//! | last walk | those that may not wait | the same, until a walk has seen everything at rest; then failure |
+//! | last walk | those that may not wait | the same, until a walk has seen everything at rest; then failure; from here on kinds may be mixed ([`apart`]) |
 //! | compaction first | long runs that may wait | a light one, where frames are free but no run is |
 //! | reclaim, walk | those that may wait | [`Platform::reclaim`], until it brings nothing any more |
 //! | compaction | the same, for runs | [`crate::compact`], harder each time it is in vain |
+//! | mixing | those that may wait | a walk over other kinds' blocks, once, if kinds were kept apart until here |
 //! | out of memory | those that may not fail | one at a time: a last walk, then [`Platform::oom`] |
 //!
 //! Up to the last walk nothing waits for anybody: each step is bounded, whatever others do. What may wait calls the
 //! platform between its walks, never inside a protocol step.
 
+mod apart;
 pub(crate) mod compaction;
 pub(crate) mod cookie;
 pub(crate) mod glance;
@@ -175,6 +177,7 @@ impl<'s, 'm, P: Platform> Ladder<'s, 'm, P> {
     /// Decides where it may go, as sets and policies are now.
     fn settle(&mut self) {
         let state = self.walk.state;
+        self.walk.mixing = self.mixing_at_first();
         self.walk.reach = self.asked.settled(self.walk.request, |nodes| state.has_memory(nodes));
     }
 
@@ -213,17 +216,6 @@ impl<'s, 'm, P: Platform> Ladder<'s, 'm, P> {
         if let Ok((zone, _)) = self.walk.state.block(pfn) {
             zone.reserve(pfn);
         }
-    }
-
-    /// The walk before a failure or a kill.
-    fn last_walk(&mut self) -> Result<Pfn, AllocError> {
-        if self.injects(Step::LastWalk) {
-            return Err(self.freely().refusal(self.reserve, 0));
-        }
-        let (outcome, walks) = self.freely().last(self.reserve);
-        self.climb.walks += walks;
-        self.keep_block(outcome.ok(), self.reserve);
-        outcome
     }
 
     /// Tells the daemons of the nodes on the way that frames are short.
@@ -267,11 +259,18 @@ impl<'s, 'm, P: Platform> Ladder<'s, 'm, P> {
             if self.gives_up_early() {
                 break;
             }
-            if retry.after_reclaim(self.walk, self.platform, self.class, progress) {
+            // What was freed in blocks of other kinds is none for who keeps kinds apart.
+            let progress = progress && (!self.keeps_apart() || planted(Mutant::DefragReclaimsOn));
+            if retry.after_reclaim(self.walk, self.platform, self.class, progress)
+                || retry.after_compaction(self.walk, self.platform, &compacted)
+            {
                 continue;
             }
-            if retry.after_compaction(self.walk, self.platform, &compacted) {
-                continue;
+            if self.keeps_apart() && !planted(Mutant::DefragKept) {
+                match self.mix() {
+                    Some(pfn) => return Ok(pfn),
+                    None => continue,
+                }
             }
             if self.is_outdated() {
                 break; // to begin anew, if the last walk finds nothing either

@@ -40,9 +40,18 @@ pub(crate) struct Walk<'s, 'm> {
     pub(crate) reach: Reach<'s>,
     /// Whether it may have other CPUs pass barriers, for frames that they have in words of their own.
     pub(crate) barriers: Barriers,
+    /// Whether it may take frames of other kinds' blocks that are in use.
+    pub(crate) mixing: Mixing,
 }
 
 impl<'s, 'm> Walk<'s, 'm> {
+    /// The way of who may go everywhere.
+    #[inline(always)]
+    pub(crate) const fn new(state: &'s State<'m>, request: &'s Request, cpu: &'s Cpu<'m>) -> Self {
+        let (barriers, mixing) = (Barriers::Forbidden, Mixing::Allowed);
+        Self { state, request, cpu, reach: Reach::OPEN, barriers, mixing }
+    }
+
     /// The node it starts at.
     pub(crate) fn node(&self) -> NodeId {
         self.request.node.unwrap_or(self.cpu.node)
@@ -94,7 +103,8 @@ impl<'s, 'm> Walk<'s, 'm> {
 
     /// What it asks of the zone.
     fn want(&self, zone: &Zone<'_>, access: Access) -> Want {
-        Want { barriers: self.barriers, ..Want::of(self.request, self.floor(zone, access)) }
+        let Self { barriers, mixing, .. } = *self;
+        Want { barriers, mixing, ..Want::of(self.request, self.floor(zone, access)) }
     }
 
     /// What it asks of kswapd when frames are short, if it may.
@@ -128,8 +138,8 @@ impl<'s, 'm> Walk<'s, 'm> {
     }
 
     /// The zones' blocks in order, down to their low marks; which of them is short is noted, and asked whether it gives frames
-    /// back. Kinds are kept apart first where the zones of the first node may do without; nodes whose kswapd is at work come
-    /// last, and those that must stay clean are left out.
+    /// back. Kinds are kept apart first where the zones of the first node may do without, and throughout where the walk says so;
+    /// nodes whose kswapd is at work come last, and those that must stay clean are left out.
     pub(crate) fn fast(
         self,
         stays_clean: impl Fn(NodeId) -> bool,
@@ -139,12 +149,13 @@ impl<'s, 'm> Walk<'s, 'm> {
         let apart = first.mixing == Mixing::Avoided && !planted(Mutant::MixedAtOnce);
         let several = self.state.nodes.len() > 1 && !planted(Mutant::BusyNodeFirst);
         let busy = |zone: &&Zone<'_>| several && zone.is_busy();
+        let apart = apart && self.mixing == Mixing::Allowed;
         let near = |zone: &&Zone<'_>| apart && zone.node == first.node && !busy(zone);
         let zones = || self.zones().filter(|zone| !stays_clean(zone.node));
         let take = |zone, mixing| self.fast_in(zone, mixing, &gives_back);
         (zones().filter(near).find_map(|zone| take(zone, Mixing::Avoided)))
-            .or_else(|| zones().filter(|zone| !busy(zone)).find_map(|zone| take(zone, Mixing::Allowed)))
-            .or_else(|| zones().filter(busy).find_map(|zone| take(zone, Mixing::Allowed)))
+            .or_else(|| zones().filter(|zone| !busy(zone)).find_map(|zone| take(zone, self.mixing)))
+            .or_else(|| zones().filter(busy).find_map(|zone| take(zone, self.mixing)))
     }
 
     fn fast_in(
@@ -225,10 +236,12 @@ impl<'s, 'm> Walk<'s, 'm> {
         }
     }
 
-    /// Takes a run out of any CPU's words; a run that no word holds may form in the blocks once they are empty.
+    /// Takes a run out of any CPU's words; a run that no word holds may form in the blocks once they are empty. So may whole
+    /// blocks; where kinds are kept apart all of it lands, since a word that is not the CPU's own may be of any kind.
     fn take_cached(self, zone: &'m Zone<'m>, access: Access) -> Option<Pfn> {
         let (request, want) = (self.request, self.want(zone, access));
-        if !request.is_placed() && request.order <= Order::GROUP {
+        let of_any_kind = self.mixing == Mixing::Allowed || planted(Mutant::DefragSteals);
+        if of_any_kind && !request.is_placed() && request.order <= Order::GROUP {
             let stolen = zone.steal(self.cpu, want);
             if stolen.is_some() || request.order == Order::ZERO {
                 return stolen;
@@ -238,7 +251,7 @@ impl<'s, 'm> Walk<'s, 'm> {
             true => None,
             false => take(zone, zone.cache_of(self.cpu), request, want, self.cpu),
         };
-        if found.is_none() && self.barriers == Barriers::Forbidden {
+        if of_any_kind && found.is_none() && self.barriers == Barriers::Forbidden {
             zone.note_run_refused();
         }
         found

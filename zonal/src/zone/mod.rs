@@ -127,8 +127,8 @@ pub(crate) struct Want {
     pub(crate) barriers: Barriers,
 }
 
-/// Whether kinds may come to lie in one block.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Whether kinds may come to lie in one block: the larger is the stricter.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Mixing {
     Allowed,
     Avoided,

@@ -107,6 +107,20 @@ impl<'m> Zone<'m> {
                 .any(|tree| !tree.is_clear())
     }
 
+    /// Frames of wholly free blocks, as the hints name them; no more are looked for when there are `enough`.
+    pub(crate) fn in_free_blocks(&self, enough: u64) -> u64 {
+        let (tree, is_free) = (self.free_tree(), is_free(self.id));
+        let (mut frames, mut from) = (0, 0);
+        while frames < enough
+            && let Some(at) = tree.next(from)
+        {
+            let block = self.block(BlockIndex(at as u32)).filter(|&block| is_free(block));
+            frames += block.map_or(0, |_| BLOCK_FRAMES);
+            from = at + 1;
+        }
+        frames
+    }
+
     /// Offers blocks that may hold a wanted run (below a block), best first, with the kind to retype them to.
     pub(crate) fn search<T>(
         &self,
