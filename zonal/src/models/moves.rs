@@ -17,8 +17,9 @@ use crate::policy::nodemask::NodeMask;
 use crate::policy::reach::Context;
 use crate::request::Request;
 
-/// Moves in a run: fewer than a request that may not wait begins anew.
-const MOVES: u16 = 8;
+/// Moves in a run. A request begins anew sixteen times at least before it fails, and each time it looks along the nodes twice or
+/// more, and finds neither to be the set's only if that moves between its looks: seventeen times two moves are more than these.
+const MOVES: u16 = 24;
 
 /// Nodes in two words, of which the second is nowhere.
 fn only(node: u16) -> NodeMask {
