@@ -61,6 +61,7 @@ pub(super) fn machine(dice: &mut Rng) -> Result<Machine> {
         watermark_scale_factor: dice.u16(1..300),
         watermark_boost_factor: 0,
         lowmem_reserve_ratio: [dice.u32(8..256), dice.u32(8..256), dice.u32(8..64), 0],
+        defrag_mode: false,
     };
     let caching = if dice.bool() { Caching::All } else { Caching::Local };
     let checking = if dice.u8(..4) == 0 { Checking::On } else { Checking::Off };
