@@ -93,10 +93,11 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     #[inline(never)]
     fn alloc_missed(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
         let home = cpu.home(request.highest).filter(|_| request.glances && self.state.is_bare());
-        match home {
-            Some(home) if is_scarce(home.zone, request) => self.alloc_scarce(request, cpu),
-            _ => self.alloc_plenty(request, cpu),
+        if home.is_some_and(|home| is_scarce(home.zone, request)) {
+            return self.alloc_scarce(request, cpu);
         }
+        let next = if self.platform.injects(Step::Words) { None } else { self.state.take_next(request, cpu) };
+        next.map_or_else(|| self.alloc_plenty(request, cpu), Ok)
     }
 
     /// The same where frames need not be short.

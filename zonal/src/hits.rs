@@ -8,7 +8,7 @@ use crate::cache::hand::Locked;
 use crate::cache::word::Put;
 use crate::frame::{Order, Pfn};
 use crate::own_words::How;
-use crate::request::Request;
+use crate::request::{Hit, Request};
 use crate::state::{Hits, State};
 use crate::zone::{Cpu, Want};
 
@@ -23,6 +23,17 @@ impl<'m> State<'m> {
                 cpu.take(|cache| cache.once(How::Sequence { area }), highest, kind, Order::ZERO)
             }
             _ => self.take_as_owner(request, cpu),
+        }
+    }
+
+    /// Takes a frame, if the request is for one that words hold, from the word behind that one.
+    #[inline(always)]
+    pub(crate) fn take_next(&self, request: &Request, cpu: &Cpu<'m>) -> Option<Pfn> {
+        let Request { highest, kind, .. } = *request;
+        match self.hits {
+            _ if request.hit != Hit::Frame => None,
+            Hits::Locked => cpu.take_next(|_| Locked, highest, kind),
+            _ => self.hits.how().and_then(|how| cpu.take_next(|cache| cache.once(how), highest, kind)),
         }
     }
 

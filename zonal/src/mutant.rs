@@ -52,6 +52,8 @@ mutants! {
     DrainPlain: "A drain reads a slot word and then stores an empty one.",
     InstallIgnoresClose: "A refill installs over a closed slot word.",
     InstalledWhileIsolated: "An install does not look whether the block has been isolated since.",
+    BatchUnannounced: "Frames of a batch are not on the move meanwhile.",
+    BatchWhileIsolated: "A refill by a batch does not look whether the block has been isolated since.",
     BarrierLeftOut: "Who is to change another CPU's own words does not have it pass a barrier.",
     WordsKeptOwn: "CPUs keep words of their own while their zone nears its marks.",
     WordsUnheld: "Who changes another CPU's own words does not hold them.",

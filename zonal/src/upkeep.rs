@@ -8,6 +8,7 @@ use crate::error::{ConfigError, IsolateError};
 use crate::frame::{BLOCK_FRAMES, FrameRange, MAX_FRAMES, Pfn, ZoneId};
 use crate::mutant::{Mutant, planted};
 use crate::platform::Platform;
+use crate::sync::store_load_barrier;
 use crate::watermark::{Levels, Marks, Tuning, Watermarks};
 use crate::zone::drain::Drained;
 use crate::zone::{Block, Zone};
@@ -41,6 +42,8 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 
     /// The same, with whose words were left out.
     fn drain_words_of(&self, range: FrameRange) -> Drained {
+        // Between what has been said of the blocks and the looks at the words; partner: the look at the entry after installs.
+        store_load_barrier();
         let meets = |zone: &&Zone<'_>| zone.reach.intersect(range).frames() > 0;
         let drained = self.state.zones.iter().filter(meets).map(|zone| zone.drain_range(range));
         drained.fold(Drained::default(), Drained::and)

@@ -96,24 +96,27 @@ impl Bitmap {
         mut took: impl FnMut(usize, u64),
     ) -> u32 {
         let mut left = claimed;
-        for whole in [false, true] {
-            for (index, row) in self.rows.iter().enumerate() {
-                if left == 0 || groups == 0 {
-                    return claimed - left;
-                }
-                let free = row.load();
-                if free == 0 || (free == u64::MAX) != whole {
-                    continue;
-                }
-                let taken = row.take_from(|free| {
-                    let within = if groups > 1 || free as u32 == 0 { free } else { free & group_mask(0) };
-                    if count(within) <= left { within } else { lowest(within, left) }
-                });
-                if taken != 0 {
-                    left -= count(taken);
-                    groups -= groups_of(taken);
-                    took(index, taken);
-                }
+        let (mut broken, mut whole) = (0, 0);
+        for (row, index) in self.rows.iter().zip(0..) {
+            match row.load() {
+                0 => {}
+                u64::MAX => whole |= 1 << index,
+                _ => broken |= 1 << index,
+            }
+        }
+        // One bit a row: the broken ones, then the whole ones.
+        let mut rows: u32 = broken | whole << ROWS;
+        while rows != 0 && left > 0 && groups > 0 {
+            let index = rows.trailing_zeros() as usize % ROWS;
+            rows &= rows - 1;
+            let taken = self.row(index).take_from(|free| {
+                let within = if groups > 1 || free as u32 == 0 { free } else { free & group_mask(0) };
+                if count(within) <= left { within } else { lowest(within, left) }
+            });
+            if taken != 0 {
+                left -= count(taken);
+                groups -= groups_of(taken);
+                took(index, taken);
             }
         }
         claimed - left

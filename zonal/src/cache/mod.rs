@@ -10,13 +10,14 @@ pub(crate) mod age;
 pub(crate) mod credit;
 pub(crate) mod hand;
 pub(crate) mod hold;
+pub(crate) mod room;
 pub(crate) mod word;
 
 use crate::cache::age::{Age, Look};
 use crate::cache::credit::Credit;
 use crate::cache::hand::{AnyHand, Hand, Locked, Once, Own};
 use crate::cache::hold::{Barriers, Held, Hold};
-use crate::cache::word::{Put, Slot, SlotWord};
+use crate::cache::word::{Put, SlotWord};
 use crate::frame::{GroupIndex, Order};
 use crate::mutant::{Mutant, planted};
 use crate::own_words::{How, OwnWords};
@@ -45,6 +46,8 @@ pub(crate) struct CpuCache {
     missed: AtomicU64,
     /// Hints, a kind: the word to evict next, from the kind's first.
     turns: [AtomicU8; KINDS],
+    /// Hints, a kind: refills since a free last asked for room.
+    refills: [AtomicU8; KINDS],
     /// Hint: for how long the words have looked the same.
     pub(crate) age: Age,
     /// The CPU's place among the zone's caches.
@@ -55,31 +58,6 @@ pub(crate) struct CpuCache {
     pub(crate) credit: Credit,
     /// The CPU that owns the words, if one does, and others that are at work on them.
     hold: Hold,
-}
-
-/// What to do with frames that no word has yet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Room {
-    /// This word has given its frames since it took the last free: fill it.
-    Given(usize, Slot),
-    /// This word holds nothing: fill it.
-    Vacant(usize, Slot),
-    /// This word's frames, if it still has any, go back to their block to make room.
-    Evict(usize, Slot),
-    /// Past the cache, straight to the row.
-    None,
-}
-
-impl Room {
-    /// The word with this number, if it has no frames or its whole group.
-    #[inline]
-    fn at_once(at: usize, slot: Slot) -> Option<Self> {
-        match slot {
-            slot if slot.is_fillable() => Some(Self::Vacant(at, slot)),
-            slot if slot.is_whole() => Some(Self::Evict(at, slot)),
-            _ => None,
-        }
-    }
 }
 
 impl CpuCache {
@@ -93,6 +71,7 @@ impl CpuCache {
             freed_block: AtomicU32::new(block),
             missed: AtomicU64::new(u64::from(u32::MAX)),
             turns: core::array::from_fn(|_| AtomicU8::new(0)),
+            refills: core::array::from_fn(|_| AtomicU8::new(0)),
             age: Age::new(),
             rank,
             base: block,
@@ -166,13 +145,20 @@ impl CpuCache {
     }
 
     /// A kind's words, with their numbers.
-    fn words_of(&self, kind: Kind) -> impl Iterator<Item = (usize, &SlotWord)> {
-        self.words.iter().enumerate().skip(Self::first_word(kind)).take(SLOTS)
+    pub(crate) fn words_of(&self, kind: Kind) -> impl Iterator<Item = (usize, &SlotWord)> {
+        let first = Self::first_word(kind);
+        (first..).zip(self.words.get(first..first + SLOTS).unwrap_or_default())
     }
 
     /// The number of a kind's first word.
     pub(crate) const fn first_word(kind: Kind) -> usize {
         kind as usize * SLOTS
+    }
+
+    /// The number of the kind's word behind that one.
+    #[inline]
+    pub(crate) const fn word_behind(kind: Kind, at: usize) -> usize {
+        if at + 1 < Self::first_word(kind) + SLOTS { at + 1 } else { Self::first_word(kind) }
     }
 
     /// The kind of the word with this number.
@@ -222,57 +208,6 @@ impl CpuCache {
             }
         }
         (Put::OtherGroup, WORDS)
-    }
-
-    /// A word that a refill may fill, or one to evict when all hold frames that do not serve it.
-    pub(crate) fn room_for_refill(&self, kind: Kind) -> Room {
-        let fillable =
-            |(at, word): (usize, &SlotWord)| Some((at, word.load())).filter(|(_, slot)| slot.is_fillable());
-        match self.words_of(kind).find_map(fillable) {
-            Some((at, slot)) => Room::Vacant(at, slot),
-            None => self.evict(self.next_turn(kind)),
-        }
-    }
-
-    /// Room for a freed group, by the rule: a word without frames; one whose group is whole again; on the second
-    /// miss in a row in the same group a word in turn; else none. Looks at two words, that of the last put and one in turn: what
-    /// it misses now it finds some frees later.
-    #[inline(always)]
-    pub(crate) fn room_for_free(&self, kind: Kind, group: GroupIndex, last: usize) -> Room {
-        if let Some(slot) = self.words.get(last).map(SlotWord::load) {
-            // Mostly it has given its frames since.
-            if slot.mask() == 0 && slot.is_owned() {
-                return Room::Given(last, slot);
-            }
-            if let Some(room) = Room::at_once(last, slot) {
-                return room;
-            }
-        }
-        // Relaxed, all: a hint only this CPU is likely to touch.
-        let missed = self.missed.load(Ordering::Relaxed);
-        let turn = after((missed >> 32) as usize);
-        let at = Self::first_word(kind) + turn;
-        if let Some(room) = self.words.get(at).and_then(|word| Room::at_once(at, word.load())) {
-            self.missed.store((turn as u64) << 32 | u64::from(u32::MAX), Ordering::Relaxed);
-            return room;
-        }
-        self.missed.store((turn as u64) << 32 | u64::from(group.0), Ordering::Relaxed);
-        if missed as u32 == group.0 { self.evict(at) } else { Room::None }
-    }
-
-    #[inline]
-    fn next_turn(&self, kind: Kind) -> usize {
-        let hint = &self.turns[kind as usize];
-        let turn = usize::from(hint.load(Ordering::Relaxed)); // Relaxed: a hint
-        let next = after(turn);
-        hint.store(next as u8, Ordering::Relaxed);
-        Self::first_word(kind) + next
-    }
-
-    #[inline(never)]
-    fn evict(&self, at: usize) -> Room {
-        let slot = self.words.get(at).map(SlotWord::load);
-        slot.filter(|slot| !slot.is_closed()).map_or(Room::None, |slot| Room::Evict(at, slot))
     }
 
     /// Whether the group may be in a word. Wrong answers are allowed: then a free goes another way.
@@ -362,6 +297,6 @@ impl CpuCache {
 }
 
 /// The word after this one, from the kind's first.
-const fn after(turn: usize) -> usize {
+pub(in crate::cache) const fn after(turn: usize) -> usize {
     if turn + 1 < SLOTS { turn + 1 } else { 0 }
 }

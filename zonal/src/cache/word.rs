@@ -240,6 +240,20 @@ impl SlotWord {
         hand.exchange(&self.0, from.0, to.0)
     }
 
+    /// As `exchange` into a word of a group that holds nothing, but orders nothing with what is read next: that takes a fence.
+    #[must_use]
+    pub(crate) fn fill(&self, hand: impl Hand, from: Slot, to: Slot) -> bool {
+        // AcqRel: as `exchange`.
+        hand.change(&self.0, from.0, to.0, Ordering::AcqRel).is_ok()
+    }
+
+    /// Takes everything if that is what the word was seen to hold; the group stays.
+    #[must_use]
+    pub(crate) fn take_all(&self, hand: impl Hand, from: Slot) -> bool {
+        // Acquire: as `take`.
+        hand.change(&self.0, from.0, Slot::new(from.group(), 0).0, Ordering::Acquire).is_ok()
+    }
+
     /// Takes everything in one step, whoever else is at work; the group stays, a closed word stays closed.
     pub(crate) fn empty(&self) -> Slot {
         if planted(Mutant::DrainPlain) {

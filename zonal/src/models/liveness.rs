@@ -9,6 +9,7 @@ use crate::frame::{GROUP_FRAMES, Order};
 use crate::models::stage::Plan;
 use crate::models::storm::{Owner, evenly, number, on_all_cpus, stage, storm};
 use crate::request::Request;
+use crate::topology::Kind;
 
 /// Threads of a scenario.
 const THREADS: usize = 3;
@@ -88,6 +89,16 @@ fn shuttle_liveness_a_drain_hides_nothing() {
 fn shuttle_liveness_a_refill_hides_nothing() {
     evenly(60_000, || {
         let stage = stage(&Plan::frames(0..3).cached());
+        on_all_cpus(&stage, 2, is_served_or_told);
+        stage.assert_at_rest(0);
+    });
+}
+
+#[test]
+fn shuttle_liveness_a_batch_hides_nothing() {
+    evenly(30_000, || {
+        let stage = stage(&Plan::frames(0..2 * GROUP_FRAMES).cached());
+        while stage.zone().caches[0].batch(Kind::Unmovable) < 2 {}
         on_all_cpus(&stage, 2, is_served_or_told);
         stage.assert_at_rest(0);
     });

@@ -1,5 +1,6 @@
 //! Whole allocators in small races: the frames' owners write to them, and at rest the audit is clean.
 
+mod batches;
 mod credits;
 mod kept;
 mod moves;

@@ -9,10 +9,11 @@
 
 use crate::block::bitmap::row_and_mask;
 use crate::block::entry::Entry;
+use crate::cache::CpuCache;
 use crate::cache::hand::Locked;
 use crate::cache::hold::Barriers;
+use crate::cache::room::Room;
 use crate::cache::word::{Slot, SlotWord};
-use crate::cache::{CpuCache, Room};
 use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, GroupIndex, Order, Pfn};
 use crate::hint::Stamp;
 use crate::mutant::{Mutant, planted};
@@ -71,8 +72,15 @@ impl<'m> Zone<'m> {
             return Ok(self.frame((taken.group, taken.first)));
         };
         let kind = want.kind;
-        let most =
-            if self.is_ample() || planted(Mutant::RefillsBelowHigh) { GROUP_FRAMES } else { want.frames() };
+        let is_ample = self.is_ample();
+        if is_ample
+            && want.order == Order::ZERO
+            && let groups @ 2.. = cache.batch(kind)
+            && let Some(pfn) = self.refill_batch((cpu, cache), want, groups)
+        {
+            return Ok(pfn);
+        }
+        let most = if is_ample || planted(Mutant::RefillsBelowHigh) { GROUP_FRAMES } else { want.frames() };
         let taken = self.take_group(Some(cache), want, cache.start_block(kind), most)?;
         cache.remember_block(kind, taken.block);
         let run = (((1u64 << want.frames()) - 1) << taken.first) as u32;
@@ -124,7 +132,7 @@ impl<'m> Zone<'m> {
 
     #[cold]
     #[inline(never)]
-    fn expel_now(&self, cache: &CpuCache, at: usize, group: GroupIndex) {
+    pub(in crate::zone) fn expel_now(&self, cache: &CpuCache, at: usize, group: GroupIndex) {
         let Some(word) = cache.word(at) else { return };
         // As the words' owner; if this is no longer the owner's CPU, as anybody.
         self.land_emptied(|| {
@@ -180,14 +188,17 @@ impl<'m> Zone<'m> {
         };
         let word = cache.word(at)?;
         let filled = if from.mask() != 0 {
-            self.evict(cache, word, from, to)
+            self.evict(cache, at, from, to)
         } else if from.is_owned() {
             word.exchange(self.hand(cache), from, to)
         } else {
             self.own(cache, word, from, to)
         };
         filled.then(|| {
-            cache.note_groups();
+            match from.is_owned() && from.mask() == 0 {
+                true => cache.note_group(from.group(), to.group()),
+                false => cache.note_groups(),
+            }
             at
         })
     }
@@ -206,26 +217,8 @@ impl<'m> Zone<'m> {
         installed
     }
 
-    /// Exchanges what a word holds for `to` and lands it.
-    #[inline(never)]
-    fn evict(&self, cache: &CpuCache, word: &SlotWord, from: Slot, to: Slot) -> bool {
-        let frames = u64::from(from.mask().count_ones());
-        self.count.enter(frames);
-        let evicted = word.exchange(self.hand(cache), from, to);
-        if evicted {
-            let lost = if planted(Mutant::EvictionDropsFrame) {
-                from.mask() & from.mask().wrapping_neg()
-            } else {
-                0
-            };
-            self.land_group(from.group(), from.mask() & !lost);
-        }
-        self.count.leave(frames);
-        evicted
-    }
-
     /// Puts frames of a group into their block's row. They were taken from there, so they land.
-    fn land_group(&self, group: GroupIndex, mask: u32) {
+    pub(in crate::zone) fn land_group(&self, group: GroupIndex, mask: u32) {
         let start = self.group_start(group);
         let Some(block) = self.block_of(start) else { return };
         let (row, _) = row_and_mask(start.get() % BLOCK_FRAMES, Order::ZERO);

@@ -169,6 +169,23 @@ impl<'m> Cpu<'m> {
         Some(home.base.add(u64::from(group.0) * GROUP_FRAMES + u64::from(first)))
     }
 
+    /// Takes a frame from the word behind the one that last gave one of its kind: a batch fills words in their order.
+    #[inline]
+    pub(crate) fn take_next<H: Hand>(
+        &self,
+        hand: impl FnOnce(&'m CpuCache) -> H,
+        highest: ZoneKind,
+        kind: Kind,
+    ) -> Option<Pfn> {
+        let home = self.home(highest)?;
+        let giving = &home.giving[kind as usize]; // Relaxed, both: a hint
+        let at = CpuCache::word_behind(kind, usize::from(giving.load(Ordering::Relaxed)));
+        let (group, first) = home.cache.word(at)?.take(hand(home.cache), Order::ZERO)?;
+        giving.store(at as u8, Ordering::Relaxed);
+        home.hits[0].add(1);
+        Some(home.zone.frame((group, first)))
+    }
+
     /// Puts a run (at most a group) into the word that last matched a free: one step, by the hand that `hand` says.
     #[inline]
     pub(crate) fn put<H: Hand>(&self, hand: impl FnOnce(&'m CpuCache) -> H, pfn: Pfn, order: Order) -> Put {

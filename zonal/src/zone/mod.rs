@@ -1,7 +1,7 @@
 //! A zone: one node's blocks of one placement, their hints, what CPUs cache of them, and the count behind its mark.
 //!
 //! This file says what a zone is and how its frames are numbered; [`search`] finds a block, [`take`], [`whole`] and [`runs`]
-//! take frames out of blocks, [`vacate`] also those in use, [`land`] puts frames back, [`cached`] deals with slot words, [`drain`] empties them,
+//! take frames out of blocks, [`vacate`] also those in use, [`land`] puts frames back, [`cached`] deals with slot words, [`batch`] fills several at once, [`drain`] empties them,
 //! [`aging`] with those that nobody uses, [`credit`] with the count, [`highatomic`] with blocks kept back, [`marks`] says what must be left, [`short`] what is
 //! different near that, [`poisoned`] takes bad frames out, [`cpu`] is who asks.
 //!
@@ -9,6 +9,7 @@
 //! reserved`, and `count + credits + reserve + cached + isolated + allocated + poisoned = managed`.
 
 pub(crate) mod aging;
+pub(crate) mod batch;
 pub(crate) mod cached;
 pub(crate) mod count;
 pub(crate) mod cpu;

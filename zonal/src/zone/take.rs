@@ -297,7 +297,7 @@ impl<'m> Zone<'m> {
 
 /// Takes `claimed` single frames of the block, fewer if they do not fit in `room` groups: the claim says that they are
 /// there. Gives each group to `took`: row, half, mask in the group. Returns how many frames were taken.
-fn take_scattered(
+pub(in crate::zone) fn take_scattered(
     block: Block<'_>,
     claimed: u32,
     mut room: usize,

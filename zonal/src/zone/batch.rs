@@ -1,0 +1,225 @@
+//! Several words at once, for a CPU that takes frame after frame, or frees them (Linux: `pcp->alloc_factor`, `free_count`).
+//!
+//! *Refills*: the groups come out of the block that served last, for one claim on the zone and one on the block, and are on the
+//! move together until all of them are in words. How many is [`CpuCache::batch`]'s to say. Only above the high mark, only out of
+//! a block that has so many frames, and only into words that hold nothing: a CPU caches no more than its words hold.
+//!
+//! *Evictions*: with a word that is whole others go that are of the same block and whole, too.
+//!
+//! An interrupt between two steps leaves what is claimed or taken out on the move, as with a single group.
+
+use crate::cache::CpuCache;
+use crate::cache::room::BESIDE;
+use crate::cache::word::{Slot, SlotWord};
+use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, GroupIndex, Pfn, ROW_FRAMES, ROWS};
+use crate::mutant::{Mutant, planted};
+use crate::sync::{Ordering, fence};
+use crate::topology::Kind;
+use crate::zone::search::Offer;
+use crate::zone::take::take_scattered;
+use crate::zone::{Block, Cpu, Want, Zone};
+
+impl<'m> Zone<'m> {
+    /// Serves a frame from the block that served last, or the next best, and puts the rest of that group and more of its groups
+    /// into words: up to `groups` in all. `None`: the block does not have the frames of two for this, or the zone not above its
+    /// high mark.
+    #[inline(never)]
+    pub(in crate::zone) fn refill_batch(
+        &self,
+        (cpu, cache): (&Cpu<'_>, &CpuCache),
+        want: Want,
+        groups: usize,
+    ) -> Option<Pfn> {
+        let (kind, start) = (want.kind, cache.start_block(want.kind));
+        if let Some(block) = self.near(kind, want.order, start)
+            && let Offer::Taken(pfn) = self.offer_batch((cpu, cache), kind, (block, None), groups)
+        {
+            return Some(pfn);
+        }
+        self.search_batch((cpu, cache), want, start, groups)
+    }
+
+    #[inline(never)]
+    fn search_batch(
+        &self,
+        (cpu, cache): (&Cpu<'_>, &CpuCache),
+        want: Want,
+        start: usize,
+        groups: usize,
+    ) -> Option<Pfn> {
+        let offer = |block, retype| self.offer_batch((cpu, cache), want.kind, (block, retype), groups);
+        self.search(want, start, offer).ok()
+    }
+
+    /// A batch from this block; [`Offer::Stop`] where it is a refill of one group that serves better.
+    #[inline(always)]
+    fn offer_batch(
+        &self,
+        (cpu, cache): (&Cpu<'_>, &CpuCache),
+        kind: Kind,
+        (block, retype): (Block<'m>, Option<Kind>),
+        groups: usize,
+    ) -> Offer<Pfn> {
+        let entry = block.entry.load();
+        let groups = groups.min((entry.count() / GROUP_FRAMES) as usize);
+        let is_own = entry.kind() == kind || retype.is_some();
+        if groups < 2 || !is_own || !entry.is_cacheable() {
+            return Offer::Stop;
+        }
+        let frames = groups as u64 * GROUP_FRAMES;
+        let announced = if planted(Mutant::BatchUnannounced) { 0 } else { frames };
+        self.count.enter(announced);
+        let offer = match self.claim(Some(cache), (frames, frames), self.marks.high()) {
+            Ok(counted) => self.take_batch((cpu, cache), kind, (block, retype), (counted, groups)),
+            Err(_) => Offer::Stop,
+        };
+        self.count.leave(announced);
+        offer
+    }
+
+    /// With `counted` frames claimed from the zone: takes groups of the block, and gives the zone back what is left.
+    #[inline(always)]
+    fn take_batch(
+        &self,
+        (cpu, cache): (&Cpu<'_>, &CpuCache),
+        kind: Kind,
+        (block, retype): (Block<'m>, Option<Kind>),
+        (counted, groups): (u64, usize),
+    ) -> Offer<Pfn> {
+        let claimed = self.claim_block(block, counted, 1, retype);
+        let (served, taken) = match claimed {
+            Some(claimed) => self.fill_batch((cpu, cache), kind, block, (claimed, groups)),
+            None => (None, 0),
+        };
+        let claimed = claimed.unwrap_or(0);
+        let spare = counted - claimed + self.return_claim(block, claimed - taken);
+        if spare > 0 {
+            self.count.raise(spare);
+        }
+        cache.remember_block(kind, block.index.0);
+        served.map_or(Offer::Next, Offer::Taken)
+    }
+
+    /// Puts up to `groups` groups of the block into words, of which `claimed` frames are claimed, but for the frame that is
+    /// served: that, and how many frames it took.
+    #[inline(always)]
+    fn fill_batch(
+        &self,
+        (cpu, cache): (&Cpu<'_>, &CpuCache),
+        kind: Kind,
+        block: Block<'m>,
+        (claimed, groups): (u64, usize),
+    ) -> (Option<Pfn>, u64) {
+        let (mut served, mut giving, mut words) = (None, None, cache.vacant(kind));
+        let taken = take_scattered(block, claimed as u32, groups, |row, half, mut mask| {
+            let group = self.group_of(block.start.add(row as u64 * ROW_FRAMES + half * GROUP_FRAMES));
+            if served.is_none() {
+                served = Some(self.frame((group, mask.trailing_zeros())));
+                mask &= mask.wrapping_sub(1);
+            }
+            let at = words.next().and_then(|word| self.fill_vacant(cache, word, Slot::new(group, mask)));
+            giving = giving.or(at);
+            if at.is_none() {
+                self.land_group(group, mask);
+            }
+        });
+        if let Some(at) = giving {
+            cpu.note_giving(cache, kind, at);
+        }
+        cache.note_groups();
+        self.expel_block((cache, kind), block);
+        (served, u64::from(taken))
+    }
+
+    /// Fills a word that holds nothing, on the move already; its number, or `None` if another was faster.
+    #[inline(always)]
+    fn fill_vacant(
+        &self,
+        cache: &CpuCache,
+        (at, word, from): (usize, &SlotWord, Slot),
+        to: Slot,
+    ) -> Option<usize> {
+        if from.is_owned() {
+            return word.fill(self.hand(cache), from, to).then_some(at);
+        }
+        let filled = word.exchange(self.hand(cache), from, to);
+        filled.then(|| {
+            self.cpu_hints.set(cache.rank());
+            at
+        })
+    }
+
+    /// After the installs: empties the words again if the block has been isolated or poisoned since it was looked at, as after
+    /// any install.
+    #[inline(always)]
+    fn expel_block(&self, (cache, kind): (&CpuCache, Kind), block: Block<'m>) {
+        // SeqCst: between the installs, which an owner makes by plain stores, and the look; partner: `Entry::isolate`, whose
+        // callers then go through the words.
+        fence(Ordering::SeqCst);
+        if block.entry.load().is_kept_out() && !planted(Mutant::BatchWhileIsolated) {
+            self.expel_words((cache, kind), block);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn expel_words(&self, (cache, kind): (&CpuCache, Kind), block: Block<'m>) {
+        let groups = self.group_of(block.start)..=self.group_of(block.start.add(BLOCK_FRAMES - 1));
+        for (at, word) in cache.words_of(kind) {
+            let group = word.load().group();
+            if groups.contains(&group) {
+                self.expel_now(cache, at, group);
+            }
+        }
+    }
+
+    /// Exchanges what a word holds for `to` and lands it; if that is a whole group, other whole groups of its block with it.
+    #[inline(never)]
+    pub(crate) fn evict(&self, cache: &CpuCache, at: usize, from: Slot, to: Slot) -> bool {
+        let Some(word) = cache.word(at) else { return false };
+        let others = if from.is_whole() { cache.whole_beside(at, from.group()) } else { [None; BESIDE] };
+        let count = others.iter().flatten().count() as u64;
+        let frames = u64::from(from.mask().count_ones()) + count * GROUP_FRAMES;
+        self.count.enter(frames);
+        let evicted = word.exchange(self.hand(cache), from, to);
+        if evicted {
+            let lost = if planted(Mutant::EvictionDropsFrame) {
+                from.mask() & from.mask().wrapping_neg()
+            } else {
+                0
+            };
+            let landing = Slot::new(from.group(), from.mask() & !lost);
+            match count {
+                0 => self.land_group(landing.group(), landing.mask()),
+                _ => self.land_with(cache, landing, others),
+            }
+        }
+        self.count.leave(frames);
+        evicted
+    }
+
+    /// Lands a group, and what those words of its block still hold: the entry and the zone's count are raised once.
+    fn land_with(&self, cache: &CpuCache, landing: Slot, others: [Option<(usize, Slot)>; BESIDE]) {
+        let mut masks = [0; ROWS];
+        let mut add = |slot: Slot| {
+            let (row, shift) = place(slot.group());
+            masks[row] |= u64::from(slot.mask()) << shift;
+        };
+        add(landing);
+        let hand = self.hand(cache);
+        let emptied =
+            |&(at, slot): &(usize, Slot)| cache.word(at).is_some_and(|word| word.take_all(hand, slot));
+        others.into_iter().flatten().filter(emptied).for_each(|(_, slot)| add(slot));
+        let Some(block) = self.block_of(self.group_start(landing.group())) else { return };
+        let (counted, _) = self.land_rows_uncounted(block, &masks); // they were taken from there, so they land
+        if counted > 0 {
+            self.raise_count(counted);
+        }
+    }
+}
+
+/// A group's row in its block, and its first bit there.
+fn place(group: GroupIndex) -> (usize, u64) {
+    let half = u64::from(group.0) % (ROW_FRAMES / GROUP_FRAMES);
+    ((u64::from(group.0) * GROUP_FRAMES / ROW_FRAMES) as usize % ROWS, half * GROUP_FRAMES)
+}
