@@ -5,8 +5,6 @@
 //! Nothing here waits, sleeps, takes a lock or calls back in the middle of a step: every method may be called in any
 //! context (task, IRQ, NMI, signal handler) and may interrupt itself, but for requests that may wait: those are a task's.
 
-use core::ops::Range;
-
 use crate::block::bitmap::row_and_mask;
 use crate::cache::CpuCache;
 use crate::cache::word::Put;
@@ -36,7 +34,8 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// Allocates a run of the request's order. Its content is whatever was left there unless [`Gfp::ZERO`] is set.
     ///
     /// Any context, if the request does not wait ([`Request::atomic`], [`Request::nowait`]); a task, if it may
-    /// ([`Gfp::DIRECT_RECLAIM`], as a new request does). A hit (orders 0 to 5): 1 locked operation; a refill about 6, shared by up to 32 frames; order 9: 2.
+    /// ([`Gfp::DIRECT_RECLAIM`], as a new request does). A hit (orders 0 to 5): 1 locked operation; a refill about 6, shared by up to 32 frames,
+    /// or about 12, shared by up to 192, while frame after frame is taken; order 9: 1 if the CPU keeps a block, else 2.
     ///
     /// # Errors
     /// By cause, see [`AllocError`].
@@ -59,7 +58,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// Frees a run. Part of a run of order 8 or less may be freed as it is (in checked mode after a split); part of a
     /// longer one must be split first ([`PageAllocator::split_raw`]), but for whole blocks of it.
     ///
-    /// Any context. A hit: 1 locked operation; straight to the row: 3; order 9: 2.
+    /// Any context. A hit: 1 locked operation; straight to the row: 3; order 9: 1 for a block that the CPU keeps, else 2.
     ///
     /// # Errors
     /// By cause, see [`FreeError`]; a refused free changed nothing but what the variant says.
@@ -112,10 +111,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             }
         }
         let near = self.first_zone(request, cpu).and_then(|first| self.alloc_near(first, request, cpu));
-        let pfn = match near {
-            Some(pfn) => pfn,
-            None => self.alloc_anywhere(request, cpu)?,
-        };
+        let pfn = near.map_or_else(|| self.alloc_anywhere(request, cpu), Ok)?;
         if is_bare { Ok(pfn) } else { self.deliver(request, pfn) }
     }
 
@@ -137,8 +133,8 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         request: &Request,
         cpu: &Cpu<'m>,
     ) -> Option<Pfn> {
-        let words = cache.filter(|_| request.cacheable && !self.platform.injects(Step::Words));
-        let hit = words.and_then(|cache| zone.take_cached(cpu, cache, request.kind, request.order));
+        let words = cache.filter(|_| !self.platform.injects(Step::Words));
+        let hit = words.and_then(|cache| zone.take_own(cpu, cache, request));
         let taken = hit.or_else(|| {
             let floor = zone.marks.fast_floor(request.highest);
             let mixing = zone.mixing.max(self.state.mixing());
@@ -266,7 +262,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     fn free_long(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Result<(), FreeError> {
         let block = if order == Order::BLOCK && pfn.is_aligned(order) { cpu.block(pfn) } else { None };
         match block.filter(|_| self.state.is_bare()) {
-            Some((home, block)) if home.zone.land_whole(Some(home.cache), block).is_ok() => {
+            Some((home, block)) if home.zone.put_block(home.cache, block) == Put::Kept => {
                 cpu.count_freed(order.frames());
                 Ok(())
             }
@@ -283,7 +279,12 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         if order < Order::BLOCK {
             return land_run(zone, block, pfn, order);
         }
-        free_block(zone, zone.cache_of(cpu), block)?;
+        let cache = zone.cache_of(cpu);
+        match cache.filter(|_| order == Order::BLOCK).map(|cache| zone.put_block(cache, block)) {
+            Some(Put::Kept) => return Ok(()),
+            Some(Put::AlreadyHere) => return Err(FreeError::DoubleFree { pfn, order }),
+            _ => free_block(zone, cache, block)?,
+        }
         (1..blocks_in(order) as u64).try_for_each(|index| {
             let (zone, block) = self.state.block(pfn.add(index * BLOCK_FRAMES))?;
             free_block(zone, zone.cache_of(cpu), block)
@@ -371,13 +372,8 @@ fn free_run<'m>(
 /// Lands a run from a row to half a block, row by row.
 pub(crate) fn land_run(zone: &Zone<'_>, block: Block<'_>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
     let (row, _) = row_and_mask(pfn.get() % BLOCK_FRAMES, order);
-    let rows = row..row + (order.frames() / ROW_FRAMES) as usize;
-    land_rows(zone, block, rows).map_err(|cause| refused(cause, pfn, order))
-}
-
-/// Lands whole rows.
-fn land_rows(zone: &Zone<'_>, block: Block<'_>, mut rows: Range<usize>) -> Result<(), NotLanded> {
-    rows.try_for_each(|row| zone.land(None, block, row, u64::MAX))
+    let mut rows = row..row + (order.frames() / ROW_FRAMES) as usize;
+    rows.try_for_each(|row| zone.land(None, block, row, u64::MAX)).map_err(|cause| refused(cause, pfn, order))
 }
 
 /// Frees a whole block: in one step if it is whole, else (split and merged again, or poisoned) row by row.
@@ -387,7 +383,7 @@ fn free_block<'m>(zone: &Zone<'m>, cache: Option<&CpuCache>, block: Block<'m>) -
     }
     let landed = match block.entry.load().is_whole() {
         true => zone.land_opened(block), // a frame of it is poisoned
-        false => land_rows(zone, block, 0..ROWS),
+        false => (0..ROWS).try_for_each(|row| zone.land(None, block, row, u64::MAX)),
     };
     landed.map_err(|cause| refused(cause, block.start, Order::BLOCK))
 }

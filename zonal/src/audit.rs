@@ -338,6 +338,7 @@ impl Audit<'_, '_> {
         if cache.credit.frames() > 0 && !zone.credit_hints.is_set(rank) {
             self.find(Finding::CreditHintLost { zone: zone.id, rank });
         }
+        self.kept(zone, rank, cache);
         for slot in cache.words().map(SlotWord::load).filter(|slot| slot.is_owned()) {
             let group = zone.group_start(slot.group());
             let entry = zone.block_of(group).map(|block| block.entry.load());
@@ -356,6 +357,25 @@ impl Audit<'_, '_> {
             if twice != 0 {
                 self.find(Finding::CachedTwice { group: zone.group_start(slot.group()), mask: twice });
             }
+        }
+    }
+
+    /// Checks the block that a CPU keeps: an ordinary one, allocated as far as its entry says, and nobody else's.
+    fn kept(&mut self, zone: &Zone<'_>, rank: usize, cache: &CpuCache) {
+        let slot = cache.block_word().load();
+        if slot.mask() == 0 {
+            return;
+        }
+        self.sums.cached += BLOCK_FRAMES;
+        let start = zone.group_start(slot.group());
+        let entry = zone.block_of(start).map(|block| block.entry.load());
+        if entry.is_none_or(|entry| entry.is_kept_out() || entry.zone() != zone.id) {
+            self.find(Finding::GroupKept { zone: zone.id, rank, group: start });
+        }
+        let others = zone.caches.iter().skip(rank + 1).map(|cache| cache.block_word().load());
+        let twice = others.filter(|other| other.mask() != 0).any(|other| other.is_of(slot.group()));
+        if twice || entry.is_none_or(|entry| !entry.is_whole()) {
+            self.find(Finding::CachedTwice { group: start, mask: u32::MAX });
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! By a locked instruction, or where CPUs own their words by one try of the owner's hand. Whatever else that comes to goes the
 //! way of every miss, where the owner tries again. What an owner does with more than a frame is one call away.
-//! A block is in no word: there it is a step on the CPU's credit and one on the entry of the block that it freed last.
+//! A block is the CPU's own word's if it keeps one; else it is a step on the CPU's credit and one on the entry of the block that
+//! it freed last.
 
 use crate::cache::hand::Locked;
 use crate::cache::word::Put;
@@ -54,11 +55,16 @@ impl<'m> State<'m> {
         cpu.take(|cache| cache.once(how), request.highest, request.kind, request.order)
     }
 
-    /// Takes the block that the CPU freed last, while there is nothing that kswapd or the ladder would have to see to.
+    /// Takes the block that the CPU keeps, or the one it freed last, while there is nothing that kswapd or the ladder would have to
+    /// see to.
     #[inline(never)]
     pub(crate) fn take_block(&self, request: &Request, cpu: &Cpu<'m>) -> Option<Pfn> {
         let home = cpu.home(request.highest).filter(|_| self.is_bare())?;
         let (zone, cache) = (home.zone, home.cache);
+        if let Some(pfn) = zone.take_kept_block(cache, request.kind) {
+            cpu.count_taken(zone, Order::BLOCK);
+            return Some(pfn);
+        }
         let block = zone.block_freed_last(cache)?;
         if zone.is_busy() || zone.has_news() {
             return None;

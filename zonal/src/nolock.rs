@@ -129,10 +129,7 @@ fn asked(gfp: Gfp, node: Option<NodeId>, order: Order) -> Result<Request, AllocE
 fn take_near<'m>(walk: Walk<'_, 'm>, zone: &'m Zone<'m>) -> Option<Pfn> {
     let Walk { request, cpu, .. } = walk;
     let cache = zone.cache_of(cpu);
-    let hit = cache.and_then(|cache| match request.cacheable {
-        true => zone.take_cached(cpu, cache, request.kind, request.order),
-        false => None,
-    });
+    let hit = cache.and_then(|cache| zone.take_own(cpu, cache, request));
     let floor = walk.floor(zone, slow::nolock::access());
     let want = Want { mixing: walk.state.mixing(), ..Want::of(request, floor) };
     let taken = hit.or_else(|| take(zone, cache, request, want, cpu));

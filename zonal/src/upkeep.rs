@@ -22,7 +22,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         self.state.zones.iter().flat_map(|zone| zone.caches).any(CpuCache::is_owned)
     }
 
-    /// Lands what one CPU caches; the number of frames. The CPU is neither asked nor delayed. Reads 18 words a zone; for each that
+    /// Lands what one CPU caches; the number of frames. The CPU is neither asked nor delayed. Reads 19 words a zone; for each that
     /// holds frames one step takes them, whatever others do meanwhile, and five more locked ones land them.
     pub fn drain_cpu(&self, cpu: usize) -> u64 {
         let Some(cpu) = self.state.cpus.get(cpu) else { return 0 };
@@ -56,7 +56,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 
     /// A pass over what all CPUs cache, to be made about once a second, by whoever (linux-facts 3.7); the number of frames that
     /// landed. What a CPU has not touched since the last pass lands: of its own node's zones a word a kind, of other nodes'
-    /// everything, after three such passes. Linear in the (CPU, zone) pairs that have slot words; of a pair it reads 18 words, and
+    /// everything, after three such passes. Linear in the (CPU, zone) pairs that have slot words; of a pair it reads 19 words, and
     /// lands each at most.
     ///
     /// Words that CPUs own ([`crate::Config::own_words`]) are given up here where a zone nears its marks, and given back where

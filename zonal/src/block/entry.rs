@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | 0..=9 | `count`: frames that may still be claimed | [`Entry::claim`] down, [`Entry::raise`] up, the whole-block transitions |
 //! | 10..=19 | `managed`: frames of the block that exist and are not reserved; 0: nobody's block | construction, [`Entry::plug`], [`Entry::unplug`] |
-//! | 20..=21 | `kind` | a claim that retypes, [`Entry::take_whole`], [`Entry::join`] |
+//! | 20..=21 | `kind` | a claim that retypes, [`Entry::take_whole`], [`Entry::retype_whole`], [`Entry::join`] |
 //! | 22 | `whole`: allocated as one run of order 9 or part of a larger one; the rows' bits mean nothing | [`Entry::take_whole`], [`Entry::commit`], [`Entry::join`]; [`Entry::put_whole`], [`Entry::split`] |
 //! | 23 | `tentative`: taken towards a run of order 10 or more, not yet committed: in flight | [`Entry::take_tentative`]; [`Entry::commit`], [`Entry::abandon`] |
 //! | 24 | `isolated`: not claimable, its count is not in the zone's | [`Entry::isolate`], [`Entry::unisolate`] |
@@ -192,6 +192,14 @@ impl Entry {
     pub(crate) fn split(&self) -> bool {
         // Release: the wiped rows; partner: the Acquire of `claim` on a count that frees of the parts raised.
         self.update(Ordering::Release, |now| now.is_whole().then_some(now.0 & !WHOLE)).is_ok()
+    }
+
+    /// Gives a whole block to content of another kind. Only its owner calls it.
+    pub(crate) fn retype_whole(&self, kind: Kind) {
+        // Relaxed: as `reserve`; nobody acts on the kind of a block that is allocated.
+        let _ = self.update(Ordering::Relaxed, |now| {
+            now.is_whole().then_some(now.0 & !KIND | (kind as u64) << KIND_SHIFT)
+        });
     }
 
     /// Keeps a block for atomic requests if it is as it was seen still.

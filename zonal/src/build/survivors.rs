@@ -186,7 +186,32 @@ impl Survivors<'_, '_> {
                 self.land_group(zone, base, slot.group(), slot.mask())?;
             }
         }
+        for slot in caches.iter().map(|cache| cache.block_word().load()) {
+            if slot.is_owned() && slot.mask() != 0 && !planted(Mutant::RecoveryForgetsWords) {
+                self.land_block(zone, base, slot.group())?;
+            }
+        }
         Ok(())
+    }
+
+    /// Lands a block that a word keeps: its rows are those of a free one, as long as it is taken whole.
+    fn land_block(&mut self, zone: ZoneId, base: Pfn, group: GroupIndex) -> Result<(), RecoveryError> {
+        let start = base.add(u64::from(group.0) * GROUP_FRAMES);
+        let landed = self.at(start).and_then(|at| {
+            let entry = self.entries.get_mut(at)?;
+            let now = entry.load();
+            if now.zone() != zone {
+                return None;
+            }
+            if now.is_whole() {
+                *entry = Entry::new(zone, now.kind(), BLOCK_FRAMES);
+                self.found.cached += BLOCK_FRAMES;
+            } else {
+                self.found.twice += BLOCK_FRAMES;
+            }
+            Some(())
+        });
+        landed.ok_or(RecoveryError::Damaged { block: start })
     }
 
     fn land_group(

@@ -1,4 +1,4 @@
-//! What one CPU caches of one zone: six slot words a kind, and a credit.
+//! What one CPU caches of one zone: six slot words a kind, a word for a whole block, and a credit.
 //!
 //! A hit is one locked step on one word of this CPU's, or one of the owner's, and touches no shared line. The cursors beside
 //! the words are plain hints: any value is correct. Nothing here knows blocks: what must leave a word is handed back to the
@@ -18,7 +18,7 @@ use crate::cache::credit::Credit;
 use crate::cache::hand::{AnyHand, Hand, Locked, Once, Own};
 use crate::cache::hold::{Barriers, Held, Hold};
 use crate::cache::word::{Put, SlotWord};
-use crate::frame::{GroupIndex, Order};
+use crate::frame::{BLOCK_FRAMES, GroupIndex, Order};
 use crate::mutant::{Mutant, planted};
 use crate::own_words::{How, OwnWords};
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -54,6 +54,8 @@ pub(crate) struct CpuCache {
     rank: u32,
     /// The block its searches start at first: before all others in its order.
     base: u32,
+    /// The word of a whole block ([`crate::zone::kept`]).
+    block: SlotWord,
     /// What it may claim of the zone without the zone's count.
     pub(crate) credit: Credit,
     /// The CPU that owns the words, if one does, and others that are at work on them.
@@ -75,6 +77,7 @@ impl CpuCache {
             age: Age::new(),
             rank,
             base: block,
+            block: SlotWord::new(),
             credit: Credit::new(),
             hold: Hold::new(owner),
         }
@@ -139,7 +142,13 @@ impl CpuCache {
         self.words.get(at)
     }
 
-    /// All words.
+    /// The word of a whole block.
+    #[inline]
+    pub(crate) fn block_word(&self) -> &SlotWord {
+        &self.block
+    }
+
+    /// All words of groups.
     pub(crate) fn words(&self) -> impl Iterator<Item = &SlotWord> {
         self.words.iter()
     }
@@ -232,12 +241,12 @@ impl CpuCache {
 
     /// Whether the CPU's hint must be set: a word is of a group.
     pub(crate) fn is_owner(&self) -> bool {
-        self.words().any(|word| word.load().is_owned())
+        self.words().chain([&self.block]).any(|word| word.load().is_owned())
     }
 
     /// Gives up the groups of which no frame is here: their CPU's hint may be cleared. By whoever holds the words.
     pub(crate) fn disown(&self) {
-        self.words().for_each(SlotWord::disown);
+        self.words().chain([&self.block]).for_each(SlotWord::disown);
     }
 
     /// Where the next search for a block starts.
@@ -276,7 +285,7 @@ impl CpuCache {
 
     /// What a pass of the upkeep sees: the words, and the frames taken so far.
     pub(crate) fn look(&self, taken: u64) -> Look {
-        Look::of(self.words().map(|word| word.load().bits()).chain([taken]))
+        Look::of(self.words().chain([&self.block]).map(|word| word.load().bits()).chain([taken]))
     }
 
     /// The first word with frames of each kind that has one.
@@ -290,9 +299,14 @@ impl CpuCache {
         together != 0
     }
 
+    /// Frames in the words of groups now.
+    pub(crate) fn in_words(&self) -> u64 {
+        self.words().map(|word| u64::from(word.load().mask().count_ones())).sum()
+    }
+
     /// Frames cached here now.
     pub(crate) fn frames(&self) -> u64 {
-        self.words().map(|word| u64::from(word.load().mask().count_ones())).sum()
+        self.in_words() + if self.block.load().mask() == 0 { 0 } else { BLOCK_FRAMES }
     }
 }
 

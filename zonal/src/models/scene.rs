@@ -1,6 +1,7 @@
 //! Whole allocators in small races: the frames' owners write to them, and at rest the audit is clean.
 
 mod batches;
+mod blocks;
 mod credits;
 mod kept;
 mod moves;

@@ -4,7 +4,7 @@
 //! until it has been idle for three. Whoever makes the pass does it all by transitions that a drain of a range makes: the
 //! CPU is neither asked nor delayed, and may be at work again at any of them.
 //!
-//! Bound: a pass over a CPU's words of a zone reads them twice, and lands a word a kind at most, or all of them where they
+//! Bound: a pass over a CPU's words of a zone reads them twice, and lands a word a kind and the block at most, or all of them where they
 //! are of another node.
 
 use crate::cache::CpuCache;
@@ -28,11 +28,13 @@ impl Zone<'_> {
         let lands = if is_near { idle > 0 } else { idle >= OLDEST && !planted(Mutant::ExpiryForgotten) };
         // Nothing is held that is not about to land: a barrier is for a CPU's words that hold frames.
         let held = if lands && cache.holds_frames() { self.held(cache, Barriers::Allowed) } else { None };
+        let kept = if lands { self.drain_kept(cache) } else { 0 };
         let landed = match &held {
             Some(_) if is_near => cache.first_with_frames().map(|word| self.land_group_of(word)).sum(),
             Some(_) => cache.words().map(|word| self.land_group_of(word)).sum(),
             None => 0,
         };
+        let landed = kept + landed;
         if landed > 0 {
             cache.age.settle(cache.look(taken));
         }

@@ -10,13 +10,14 @@
 use crate::block::bitmap::row_and_mask;
 use crate::block::entry::Entry;
 use crate::cache::CpuCache;
-use crate::cache::hand::Locked;
+use crate::cache::hand::{Hand, Locked};
 use crate::cache::hold::Barriers;
 use crate::cache::room::Room;
 use crate::cache::word::{Slot, SlotWord};
 use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, GroupIndex, Order, Pfn};
 use crate::hint::Stamp;
 use crate::mutant::{Mutant, planted};
+use crate::request::Request;
 use crate::sync::store_load_barrier;
 use crate::topology::Kind;
 use crate::zone::count::Transit;
@@ -192,7 +193,7 @@ impl<'m> Zone<'m> {
         } else if from.is_owned() {
             word.exchange(self.hand(cache), from, to)
         } else {
-            self.own(cache, word, from, to)
+            self.own((cache, word), self.hand(cache), from, to)
         };
         filled.then(|| {
             match from.is_owned() && from.mask() == 0 {
@@ -206,11 +207,17 @@ impl<'m> Zone<'m> {
     /// Fills an EMPTY word and sets the CPU's hint, on the move meanwhile: others that find the word of a group set
     /// nothing.
     #[inline(never)]
-    fn own(&self, cache: &CpuCache, word: &SlotWord, from: Slot, to: Slot) -> bool {
+    pub(in crate::zone) fn own(
+        &self,
+        (cache, word): (&CpuCache, &SlotWord),
+        hand: impl Hand,
+        from: Slot,
+        to: Slot,
+    ) -> bool {
         let frames = u64::from(to.mask().count_ones());
         self.count.enter(frames);
-        let installed = word.exchange(self.hand(cache), from, to);
-        if installed {
+        let installed = word.exchange(hand, from, to);
+        if installed && !planted(Mutant::FillUnhinted) {
             self.cpu_hints.set(cache.rank());
         }
         self.count.leave(frames);
@@ -237,18 +244,18 @@ impl<'m> Zone<'m> {
             return Some(self.frame(hit));
         }
         let look = Look::at(self);
-        let found = self.steal_hinted(order, want.barriers);
+        let found = self.steal_hinted(want);
         if found.is_some() || look.saw_all(self) {
             return found;
         }
-        self.caches.iter().find_map(|cache| self.steal_from(cache, order, want.barriers))
+        self.caches.iter().find_map(|cache| self.steal_from(cache, want))
     }
 
-    fn steal_hinted(&self, order: Order, barriers: Barriers) -> Option<Pfn> {
+    fn steal_hinted(&self, want: Want) -> Option<Pfn> {
         let mut from = 0;
         while let Some(rank) = self.cpu_hints.next(from) {
             let cache = self.caches.get(rank)?;
-            if let Some(pfn) = self.steal_from(cache, order, barriers) {
+            if let Some(pfn) = self.steal_from(cache, want) {
                 return Some(pfn);
             }
             self.clear_hint(rank, cache);
@@ -269,12 +276,26 @@ impl<'m> Zone<'m> {
         }
     }
 
-    fn steal_from(&self, cache: &CpuCache, order: Order, barriers: Barriers) -> Option<Pfn> {
-        if cache.is_owned() && cache.frames() < order.frames() {
+    fn steal_from(&self, cache: &CpuCache, want: Want) -> Option<Pfn> {
+        self.steal_word(cache, want).or_else(|| self.steal_kept(cache, want))
+    }
+
+    fn steal_word(&self, cache: &CpuCache, want: Want) -> Option<Pfn> {
+        if cache.is_owned() && cache.in_words() < want.frames() {
             return None; // not worth a barrier
         }
-        let _held = self.held(cache, barriers)?;
-        cache.take_any(Locked, order).map(|hit| self.frame(hit))
+        let _held = self.held(cache, want.barriers)?;
+        cache.take_any(Locked, want.order).map(|hit| self.frame(hit))
+    }
+
+    /// Serves a run of up to a block from what the CPU has here itself.
+    #[inline(always)]
+    pub(crate) fn take_own(&self, cpu: &Cpu<'_>, cache: &CpuCache, request: &Request) -> Option<Pfn> {
+        match request.order {
+            _ if request.cacheable => self.take_cached(cpu, cache, request.kind, request.order),
+            Order::BLOCK if !request.is_placed() => self.take_kept_block(cache, request.kind),
+            _ => None,
+        }
     }
 
     /// Whether taking a cached run leaves count and cached frames at or above the floor.

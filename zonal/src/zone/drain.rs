@@ -40,20 +40,21 @@ impl Drained {
     }
 }
 
-impl Zone<'_> {
+impl<'m> Zone<'m> {
     /// Lands what one CPU's words hold; the number of frames. A barrier if they are owned and hold any.
     pub(crate) fn drain_cache(&self, cache: &CpuCache, barriers: Barriers) -> u64 {
+        let kept = self.drain_kept(cache);
         if !cache.holds_frames() {
-            return 0;
+            return kept;
         }
         while planted(Mutant::DrainAwaitsArrivals) && self.count.transit().frames() > 0 {
             core::hint::spin_loop();
         }
         if planted(Mutant::DrainSkipsBusy) && self.count.transit().frames() > 0 {
-            return 0;
+            return kept;
         }
-        let Some(_held) = self.held(cache, barriers) else { return 0 };
-        cache.words().map(|word| self.drain_word(word)).sum()
+        let Some(_held) = self.held(cache, barriers) else { return kept };
+        kept + cache.words().map(|word| self.drain_word(word)).sum::<u64>()
     }
 
     fn drain_word(&self, word: &SlotWord) -> u64 {
@@ -72,20 +73,21 @@ impl Zone<'_> {
     fn drain_groups(&self, cache: &CpuCache, groups: &Range<u32>) -> Drained {
         // A word that is EMPTY or closed is of a group that no zone has.
         let inside = |word: &SlotWord| Some(word.load().group()).filter(|group| groups.contains(&group.0));
+        let kept = self.drain_kept_of(cache, groups);
         let Some(first) = cache.words().position(|word| inside(word).is_some()) else {
-            return Drained::default();
+            return Drained { frames: kept, refused: None };
         };
         let Some(_held) = self.held(cache, Barriers::Allowed) else {
             let refused = (!planted(Mutant::RefusalUntold)).then(|| cache.owner()).flatten();
-            return Drained { frames: 0, refused };
+            return Drained { frames: kept, refused };
         };
         let take = |word: &SlotWord, group| match planted(Mutant::WordsRememberOffline) {
             true => word.empty(),
             false => word.forget(Locked, group).unwrap_or(Slot::EMPTY),
         };
         let words = cache.words().skip(first).filter_map(|word| Some((word, inside(word)?)));
-        let frames = words.map(|(word, group)| self.land_emptied(|| take(word, group))).sum();
-        Drained { frames, refused: None }
+        let frames: u64 = words.map(|(word, group)| self.land_emptied(|| take(word, group))).sum();
+        Drained { frames: kept + frames, refused: None }
     }
 
     /// Lands what a word holds and makes it forget the group; the number of frames.
@@ -131,10 +133,11 @@ impl Zone<'_> {
             }
         };
         let close = |cache: &CpuCache| {
-            let _held = self.held(cache, Barriers::Allowed)?;
-            Some(cache.words().map(|word| self.land_emptied(|| word.close(epoch))).sum::<u64>())
+            let kept = self.close_kept(cache, epoch);
+            let Some(_held) = self.held(cache, Barriers::Allowed) else { return kept };
+            kept + cache.words().map(|word| self.land_emptied(|| word.close(epoch))).sum::<u64>()
         };
-        self.caches.iter().filter_map(close).sum()
+        self.caches.iter().map(close).sum()
     }
 
     /// Ends one closing; when none is left, words closed in the last epoch open. False if none was in force.
@@ -152,7 +155,8 @@ impl Zone<'_> {
         }
         if gate & CLOSINGS == 1 {
             let epoch = Epoch((gate >> EPOCH_SHIFT) as u32);
-            self.caches.iter().flat_map(CpuCache::words).for_each(|word| word.reopen(epoch));
+            let words = |cache: &'m CpuCache| cache.words().chain([cache.block_word()]);
+            self.caches.iter().flat_map(words).for_each(|word| word.reopen(epoch));
         }
         true
     }

@@ -1,14 +1,24 @@
-//! Taking a wholly free block: the zone's count, or the CPU's credit, and the block's entry, one locked step each.
+//! Taking a wholly free block that no CPU keeps: the zone's count, or the CPU's credit, and the block's entry, one locked step each.
 //!
 //! Its bits stay as they are. What was freed last by this CPU is taken first: its entry is near, and so is what it is made of.
 
 use crate::cache::CpuCache;
+use crate::cache::word::Put;
 use crate::frame::{BLOCK_FRAMES, BlockIndex, Pfn};
 use crate::topology::Kind;
 use crate::zone::search::Offer;
 use crate::zone::{Block, Want, Zone};
 
 impl<'m> Zone<'m> {
+    /// Puts a block that its owner frees into the CPU's word, or else into its place in the zone.
+    #[inline(always)]
+    pub(crate) fn put_block(&self, cache: &CpuCache, block: Block<'m>) -> Put {
+        match self.keep_block(cache, block) {
+            Put::OtherGroup if self.land_whole(Some(cache), block).is_ok() => Put::Kept,
+            put => put,
+        }
+    }
+
     /// Takes a wholly free block: the zone's count and the entry, one locked step each.
     ///
     /// Well above the floor the claim is not announced in the transit word: when it is made, every context of every CPU
