@@ -56,6 +56,28 @@ impl<'m> Carver<'m> {
         Ok(unsafe { slice::from_raw_parts_mut(start, len) })
     }
 
+    /// An array of `len` elements in stretches of equal ones: `stretch(i)` says how many there are from the `i`-th on, at
+    /// least 1, and what makes one. What they are made of is found out once a stretch: the rest is stores.
+    pub(crate) fn stretches<T, E: Fn() -> T>(
+        &mut self,
+        len: usize,
+        mut stretch: impl FnMut(usize) -> (usize, E),
+    ) -> Result<&'m mut [T], ConfigError> {
+        let start = self.place::<T>(len)?;
+        let mut first = 0;
+        while first < len {
+            let (count, element) = stretch(first);
+            let end = len.min(first + count.max(1));
+            for i in first..end {
+                // SAFETY: as in `array`.
+                unsafe { start.add(i).write(element()) };
+            }
+            first = end;
+        }
+        // SAFETY: as in `array`: the stretches leave out no element.
+        Ok(unsafe { slice::from_raw_parts_mut(start, len) })
+    }
+
     /// The array of `len` elements that an earlier carver of the same loan, after the same calls, built here.
     ///
     /// # Safety

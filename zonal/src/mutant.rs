@@ -72,6 +72,7 @@ mutants! {
     IsolateNoDebit: "Isolation does not debit the zone's count.",
     TentativeLeft: "An abandoned run leaves its last entry tentative.",
     DoubleFreeAccepted: "Checked mode does not compare the tag.",
+    StretchAcrossZones: "Blocks that are built alike are so beyond the end of their zone.",
     OverlapAccepted: "Overlapping memory ranges are not refused.",
     RetryForever: "A walk that fails waits until nothing is in flight.",
     ZonelistStops: "A walk of a zonelist ends at the first zone that cannot serve.",

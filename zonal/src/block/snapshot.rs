@@ -97,4 +97,10 @@ impl Snapshot {
     pub(crate) const fn is_free_block(self) -> bool {
         self.is_open() && self.count() == BLOCK_FRAMES
     }
+    /// The same, and the zone's.
+    #[inline]
+    pub(crate) const fn is_free_block_of(self, zone: ZoneId) -> bool {
+        const FIELDS: u64 = COUNT | WHOLE | TENTATIVE | ISOLATED | RESERVED | (u16::MAX as u64) << ZONE_SHIFT;
+        self.0 & FIELDS == BLOCK_FRAMES | (zone.0 as u64) << ZONE_SHIFT
+    }
 }

@@ -23,7 +23,12 @@ pub(in crate::build) struct BlockPlan<'a> {
     pub(in crate::build) present: u64,
 }
 
-impl BlockPlan<'_> {
+impl<'a> BlockPlan<'a> {
+    /// A block of which all frames are usable.
+    const fn whole(owner: &'a MemoryRange) -> Self {
+        Self { owner: Some(owner), rows: [u64::MAX; ROWS], frames: BLOCK_FRAMES, present: BLOCK_FRAMES }
+    }
+
     /// A block that has been plugged in: all of it exists.
     #[cfg(not(any(zonal_loom, zonal_shuttle)))]
     pub(in crate::build) const fn plugged() -> Self {
@@ -45,13 +50,18 @@ impl<'a> Frames<'a> {
     #[inline]
     pub(in crate::build) fn block(&mut self, start: u64) -> BlockPlan<'a> {
         match self.whole_owner(start, BLOCK_FRAMES) {
-            Some(owner) => BlockPlan {
-                owner: Some(owner),
-                rows: [u64::MAX; ROWS],
-                frames: BLOCK_FRAMES,
-                present: BLOCK_FRAMES,
-            },
+            Some(owner) => BlockPlan::whole(owner),
             None => self.look(start),
+        }
+    }
+
+    /// The block that starts at `start`, and how many of the `blocks` (at least 1) from there on are like it: all of them
+    /// if that is known by the blocks before.
+    #[inline]
+    pub(in crate::build) fn stretch(&mut self, start: u64, blocks: usize) -> (usize, BlockPlan<'a>) {
+        match self.whole_owner(start, blocks as u64 * BLOCK_FRAMES) {
+            Some(owner) => (blocks, BlockPlan::whole(owner)),
+            None => (1, self.block(start)),
         }
     }
 

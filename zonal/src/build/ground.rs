@@ -3,7 +3,7 @@
 
 use crate::block::bitmap::Bitmap;
 use crate::block::entry::Entry;
-use crate::build::frames::Frames;
+use crate::build::frames::{BlockPlan, Frames};
 use crate::build::lists::build_lists;
 use crate::build::rules::round_up;
 use crate::build::sections::{build_map, list_zones, name_owners, plan_hot, plan_zones};
@@ -46,6 +46,11 @@ fn refuse_overlap(memory: &[MemoryRange], hot: &[HotRange]) -> Result<(), Config
         Some((_, pair)) => Err(ConfigError::Overlap { pfn: pair.start }),
         None => Ok(()),
     }
+}
+
+/// The first frame of the `at`-th block of a section.
+fn block_start(section: &Section<'_>, at: usize) -> u64 {
+    section.start.get() + at as u64 * BLOCK_FRAMES
 }
 
 fn section_start(pfn: Pfn) -> Pfn {
@@ -168,28 +173,47 @@ impl<'m> Ground<'m> {
         }
     }
 
+    /// The lent rows of a machine of which everything is free.
+    fn new_bitmaps(
+        &self,
+        config: &Config<'_>,
+        carver: &mut Carver<'m>,
+    ) -> Result<&'m mut [Bitmap], ConfigError> {
+        let lent = || self.map.sections.iter().filter(|section| has_lent_rows(config, section));
+        let (mut sections, mut section, mut frames) = (lent(), None, self.frames());
+        carver.stretches(lent().count() * SECTION_BLOCKS, |at| {
+            let place = at % SECTION_BLOCKS;
+            if place == 0 {
+                section = sections.next();
+            }
+            let start = section.map_or(0, |section| block_start(section, place));
+            let (alike, BlockPlan { rows, .. }) = frames.stretch(start, SECTION_BLOCKS - place);
+            (alike, move || Bitmap::new(|row| rows[row % ROWS]))
+        })
+    }
+
+    /// The entries of a machine of which everything is free.
+    fn new_entries(&self, carver: &mut Carver<'m>) -> Result<&'m mut [Entry], ConfigError> {
+        let mut frames = self.frames();
+        carver.stretches(self.blocks(), |at| {
+            let (index, place) = (at / SECTION_BLOCKS, at % SECTION_BLOCKS);
+            let section = self.map.sections.get(index);
+            let is_one_zone = section.is_some_and(|section| matches!(section.owner, Owner::Zone(_)));
+            let is_one_zone = is_one_zone || planted(Mutant::StretchAcrossZones);
+            let blocks = if is_one_zone { SECTION_BLOCKS - place } else { 1 };
+            let (alike, block) = frames.stretch(section.map_or(0, |it| block_start(it, place)), blocks);
+            let zone = if block.frames > 0 { self.map.zone_of(index, place) } else { NO_ZONE };
+            (alike, move || Entry::new(zone, Kind::Movable, block.frames))
+        })
+    }
+
     /// The arrays of a machine of which everything is free.
     pub(in crate::build) fn new_arrays(
         &self,
         config: &Config<'_>,
         carver: &mut Carver<'m>,
     ) -> Result<Arrays<'m>, ConfigError> {
-        let start = |section: &Section<'_>, at: usize| section.start.get() + at as u64 * BLOCK_FRAMES;
-        let lent = || self.map.sections.iter().filter(|section| has_lent_rows(config, section));
-        let mut frames = self.frames();
-        let mut starts = lent().flat_map(|section| (0..SECTION_BLOCKS).map(move |at| start(section, at)));
-        let bitmaps = carver.array(lent().count() * SECTION_BLOCKS, |_| {
-            let rows = frames.block(starts.next().unwrap_or(0)).rows;
-            Bitmap::new(|row| rows[row % ROWS])
-        })?;
-        let mut frames = self.frames();
-        let entries = carver.array(self.blocks(), |at| {
-            let section = self.map.sections.get(at / SECTION_BLOCKS);
-            let start = section.map_or(0, |section| start(section, at % SECTION_BLOCKS));
-            let managed = frames.block(start).frames;
-            let zone = self.map.zone_of(at / SECTION_BLOCKS, at % SECTION_BLOCKS);
-            Entry::new(if managed > 0 { zone } else { NO_ZONE }, Kind::Movable, managed)
-        })?;
+        let (bitmaps, entries) = (self.new_bitmaps(config, carver)?, self.new_entries(carver)?);
         let plugged = carver.array(self.map.sections.len(), |_| PlugWord::new(Plugged::Absent))?;
         let tags = carver.array(self.noted(config), |_| AtomicU8::new(0))?;
         let names = carver.array(self.named(config), |_| AtomicU32::new(0))?;

@@ -236,9 +236,13 @@ pub(in crate::build) fn build_zones<'m>(
     Ok(zones)
 }
 
-/// Sets the hints of what is free, those of wholly free blocks a section at a time.
+/// Sets the hints of what is free, those of wholly free blocks a section at a time: most sections are nothing else.
 fn hint_free(zone: &Zone<'_>) {
     for (first, section) in (0..).step_by(SECTION_BLOCKS).zip(zone.entries.chunks(SECTION_BLOCKS)) {
+        if section.iter().all(|entry| entry.load().is_free_block_of(zone.id)) {
+            zone.free_tree().set_all(first, u64::MAX >> (u64::BITS as usize - section.len()));
+            continue;
+        }
         let mut free = 0;
         for (at, entry) in section.iter().enumerate() {
             let entry = entry.load();
