@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 use std::slice;
 
-use rustix::mm::{self, MapFlags, ProtFlags};
+use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 
 use crate::memory::MemoryError;
 
@@ -25,9 +25,13 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// `bytes` (at least 1 is mapped) of memory that reads as zero and is taken when it is touched.
+    /// `bytes` (at least 1 is mapped) of memory that reads as zero and is taken when it is touched: in huge pages where the
+    /// kernel finds them, as it maps its own memory map.
     pub(crate) fn zeroed(bytes: usize) -> Result<Self, MemoryError> {
-        Self::map(bytes.max(1), ProtFlags::READ | ProtFlags::WRITE)
+        let mapping = Self::map(bytes.max(1), ProtFlags::READ | ProtFlags::WRITE)?;
+        // SAFETY: advice on this mapping; it does not change what the bytes are. Where it is refused, ordinary pages serve.
+        let _ = unsafe { mm::madvise(mapping.start.as_ptr().cast(), mapping.len, Advice::LinuxHugepage) };
+        Ok(mapping)
     }
 
     /// `bytes` of address space that nobody can touch yet.

@@ -4,7 +4,7 @@
 use std::ptr;
 
 use anyhow::{Context, Result};
-use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
 
 /// What the zone's first frame is aligned to: more than any order here.
 const ALIGNMENT: usize = 4 << 20;
@@ -30,6 +30,8 @@ impl Span {
         // SAFETY: the bytes lie in the mapping, which is `ALIGNMENT` longer than what it holds, and nobody uses it yet.
         unsafe { mprotect(writable, metadata, MprotectFlags::READ | MprotectFlags::WRITE) }
             .with_context(|| format!("{metadata} bytes of metadata"))?;
+        // SAFETY: advice on the same bytes. Huge pages, where there are any: ours has them too.
+        let _ = unsafe { madvise(writable, metadata, Advice::LinuxHugepage) };
         Ok(span)
     }
 
