@@ -2,9 +2,13 @@
 //!
 //! They touch nothing but the allocator, and no heap: a handler may run at any of their instructions.
 
-use zonal::{AllocError, Context, FrameRange, FreeError, Group, OnlineType, Order, Pfn, Request};
+use zonal::{
+    AllocError, BLOCK_FRAMES, Context, Daemon, FrameRange, FreeError, Group, Marks, NodeId, OnlineType,
+    Order, Owner, Pfn, Request, Tuning,
+};
 
 use crate::entry;
+use crate::host::Lent;
 use crate::stage::{Pages, Stage};
 use crate::violation::Violation;
 
@@ -27,15 +31,32 @@ pub(crate) enum Call {
     Reopen,
     Isolate(FrameRange),
     Unisolate(FrameRange),
+    DrainZone,
+    DrainAll,
+    /// A pass over words that have been idle.
+    Age,
     /// The nolock pair.
-    AllocNolock(Order),
+    AllocNolock(Order, Option<NodeId>),
+    AllocNolockIn(&'static Context<'static>, Order),
     FreeNolock(Pfn, Order),
-    /// A request that may wait, where reclaim gives back this frame.
-    AllocReclaiming(Request, Pfn),
+    /// A request that may wait, where reclaim gives back this frame, or who is killed.
+    AllocLent(Request, Pfn, Lent),
+    /// A run that is made by moving what is in its way.
+    AllocContig(Request, Order),
+    /// A daemon that has been asked for work.
+    Daemon(Daemon),
     Rebuild,
+    Tune(Tuning),
+    SetMarks(Marks),
+    Poison(Pfn),
+    Unpoison(Pfn),
+    Name(Pfn, Order, Owner),
     /// A request of a task of a cpuset with a policy.
     AllocIn(&'static Context<'static>, Request, Order),
+    AllocBulkIn(&'static Context<'static>, Request, u64),
     /// Of the section that may be plugged in.
+    Add,
+    Remove,
     Online(OnlineType),
     Offline,
 }
@@ -59,13 +80,16 @@ impl Call {
     pub(crate) fn stake(&self) -> u64 {
         match *self {
             Self::Alloc(_, order) | Self::Free(_, order) => order.frames(),
-            Self::AllocNolock(order) | Self::FreeNolock(_, order) | Self::AllocIn(_, _, order) => {
+            Self::AllocNolock(order, _) | Self::AllocNolockIn(_, order) | Self::FreeNolock(_, order) => {
                 order.frames()
             }
-            Self::AllocAt(..) => 1,
-            Self::AllocReclaiming(..) => 2,
+            Self::AllocIn(_, _, order) | Self::AllocContig(_, order) => order.frames(),
+            Self::AllocAt(..) | Self::Poison(_) | Self::Unpoison(_) => 1,
+            Self::AllocLent(..) => 2,
             Self::AllocExact(_, frames) => frames.next_power_of_two(),
-            Self::AllocBulk(_, frames) => frames,
+            Self::AllocBulk(_, frames) | Self::AllocBulkIn(_, _, frames) => frames,
+            // Marks that nobody else knows of; a run that is moved, or made.
+            Self::Tune(_) | Self::SetMarks(_) | Self::Offline | Self::Daemon(_) => BLOCK_FRAMES,
             Self::FreeBulk(groups) => groups.into_iter().map(|group| u64::from(group.frames())).sum(),
             _ => 0,
         }
@@ -99,14 +123,31 @@ impl Call {
             Self::Reopen => done(entry::reopen(pages)),
             Self::Isolate(range) => done(entry::isolate(pages, range)),
             Self::Unisolate(range) => done(entry::unisolate(pages, range)),
-            Self::AllocNolock(order) => run(entry::alloc_nolock(pages, order), order),
+            Self::DrainZone => done(entry::drain_zone(pages)),
+            Self::DrainAll => done(entry::drain_all(pages)),
+            Self::Age => done(entry::age(pages)),
+            Self::AllocNolock(order, node) => run(entry::alloc_nolock(pages, node, order), order),
+            Self::AllocNolockIn(context, order) => run(entry::alloc_nolock_in(pages, context, order), order),
             Self::FreeNolock(pfn, order) => freed(entry::free_nolock(pages, pfn, order)),
-            Self::AllocReclaiming(request, _) => run(entry::alloc(pages, &request), Order::ZERO),
+            Self::AllocLent(request, ..) => run(entry::alloc(pages, &request), Order::ZERO),
+            Self::AllocContig(request, order) => run(entry::alloc_contig(pages, &request), order),
+            Self::Daemon(daemon) => done(entry::daemon(pages, daemon)),
             Self::AllocIn(context, request, order) => run(entry::alloc_in(pages, context, &request), order),
-            Self::Rebuild => {
-                entry::rebuild(pages);
-                Reply::Done
+            Self::AllocBulkIn(context, request, frames) => {
+                let mut groups = [Group::EMPTY; GROUPS];
+                match entry::alloc_bulk_in(pages, context, &request, frames, &mut groups) {
+                    Ok(_) => Reply::Groups(groups),
+                    Err(error) => Reply::Refused(error),
+                }
             }
+            Self::Rebuild => done(entry::rebuild(pages)),
+            Self::Tune(tuning) => done(entry::tune(pages, tuning)),
+            Self::SetMarks(marks) => done(entry::set_marks(pages, marks)),
+            Self::Poison(pfn) => done(entry::poison(pages, pfn)),
+            Self::Unpoison(pfn) => done(entry::unpoison(pages, pfn)),
+            Self::Name(pfn, order, owner) => done(entry::name(pages, pfn, order, owner)),
+            Self::Add => plugged(entry::add(pages)),
+            Self::Remove => plugged(entry::remove(pages)),
             Self::Online(kind) => plugged(entry::online(pages, kind)),
             Self::Offline => plugged(entry::offline(pages)),
         }
@@ -137,7 +178,8 @@ impl Call {
             Self::Free(pfn, _) | Self::FreeNolock(pfn, _) => {
                 stage.ledger.release(pfn);
             }
-            Self::AllocReclaiming(_, pfn) => stage.lend_to_reclaim(pfn),
+            Self::AllocLent(_, pfn, to) => stage.lend(pfn, to),
+            Self::Poison(pfn) => stage.poisoned.set(Some(pfn)),
             Self::FreeBulk(groups) => groups.into_iter().flat_map(Group::iter).for_each(|pfn| {
                 stage.ledger.release(pfn);
             }),

@@ -4,14 +4,18 @@
 //! with what the call works on.
 
 mod ladder;
+mod making;
+mod nodes;
 mod nolock;
 mod plug;
 mod states;
+mod upkeep;
 mod ways;
 
 use zonal::{GROUP_FRAMES, Gfp, Group, Order, Pfn};
 
 use crate::call::Call;
+use crate::interruption::Interruption;
 use crate::stage::{Ground, Stage, request};
 
 /// Slot words of a CPU for one kind.
@@ -23,11 +27,16 @@ const MOVABLE: Gfp = Gfp::HIGHUSER_MOVABLE;
 /// At which of a call's instructions there is a child.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Visits {
-    /// At all of them.
+    /// At all of them, by the handlers that every operation must bear, and by those that take more; by others where they have not
+    /// been yet.
     Each,
+    /// At all of them by the handlers that every operation must bear; by others where they have not been yet: it is long.
+    Long,
     /// Where this handler has not been yet, in this case or one before: the call goes through its loops by the thousand, or
     /// much of it is others', too.
     New,
+    /// The same, and only the handlers that every operation must bear: it is rare.
+    Rare,
 }
 
 /// A state and a call; `None` if the state could not be reached, which the trial reports.
@@ -42,8 +51,30 @@ const fn case(name: &'static str, prepare: fn(&Stage) -> Option<Call>) -> Case {
     Case { name, ground: Ground::PLAIN, visits: Visits::Each, prepare }
 }
 
+const fn long(name: &'static str, prepare: fn(&Stage) -> Option<Call>) -> Case {
+    Case { visits: Visits::Long, ..case(name, prepare) }
+}
+
 const fn new(name: &'static str, prepare: fn(&Stage) -> Option<Call>) -> Case {
     Case { visits: Visits::New, ..case(name, prepare) }
+}
+
+const fn rare(name: &'static str, prepare: fn(&Stage) -> Option<Call>) -> Case {
+    Case { visits: Visits::Rare, ..case(name, prepare) }
+}
+
+impl Visits {
+    /// Whether such a call is interrupted by this handler at all.
+    pub(crate) fn has(self, interruption: Interruption) -> bool {
+        self != Self::Rare || interruption.must_be_borne()
+    }
+
+    /// Whether this handler comes to an instruction where it has been before.
+    pub(crate) fn come_again(self, interruption: Interruption) -> bool {
+        let takes_more = interruption == Interruption::TakesBlock;
+        self == Self::Each && takes_more
+            || matches!(self, Self::Each | Self::Long) && interruption.must_be_borne()
+    }
 }
 
 /// All cases.
@@ -55,6 +86,9 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         .chain(plug::CASES)
         .chain(states::CASES)
         .chain(ways::CASES)
+        .chain(nodes::CASES)
+        .chain(making::CASES)
+        .chain(upkeep::CASES)
 }
 
 /// Allocs, frees and upkeep, the short ones first.
@@ -84,7 +118,7 @@ const CASES: &[Case] = &[
         stage.spare(*blocks.get(1)?);
         Some(alloc(0, KERNEL))
     }),
-    case("refill-of-another-kind", |stage| {
+    long("refill-of-another-kind", |stage| {
         let blocks = stage.hold_blocks();
         let parts = stage.split(*blocks.first()?, order(3));
         parts.iter().step_by(2).for_each(|&pfn| stage.give(pfn));
@@ -124,7 +158,7 @@ const CASES: &[Case] = &[
         stage.spare(*held.first()?);
         Some(Call::DrainRange(stage.block(held.first()?.get() / 512 % 4)))
     }),
-    case("close", |stage| {
+    long("close", |stage| {
         let held = stage.hold(4, KERNEL);
         stage.spare(*held.first()?);
         Some(Call::Close)
@@ -135,13 +169,13 @@ const CASES: &[Case] = &[
         stage.pages.close_caches(crate::stage::ZONE);
         Some(Call::Reopen)
     }),
-    case("alloc-of-what-another-cpu-caches", |stage| {
+    long("alloc-of-what-another-cpu-caches", |stage| {
         leave(stage, 64, 3)?;
         let one = stage.on_cpu(1, || stage.take(Order::ZERO, KERNEL))?;
         stage.spare(one);
         Some(alloc(0, KERNEL))
     }),
-    case("alloc-that-is-refused", |stage| {
+    long("alloc-that-is-refused", |stage| {
         let blocks = stage.hold_blocks();
         stage.spare(*blocks.first()?);
         Some(alloc(0, KERNEL))
@@ -233,12 +267,12 @@ const CASES: &[Case] = &[
         Some(Call::Free(pair, order(10)))
     }),
     case("alloc-11", |_| Some(alloc(11, KERNEL))),
-    case("alloc-at", |stage| {
+    long("alloc-at", |stage| {
         let held = stage.hold(4, KERNEL);
         stage.spare(*held.first()?);
         Some(Call::AllocAt(request(Order::ZERO, KERNEL), held.first()?.add(9)))
     }),
-    case("alloc-exact", |stage| {
+    long("alloc-exact", |stage| {
         let held = stage.take(Order::ZERO, KERNEL)?;
         stage.spare(held);
         Some(Call::AllocExact(request(Order::ZERO, KERNEL), 37))

@@ -1,7 +1,10 @@
 //! The allocator's entry points as functions of their own: what the compiler inlines of the allocator is in them, and
 //! nothing else is.
 
-use zonal::{AllocError, Context, FrameRange, FreeError, Gfp, Group, OnlineType, Order, Pfn, Request};
+use zonal::{
+    AllocError, Context, Daemon, FrameRange, FreeError, Gfp, Group, Marks, NodeId, OnlineType, Order, Owner,
+    Pfn, Request, Tuning,
+};
 
 use crate::stage::{Pages, Stage, ZONE};
 
@@ -67,6 +70,24 @@ pub(crate) fn drain_range(pages: &Pages, range: FrameRange) -> u64 {
     pages.drain_range(range)
 }
 
+/// Empties the words of the first zone.
+#[inline(never)]
+pub(crate) fn drain_zone(pages: &Pages) -> u64 {
+    pages.drain_zone(ZONE)
+}
+
+/// Empties all words.
+#[inline(never)]
+pub(crate) fn drain_all(pages: &Pages) -> u64 {
+    pages.drain_all()
+}
+
+/// Lands what idle words hold.
+#[inline(never)]
+pub(crate) fn age(pages: &Pages) -> u64 {
+    pages.age_caches()
+}
+
 /// Closes the caches.
 #[inline(never)]
 pub(crate) fn close(pages: &Pages) -> u64 {
@@ -93,8 +114,14 @@ pub(crate) fn unisolate(pages: &Pages, range: FrameRange) -> bool {
 
 /// A run, from anywhere.
 #[inline(never)]
-pub(crate) fn alloc_nolock(pages: &Pages, order: Order) -> Result<Pfn, AllocError> {
-    pages.alloc_nolock(Gfp::empty(), None, order)
+pub(crate) fn alloc_nolock(pages: &Pages, node: Option<NodeId>, order: Order) -> Result<Pfn, AllocError> {
+    pages.alloc_nolock(Gfp::empty(), node, order)
+}
+
+/// The same for a task of a cpuset.
+#[inline(never)]
+pub(crate) fn alloc_nolock_in(pages: &Pages, context: &Context<'_>, order: Order) -> Result<Pfn, AllocError> {
+    pages.alloc_nolock_in(context, Gfp::empty(), None, order)
 }
 
 /// Frees a run, from anywhere.
@@ -110,10 +137,79 @@ pub(crate) fn alloc_in(pages: &Pages, context: &Context<'_>, request: &Request) 
     pages.alloc_raw_in(context, request)
 }
 
+/// Scattered frames for a task of a cpuset with a policy.
+#[inline(never)]
+pub(crate) fn alloc_bulk_in(
+    pages: &Pages,
+    context: &Context<'_>,
+    request: &Request,
+    frames: u64,
+    groups: &mut [Group],
+) -> Result<usize, AllocError> {
+    pages.alloc_bulk_in(context, request, frames, groups)
+}
+
+/// A run that is made by moving.
+#[inline(never)]
+pub(crate) fn alloc_contig(pages: &Pages, request: &Request) -> Result<Pfn, AllocError> {
+    pages.alloc_contig(request)
+}
+
+/// Lets a daemon of the first node work.
+#[inline(never)]
+pub(crate) fn daemon(pages: &Pages, daemon: Daemon) -> bool {
+    match daemon {
+        Daemon::Kswapd => pages.kswapd(NodeId(0)),
+        Daemon::Kcompactd => pages.kcompactd(NodeId(0)),
+    }
+}
+
+/// Gives all zones the marks of these knobs.
+#[inline(never)]
+pub(crate) fn tune(pages: &Pages, tuning: Tuning) -> bool {
+    pages.set_tuning(tuning).is_ok()
+}
+
+/// Gives the first zone marks.
+#[inline(never)]
+pub(crate) fn set_marks(pages: &Pages, marks: Marks) -> bool {
+    pages.set_marks(ZONE, marks)
+}
+
+/// Takes a bad frame out.
+#[inline(never)]
+pub(crate) fn poison(pages: &Pages, pfn: Pfn) -> bool {
+    pages.poison(pfn).is_ok()
+}
+
+/// Heals it.
+#[inline(never)]
+pub(crate) fn unpoison(pages: &Pages, pfn: Pfn) -> bool {
+    pages.unpoison(pfn).is_ok()
+}
+
+/// Says whose a run is.
+#[inline(never)]
+pub(crate) fn name(pages: &Pages, pfn: Pfn, order: Order, owner: Owner) -> bool {
+    pages.set_owner(pfn, order, owner).is_ok()
+}
+
 /// Has the zonelists rebuilt.
 #[inline(never)]
 pub(crate) fn rebuild(pages: &Pages) {
     pages.rebuild_zonelists();
+}
+
+/// Adds the section.
+#[inline(never)]
+pub(crate) fn add(pages: &Pages) -> bool {
+    pages.add_memory(Stage::section()).is_ok()
+}
+
+/// Removes it.
+#[inline(never)]
+pub(crate) fn remove(pages: &Pages) -> bool {
+    pages.remove_memory(Stage::section()).is_ok()
 }
 
 /// Onlines the section.

@@ -4,14 +4,14 @@
 
 use zonal::{FrameRange, Gfp, Order};
 
-use crate::stage::{BLOCKS, Stage, ZONE};
+use crate::stage::{Stage, ZONE};
 
 /// What handlers ask for: what they interrupt may be whom a request that waits would wait for.
 const NOWAIT: Gfp = Gfp::NOWAIT;
 const MOVABLE: Gfp = Gfp::HIGHUSER_MOVABLE.difference(Gfp::DIRECT_RECLAIM);
 
 /// What a handler does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Interruption {
     /// Allocates a frame.
     Takes,
@@ -32,17 +32,17 @@ pub(crate) enum Interruption {
 }
 
 impl Interruption {
-    /// The three that every operation must bear come first.
-    pub(crate) const ALL: [Self; 8] = [
-        Self::Takes,
-        Self::Gives,
-        Self::Drains,
-        Self::EveryTime,
-        Self::TakesBlock,
-        Self::OtherCpu,
-        Self::Isolates,
-        Self::Closes,
+    /// All of them, those together that interrupt a call as it is stepped through once. What every operation must bear comes first.
+    pub(crate) const PASSES: [&[Self]; 3] = [
+        &[Self::Takes, Self::Gives, Self::Drains],
+        &[Self::EveryTime],
+        &[Self::TakesBlock, Self::OtherCpu, Self::Isolates, Self::Closes],
     ];
+
+    /// All of them.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        Self::PASSES.into_iter().flatten().copied()
+    }
 
     /// What it is called.
     pub(crate) fn name(self) -> &'static str {
@@ -58,6 +58,11 @@ impl Interruption {
         }
     }
 
+    /// Whether every operation must bear it, in each of its states: it allocates, frees or drains.
+    pub(crate) fn must_be_borne(self) -> bool {
+        matches!(self, Self::Takes | Self::Gives | Self::Drains)
+    }
+
     /// Calls it makes.
     pub(crate) fn calls(self) -> u64 {
         match self {
@@ -69,6 +74,7 @@ impl Interruption {
 
     /// Does it.
     pub(crate) fn carry_out(self, stage: &Stage) {
+        stage.note_moves();
         match self {
             Self::Takes => drop(stage.take(Order::ZERO, NOWAIT)),
             Self::Gives => stage.spares.take().into_iter().for_each(|pfn| stage.give(pfn)),
@@ -85,7 +91,7 @@ impl Interruption {
                 stage.is_closed.set(true);
             }
             Self::Isolates => {
-                let others = FrameRange::new(stage.block(1).start, stage.block(BLOCKS - 1).end);
+                let others = FrameRange::new(stage.block(1).start, stage.all().end);
                 let _ = stage.pages.isolate(others); // Busy where the call holds claims there
             }
             Self::EveryTime => {

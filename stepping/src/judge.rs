@@ -3,11 +3,11 @@
 //! Asks the allocator nothing that the ledger can say. Invariant of a kept promise: held + free = managed at rest, and with
 //! everything given back, every block is free and can be had.
 
-use zonal::{FrameRange, Gfp, Order};
+use zonal::{BLOCK_FRAMES, Gfp, Order, ZoneInfo};
 
 use crate::call::{Call, Reply};
 use crate::child::Verdict;
-use crate::stage::{BLOCKS, Stage, ZONE};
+use crate::stage::{Stage, ZONE};
 use crate::violation::Violation;
 
 /// Whether a call is served if nobody interrupts it.
@@ -15,12 +15,16 @@ use crate::violation::Violation;
 pub(crate) enum Alone {
     Served,
     Refused,
+    /// That is what is found out now.
+    Now,
 }
 
 /// Judges a call that has returned, and all that handlers did meanwhile.
 pub(crate) fn judge(stage: &Stage, call: Call, alone: Alone, reply: Reply) -> Verdict {
     stage.at_stake.set(0);
-    stage.take_from_reclaim();
+    stage.take_lent();
+    stage.note_moves();
+    stage.host.is_anybody();
     let refused = call.settle(stage, reply);
     // What could be had before it and can be had after it could be had all the time: handlers take or give, not both.
     if let (Reply::Refused(error), Alone::Served) = (reply, alone) {
@@ -29,7 +33,13 @@ pub(crate) fn judge(stage: &Stage, call: Call, alone: Alone, reply: Reply) -> Ve
             stage.ledger.object(Violation::Premature { error });
         }
     }
-    let cached = stage.pages.zones().map(|zone| zone.cached).sum();
+    let plain = matches!(call, Call::AllocNolock(Order::ZERO, None));
+    if let (Reply::Refused(error), Alone::Now, true) = (reply, alone, plain) {
+        stage.explain(Order::ZERO, error); // it fails for lack of memory above the mark only
+    }
+    // Words whose barrier was refused stay as they are.
+    let closed = |zone: &ZoneInfo| zone.id == ZONE && zone.refused_barriers == 0;
+    let cached = stage.pages.zones().filter(closed).map(|zone| zone.cached).sum();
     if stage.is_closed.get() && cached > 0 {
         stage.ledger.object(Violation::CachedWhileClosed { frames: cached });
     }
@@ -72,19 +82,26 @@ fn keep_mark(stage: &Stage) {
 
 /// Gives back what is held and ends what handlers and the case began: then all is free, and every block can be had.
 fn give_back(stage: &Stage) {
-    stage.take_from_reclaim();
+    stage.take_lent();
+    stage.note_moves();
+    if stage.mark == 0 {
+        stage.unmark();
+    }
+    if let Some(pfn) = stage.poisoned.take() {
+        let _ = stage.pages.unpoison(pfn); // it may not have come to that
+    }
     stage.ledger.runs().into_iter().for_each(|(pfn, _)| stage.give(pfn));
     while stage.pages.reopen_caches(ZONE) {}
-    let all = FrameRange::new(stage.block(0).start, stage.block(BLOCKS - 1).end);
-    let _ = stage.pages.unisolate(all); // what remains isolated is missing below
+    let _ = stage.pages.unisolate(stage.all()); // what remains isolated is missing below
     stage.pages.drain_all();
     audit(stage);
-    let free = stage.pages.zones().map(|zone| zone.free).sum::<u64>();
+    let free = stage.pages.zones().map(|zone| zone.free + zone.free_highatomic).sum::<u64>();
     if free != stage.frames() {
         stage.ledger.object(Violation::Lost { frames: stage.frames().saturating_sub(free) });
     }
-    let spared = u64::from(stage.mark > 0);
-    for _ in 0..BLOCKS - spared {
+    let kept = stage.pages.zones().map(|zone| zone.reserved_highatomic).sum::<u64>();
+    let spared = stage.mark.div_ceil(BLOCK_FRAMES) + kept / BLOCK_FRAMES;
+    for _ in 0..stage.blocks - spared {
         match stage.pages.alloc_raw(&crate::stage::request(Order::BLOCK, Gfp::KERNEL)) {
             Ok(pfn) => stage.ledger.claim(pfn, Order::BLOCK),
             Err(error) => stage.ledger.object(Violation::BlockHidden { error }),

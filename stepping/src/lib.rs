@@ -1,7 +1,7 @@
 //! Interrupts every operation of the page allocator at every one of its instructions, on x86-64 Linux.
 //!
 //! A [`case`] brings a tiny allocator to a state and names one call. The call is run one instruction at a time by the trap
-//! flag (`zonal_testkit::stepper`); at each instruction the process forks, and in the child the handler allocates,
+//! flag (`zonal_testkit::stepper`); at each instruction the process forks for each handler, and in the child it allocates,
 //! frees, drains or whatever the [`interruption`] says, the call then runs to its end, and the [`judge`] counts every frame. The
 //! parent goes on to the next instruction. In one more run for each case a handler allocates, frees and drains at
 //! *every* instruction. There are no threads and no clock: what is found is found again by the same program.
@@ -16,6 +16,7 @@ mod case;
 mod child;
 mod coverage;
 mod entry;
+mod host;
 mod interruption;
 mod judge;
 mod ledger;
@@ -26,7 +27,6 @@ mod trial;
 mod uncovered;
 mod violation;
 
-use std::collections::BTreeSet;
 use std::io;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
@@ -39,6 +39,7 @@ pub use uncovered::Uncovered;
 
 use crate::coverage::Coverage;
 use crate::interruption::Interruption;
+use crate::trial::Known;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -90,7 +91,7 @@ pub fn cases() -> impl Iterator<Item = &'static str> {
 
 /// The names of the handlers.
 pub fn handlers() -> impl Iterator<Item = &'static str> {
-    Interruption::ALL.into_iter().map(Interruption::name)
+    Interruption::all().map(Interruption::name)
 }
 
 /// Runs the cases, each with every interruption, and says what was found and how much of the code was interrupted.
@@ -103,22 +104,26 @@ pub fn run(options: &Options) -> Result<Report, Error> {
     check(options.handler.as_ref(), handlers())?;
     let is_chosen = |wanted: &Option<String>, name| wanted.as_ref().is_none_or(|wanted| wanted == name);
     let chosen: Vec<_> = case::all().filter(|case| is_chosen(&options.case, case.name)).collect();
-    let handlers =
-        Interruption::ALL.into_iter().filter(|handler| is_chosen(&options.handler, handler.name()));
     let window = Window::of_program()?;
     let mut report = Report::default();
     let mut coverage = Coverage::default();
-    // One interruption after the other, so that a limit leaves every case looked at by the first ones.
-    for interruption in handlers {
-        let mut known = BTreeSet::new();
+    // Those that matter most first, so that a limit leaves every case looked at by them.
+    for together in Interruption::PASSES {
+        let handlers: Vec<_> =
+            together.iter().copied().filter(|handler| is_chosen(&options.handler, handler.name())).collect();
+        let mut known = Known::default();
         for case in &chosen {
             let is_late = options.limit.is_some_and(|limit| start.elapsed() > limit);
             if is_late || (options.until_broken && !report.holds()) {
                 report.cut = true;
                 break;
             }
-            let found = trial::run(case, interruption, options.stride, &known, &window)?;
-            known.extend(&found.addresses);
+            let handlers: Vec<_> =
+                handlers.iter().copied().filter(|&handler| case.visits.has(handler)).collect();
+            if handlers.is_empty() {
+                continue;
+            }
+            let found = trial::run(case, &handlers, options.stride, &mut known, &window)?;
             coverage.add(&found.addresses);
             report.add(found);
         }

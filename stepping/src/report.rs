@@ -14,7 +14,7 @@ use crate::uncovered::Uncovered;
 pub struct Report {
     /// Seconds it took.
     pub seconds: f64,
-    /// Cases, each under one interruption.
+    /// Cases, each under the handlers that are stepped together.
     pub rounds: u64,
     /// Calls of the allocator: those interrupted and those of the handlers.
     pub requests: u64,
@@ -63,11 +63,11 @@ impl Report {
 
     /// Counts what a trial found.
     pub(crate) fn add(&mut self, found: Found) {
-        let Found { case, interruption, addresses, steps, verdicts } = found;
+        let Found { case, interruptions: handlers, addresses, steps, verdicts } = found;
         let interruptions = addresses.len() as u64;
         self.rounds += 1;
         self.interruptions += interruptions;
-        self.requests += interruptions * (1 + interruption.calls());
+        self.requests += handlers.iter().map(|handler| 1 + handler.calls()).sum::<u64>();
         self.max_steps = self.max_steps.max(steps);
         for (nth, verdict) in verdicts.into_iter().enumerate() {
             let (kind, what) = match verdict {
@@ -87,8 +87,8 @@ impl Report {
                 self.audit.push(what.clone());
             }
             let at = addresses.get(nth).map_or("none".into(), |address| format!("{address:#x}"));
-            self.violations
-                .push(format!("{case}, handler {}, instruction {at}: {what}", interruption.name()));
+            let handler = handlers.get(nth).map_or("none", |handler| handler.name());
+            self.violations.push(format!("{case}, handler {handler}, instruction {at}: {what}"));
         }
     }
 }
@@ -110,7 +110,7 @@ impl fmt::Display for Report {
             }
         }
         write!(f, "{addresses:>6} of {instructions:>6}: ")?;
-        line(f, self.uncovered(), "all; of the rest no case executes any")?;
+        line(f, self.uncovered(), "all; of the rest no case executes any by itself")?;
         writeln!(
             f,
             "step: {} interruptions in {} rounds, {:.1} s{}; {addresses} distinct instructions of {instructions} \

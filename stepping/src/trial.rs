@@ -1,4 +1,4 @@
-//! One case under one interruption: at each instruction of the call a child in which the handler runs there.
+//! One case under handlers: at each instruction of the call a child for each of them, in which it runs there.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -11,6 +11,7 @@ use crate::Error;
 use crate::call::{Call, Reply};
 use crate::case::{Case, Visits};
 use crate::child::{Line, Side, Verdict};
+use crate::host;
 use crate::interruption::Interruption;
 use crate::judge::{Alone, judge};
 use crate::seen::Seen;
@@ -25,12 +26,16 @@ const AT_ONCE: usize = 8;
 /// call from ending: each of the call's steps may have to be repeated for one of the handler's that came between.
 const MOST_IN_A_ROW: u64 = 10_000;
 
+/// Where each handler has been.
+#[derive(Debug, Default)]
+pub(crate) struct Known(BTreeSet<(Interruption, u64)>);
+
 /// What a trial found.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) case: &'static str,
-    pub(crate) interruption: Interruption,
-    /// Where handlers ran, in order.
+    /// Which handler ran where, in order.
+    pub(crate) interruptions: Vec<Interruption>,
     pub(crate) addresses: Vec<u64>,
     /// Instructions of the call alone.
     pub(crate) steps: u64,
@@ -38,20 +43,25 @@ pub(crate) struct Found {
     pub(crate) verdicts: Vec<Verdict>,
 }
 
-/// Runs a case under an interruption, whose handler has been at the addresses that are known.
+/// Runs a case under handlers that are stepped together, or under the one that is stepped alone.
 ///
 /// # Errors
 /// If a stage cannot be built or a child not be started.
 pub(crate) fn run(
     case: &Case,
-    interruption: Interruption,
+    handlers: &[Interruption],
     stride: NonZeroU64,
-    known: &BTreeSet<u64>,
+    known: &mut Known,
     window: &Window,
 ) -> Result<Found, Error> {
     let line = Line::new()?;
-    let mut found =
-        Found { case: case.name, interruption, addresses: Vec::new(), steps: 0, verdicts: Vec::new() };
+    let mut found = Found {
+        case: case.name,
+        interruptions: Vec::new(),
+        addresses: Vec::new(),
+        steps: 0,
+        verdicts: Vec::new(),
+    };
     let trial = |stage: &Stage| {
         let Some(call) = (case.prepare)(stage) else {
             let unprepared = Violation::Audit { finding: "the case's state was not reached".into() };
@@ -60,8 +70,7 @@ pub(crate) fn run(
         };
         stage.at_stake.set(call.stake());
         call.begin(stage);
-        let visits = case.visits;
-        let trial = Trial { stage, call, interruption, stride, visits, known, window, line: &line };
+        let trial = Trial { stage, call, handlers, stride, visits: case.visits, window, line: &line };
         let alone = match trial.uninterrupted()? {
             Verdict::Kept { refused: true } => Alone::Refused,
             Verdict::Kept { refused: false } => Alone::Served,
@@ -70,9 +79,9 @@ pub(crate) fn run(
                 return Ok(());
             }
         };
-        match interruption {
-            Interruption::EveryTime => trial.at_every_instruction(alone, &mut found),
-            _ => trial.at_each_instruction_once(alone, &mut found),
+        match handlers {
+            [Interruption::EveryTime] => trial.at_every_instruction(alone, &mut found),
+            _ => trial.at_each_instruction_once(alone, known, &mut found),
         }
     };
     with_stage(case.ground, trial)??;
@@ -83,10 +92,9 @@ pub(crate) fn run(
 struct Trial<'t> {
     stage: &'t Stage,
     call: Call,
-    interruption: Interruption,
+    handlers: &'t [Interruption],
     stride: NonZeroU64,
     visits: Visits,
-    known: &'t BTreeSet<u64>,
     window: &'t Window,
     line: &'t Line,
 }
@@ -97,37 +105,45 @@ impl Trial<'_> {
         // SAFETY: the child ends below; it uses the stage, which is this thread's own, and the heap.
         match unsafe { Line::fork() }? {
             Side::Parent(child) => Ok(self.line.hear((0, child))?.1),
-            Side::Child => self.line.end(0, self.judged(Alone::Refused, |carry_out| carry_out())),
+            Side::Child => self.line.end(0, self.judged(Alone::Now, |carry_out| carry_out())),
         }
     }
 
-    /// A child at each instruction, in which the handler runs there and nowhere else, until a promise is broken.
-    fn at_each_instruction_once(&self, alone: Alone, found: &mut Found) -> io::Result<()> {
+    /// A child at each instruction for each handler, which runs there and nowhere else, until a promise is broken.
+    fn at_each_instruction_once(&self, alone: Alone, known: &mut Known, found: &mut Found) -> io::Result<()> {
         let mut failed = None;
         let mut side = Side::Parent(0);
         let mut children = Children { line: self.line, under_way: VecDeque::new(), is_broken: false };
-        let mut passed = self.known.clone();
         let at_each = |address: Address| {
             found.steps += 1;
-            let is_known = !passed.insert(address.get()) && self.visits == Visits::New;
-            if is_known || (found.steps - 1) % self.stride != 0 {
+            if (found.steps - 1) % self.stride != 0 {
                 return Next::Step;
             }
-            // SAFETY: the child ends below; the handler, the call and the judge use the stage, which is this thread's
-            // own, and the heap.
-            match unsafe { Line::fork() } {
-                Ok(Side::Child) => {
-                    side = Side::Child;
-                    self.interruption.carry_out(self.stage);
+            for &handler in self.handlers {
+                let is_known = !known.0.insert((handler, address.get()));
+                if is_known && !self.visits.come_again(handler) {
+                    continue;
+                }
+                // SAFETY: the child ends below; the handler, the call and the judge use the stage, which is this thread's
+                // own, and the heap.
+                match unsafe { Line::fork() } {
+                    Ok(Side::Child) => {
+                        side = Side::Child;
+                        handler.carry_out(self.stage);
+                        return Next::Run;
+                    }
+                    Ok(Side::Parent(child)) => {
+                        found.addresses.push(address.get());
+                        found.interruptions.push(handler);
+                        failed = children.add(child, &mut found.verdicts).err();
+                    }
+                    Err(error) => failed = Some(error),
+                }
+                if failed.is_some() || children.is_broken {
                     return Next::Run;
                 }
-                Ok(Side::Parent(child)) => {
-                    found.addresses.push(address.get());
-                    failed = children.add(child, &mut found.verdicts).err();
-                }
-                Err(error) => failed = Some(error),
             }
-            if failed.is_some() || children.is_broken { Next::Run } else { Next::Step }
+            Next::Step
         };
         let verdict = self.judged(alone, |carry_out| {
             // SAFETY: the call touches nothing but the allocator, which may be interrupted and called anywhere: that is
@@ -158,7 +174,7 @@ impl Trial<'_> {
                 let mut left = MOST_IN_A_ROW;
                 let at_each = |address| {
                     seen.note(address);
-                    self.interruption.carry_out(self.stage);
+                    Interruption::EveryTime.carry_out(self.stage);
                     left -= 1;
                     if left == 0 { Next::Run } else { Next::Step }
                 };
@@ -170,6 +186,7 @@ impl Trial<'_> {
         };
         found.verdicts.push(verdict);
         found.addresses.extend(seen.addresses());
+        found.interruptions.resize(found.addresses.len(), Interruption::EveryTime);
         let count = |_| {
             found.steps += 1;
             Next::Step
@@ -181,7 +198,10 @@ impl Trial<'_> {
 
     /// Has the call carried out by `how` and judges what came of it. A panic is a verdict too.
     fn judged(&self, alone: Alone, how: impl FnOnce(&dyn Fn() -> Reply) -> Reply) -> Verdict {
-        let carry_out = || self.call.carry_out(self.stage.pages);
+        let carry_out = || {
+            let _under_way = host::under_way();
+            self.call.carry_out(self.stage.pages)
+        };
         match catch_unwind(AssertUnwindSafe(|| how(&carry_out))) {
             Ok(reply) => judge(self.stage, self.call, alone, reply),
             Err(_) => Violation::Died { status: PANICKED }.into(),

@@ -1,4 +1,4 @@
-//! Why instructions of a function were not interrupted. An instruction that a case executes is: the rest is what none does.
+//! Why instructions of a function were not interrupted. An instruction that a case executes is: the rest is what none does by itself.
 //!
 //! Told from the code alone, by where it comes from and where it leads. Invariant: the classes add up to the instructions
 //! that were not interrupted.
@@ -22,7 +22,7 @@ pub struct Uncovered {
     pub lost_steps: u64,
     /// On the way to functions that no case calls: errors told of, misuse, what is done once in a thousand times.
     pub cold: u64,
-    /// Reached in states that no case is in: refusals, checked mode, other zones.
+    /// Reached in states that no case is in: longer searches, more zones, other mistakes.
     pub other_states: u64,
 }
 

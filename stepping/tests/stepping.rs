@@ -70,6 +70,26 @@ fn a_frame_drained_meanwhile_is_had_at_its_place() {
 }
 
 #[test]
+fn a_request_does_not_wait_for_the_rebuild_it_interrupts() {
+    bears("rebuild-while-a-node-is-full", "takes");
+}
+
+#[test]
+fn a_section_does_not_go_offline_with_a_frame_that_was_taken_meanwhile() {
+    bears("offline-of-all-that-is-free", "takes");
+}
+
+#[test]
+fn a_nolock_request_is_served_of_what_another_cpu_caches() {
+    bears("nolock-of-what-another-cpu-caches", "takes");
+}
+
+#[test]
+fn a_block_that_a_daemon_makes_is_whole() {
+    bears("kcompactd", "takes");
+}
+
+#[test]
 fn an_unknown_case_is_refused_by_name() {
     let unknown = Options { case: Some("alloc-19".into()), ..Options::default() };
     assert!(matches!(run(&unknown), Err(Error::Unknown { name, .. }) if name == "alloc-19"));

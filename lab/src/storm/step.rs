@@ -1,5 +1,5 @@
 //! Storm `step`: one thread, interrupted after every instruction of every operation, one after the other, by a handler that
-//! allocates, frees, drains, isolates or closes there. No threads, no clock, no dice: what is found is found again.
+//! allocates, frees, drains, isolates or closes there. What is long or rare is interrupted once at each address. No threads, no clock, no dice: what is found is found again.
 
 use std::time::Duration;
 

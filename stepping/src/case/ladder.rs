@@ -4,13 +4,14 @@ use zonal::{Order, Pfn};
 
 use super::{Case, KERNEL, new, order};
 use crate::call::Call;
+use crate::host::Lent;
 use crate::stage::{Stage, request};
 
 pub(super) const CASES: &[Case] = &[
     new("alloc-of-what-reclaim-gives-back", |stage| {
         let held = all_singly(stage)?;
         stage.spare(held.0);
-        Some(Call::AllocReclaiming(request(Order::ZERO, KERNEL), held.1))
+        Some(Call::AllocLent(request(Order::ZERO, KERNEL), held.1, Lent::Reclaim))
     }),
     new("alloc-that-reclaims-in-vain", |stage| {
         let held = all_singly(stage)?;

@@ -60,7 +60,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Takes everything, and gives back every other run of a block that was split so.
-fn broken_block(stage: &Stage, to: Order) -> Option<()> {
+pub(super) fn broken_block(stage: &Stage, to: Order) -> Option<()> {
     let blocks = stage.hold_blocks();
     let runs = stage.split(*blocks.get(1)?, to);
     runs.iter().step_by(2).for_each(|&pfn| stage.give(pfn));

@@ -35,7 +35,7 @@ pub(super) const CASES: &[Case] = &[
     })),
     checked(new("checked-nolock", |stage| {
         stage.hold(4, KERNEL).into_iter().for_each(|pfn| stage.spare(pfn));
-        Some(Call::AllocNolock(order(2)))
+        Some(Call::AllocNolock(order(2), None))
     })),
     checked(new("checked-bulk", |stage| {
         stage.hold(4, KERNEL).into_iter().for_each(|pfn| stage.spare(pfn));

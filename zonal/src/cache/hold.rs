@@ -131,6 +131,9 @@ impl Hold {
     /// Ends the work of one who was ready. Release: what it did to the words; partner: the owner's look at the holders, which
     /// is before its look at the word.
     pub(crate) fn release(&self) {
+        if planted(Mutant::WordsUnheld) && !self.is_held() {
+            return; // who never held them would make them held for ever
+        }
         if planted(Mutant::ReleaseForOthers) {
             self.0.fetch_and(u64::from(NOBODY), Ordering::Release);
             return;
