@@ -43,6 +43,11 @@ impl Ledger {
         }
     }
 
+    /// Operations so far.
+    pub(crate) fn operations(&self) -> usize {
+        self.plan.ops.len()
+    }
+
     /// The tracer lost this many events.
     pub(crate) fn lost(&mut self, events: u64) {
         let lost = &mut self.plan.counts.events_lost;

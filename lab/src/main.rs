@@ -4,6 +4,7 @@
 //! what was asked for holds, 1 if a promise or an oracle was violated, 2 for bad input or arguments; never a panic.
 
 mod bench;
+mod caches;
 mod conform;
 mod latency;
 mod ledger;
@@ -42,6 +43,7 @@ struct Cli {
 enum Command {
     Replay(replay::ReplayArgs),
     Bench(bench::BenchArgs),
+    Caches(caches::CachesArgs),
     Conform(conform::ConformArgs),
     Latency(latency::LatencyArgs),
     Storm(storm::StormArgs),
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         None => replay::run_bundled(format),
         Some(Command::Replay(args)) => replay::run(args, format),
         Some(Command::Bench(args)) => bench::run(args, format),
+        Some(Command::Caches(args)) => caches::run(args, format),
         Some(Command::Conform(args)) => conform::run(args, format),
         Some(Command::Latency(args)) => latency::run(&args, format),
         Some(Command::Storm(args)) => storm::run(&args, format),

@@ -3,6 +3,7 @@
 //! Exit status: 0 when what was asked holds, 1 when it does not, 2 when it could not be found out.
 
 mod bare_metal;
+mod caches;
 mod ci;
 mod command;
 mod crates;
@@ -51,6 +52,8 @@ enum Check {
     Mutants(mutants::Options),
     /// The fuzz targets of fuzz/ for some seconds each, from the committed corpus.
     Fuzz(fuzz::Options),
+    /// What CPUs cache by other rules than the one that is built in, on a recording: `zonal caches` for each.
+    Caches(caches::Options),
     /// Every storm of the program, and each of its faults once.
     Storms,
 }
@@ -77,6 +80,7 @@ fn run(check: &Check) -> Result<Outcome> {
         Check::BareMetal => bare_metal::run(&workspace)?,
         Check::Mutants(options) => mutants::run(&workspace, options)?,
         Check::Fuzz(options) => fuzz::run(&workspace, options)?,
+        Check::Caches(options) => caches::run(&workspace, options)?,
         Check::Storms => storms::run(&workspace)?,
     };
     outcome.report_findings();

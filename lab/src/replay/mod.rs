@@ -4,7 +4,7 @@
 //! with `stamp`s and a `stopwatch`), look, free what is left, audit, report. Invariant: the report's `audit` is empty
 //! and `lost` is 0 if and only if every frame was its owner's alone and came back.
 
-mod bundled;
+pub(crate) mod bundled;
 #[cfg(test)]
 mod canary;
 mod engine;

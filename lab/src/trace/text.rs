@@ -13,8 +13,8 @@ use super::{End, Misplaced, line, source};
 /// The longest line taken for text.
 const LONGEST_LINE: usize = 64 << 10;
 
-/// Hands every entry of the text to `each`; returns how many events the tracer lost.
-pub(super) fn read(text: &mut dyn BufRead, each: &mut dyn FnMut(Event)) -> Result<End, Misplaced> {
+/// Hands every entry of the text to `each`, and the line it stands in; returns how many events the tracer lost.
+pub(super) fn read(text: &mut dyn BufRead, each: &mut dyn FnMut(&[u8], Event)) -> Result<End, Misplaced> {
     let mut accounts = Accounts::default();
     let mut line = Vec::with_capacity(1 << 10);
     let mut number = 0;
@@ -27,7 +27,7 @@ pub(super) fn read(text: &mut dyn BufRead, each: &mut dyn FnMut(Event)) -> Resul
             Line::Header(entries) => accounts.header(number, entries).map_err(|reason| at(number, reason))?,
             Line::Event(event) => {
                 accounts.entry();
-                each(event);
+                each(&line, event);
             }
         }
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod bare;
+mod caches;
 mod conform;
 mod machine;
 mod oracle;
