@@ -140,7 +140,10 @@ impl Call {
                     Err(error) => Reply::Refused(error),
                 }
             }
-            Self::Rebuild => done(entry::rebuild(pages)),
+            Self::Rebuild => {
+                entry::rebuild(pages);
+                Reply::Done
+            }
             Self::Tune(tuning) => done(entry::tune(pages, tuning)),
             Self::SetMarks(marks) => done(entry::set_marks(pages, marks)),
             Self::Poison(pfn) => done(entry::poison(pages, pfn)),
