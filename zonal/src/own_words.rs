@@ -4,8 +4,11 @@
 //! words in `cache::hold`.
 
 /// Whether restartable sequences are built for this processor.
-const HAS_SEQUENCES: bool =
-    cfg!(all(target_arch = "x86_64", target_os = "linux", not(any(zonal_loom, zonal_shuttle))));
+const HAS_SEQUENCES: bool = cfg!(all(
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    target_os = "linux",
+    not(any(zonal_loom, zonal_shuttle))
+));
 
 /// Whether there is an unlocked compare-exchange.
 const HAS_UNLOCKED: bool = cfg!(all(target_arch = "x86_64", not(any(zonal_loom, zonal_shuttle))));
@@ -46,7 +49,7 @@ impl OwnWords {
     /// Restartable sequences (`rseq`, Linux 4.18) for CPUs `0..cpus`; CPUs above have locked words. `area` is where a
     /// thread's `struct rseq` begins, from its thread pointer (glibc's `__rseq_offset`). `barrier(cpu)` restarts what is in
     /// a sequence there (`membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ)`), from task context. `None` on processors for which this
-    /// is not built (there is x86-64).
+    /// is not built (there are x86-64 and AArch64).
     ///
     /// A thread that is not registered with the kernel never changes an owned word: its operations go to the blocks.
     ///
@@ -67,7 +70,8 @@ impl OwnWords {
     /// One unlocked compare-exchange for CPUs `0..cpus`; CPUs above have locked words. `barrier(cpu)`, called in task context
     /// by drains, closings, isolations, poisoning, offlining, kswapd and the upkeep, waits until the CPU has left the
     /// allocations and frees it was in: a grace period of RCU (sched) in a kernel. No allocation or free calls it, so one that
-    /// may wait relies on kswapd, too. `None` on processors that have no such instruction (there is x86-64).
+    /// may wait relies on kswapd, too. `None` on processors that have no such instruction (x86-64 has it;
+    /// AArch64 does not: what is one instruction there is a step for all CPUs, at the price of one).
     ///
     /// # Safety
     /// (1) [`crate::Platform::cpu`] gives numbers of the table of CPUs ([`crate::Topology::cpus`]) only: each to one CPU. (2)

@@ -41,7 +41,7 @@ impl Cpus {
         // SAFETY: (1) the storms' platforms answer `Cpus::now`; (2) their metadata is on this process's heap.
         let words = unsafe { words.resolve(cpus, reader) };
         let words = words.context(
-            "words cannot be their CPUs' own here: that takes x86-64 Linux with rseq and membarrier, and glibc 2.35",
+            "words cannot be their CPUs' own here: that takes Linux on x86-64 or AArch64 with rseq and membarrier, and glibc 2.35",
         )?;
         let allowed = sched_getaffinity(None).context("the CPUs that this process may use")?;
         let numbers: Vec<usize> = (0..cpus.min(CpuSet::MAX_CPU)).filter(|&cpu| allowed.is_set(cpu)).collect();

@@ -4,13 +4,18 @@
 //! whether others hold the words ([`crate::cache::hold`]) and takes the locked instruction then, still as their owner.
 //! It never waits: an owner that has been moved to another CPU, or interrupted twice, is told to go past the word.
 
-#[cfg(all(target_arch = "x86_64", not(any(zonal_loom, zonal_shuttle))))]
 mod pinned;
-#[cfg(all(target_arch = "x86_64", target_os = "linux", not(any(zonal_loom, zonal_shuttle))))]
+#[cfg_attr(
+    not(all(
+        any(target_arch = "x86_64", target_arch = "aarch64"),
+        target_os = "linux",
+        not(any(zonal_loom, zonal_shuttle))
+    )),
+    path = "no_sequence.rs"
+)]
 mod sequence;
 
 use crate::cache::hold::Hold;
-#[cfg(any(all(target_arch = "x86_64", not(any(zonal_loom, zonal_shuttle))), all(test, zonal_loom)))]
 use crate::mutant::{Mutant, planted};
 use crate::own_words::How;
 use crate::sync::{AtomicU64, Ordering};
@@ -86,7 +91,6 @@ impl Hand for AnyHand<'_> {
 }
 
 /// What an owner's try came to.
-#[cfg(any(all(target_arch = "x86_64", not(any(zonal_loom, zonal_shuttle))), all(test, zonal_loom)))]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Try {
     Done,
@@ -96,12 +100,11 @@ pub(crate) enum Try {
     NotAlone,
     /// This is not the owner's CPU.
     Elsewhere,
-    /// Interrupted.
+    /// Interrupted, having done nothing.
     Restarted,
 }
 
 /// An owner's tries, and how often. What interrupts them is the kernel's, or a model's.
-#[cfg(any(all(target_arch = "x86_64", not(any(zonal_loom, zonal_shuttle))), all(test, zonal_loom)))]
 pub(crate) trait Tries: Copy {
     /// Without a locked instruction.
     fn plain(self, word: &AtomicU64, from: u64, to: u64) -> Try;
@@ -138,11 +141,10 @@ pub(crate) trait Tries: Copy {
     }
 }
 
-#[cfg(all(target_arch = "x86_64", not(any(zonal_loom, zonal_shuttle))))]
 impl Hand for Own<'_> {
     #[inline(always)]
     fn change(self, word: &AtomicU64, from: u64, to: u64, _: Ordering) -> Result<(), Unchanged> {
-        // On x86-64 every load acquires and every store releases.
+        // Whatever is asked for: an owner's step acquires and releases.
         match self.plain(word, from, to) {
             Try::Done => Ok(()),
             other => self.again(word, (from, to), other),
@@ -155,30 +157,23 @@ impl Hand for Own<'_> {
     }
 }
 
-#[cfg(all(target_arch = "x86_64", not(any(zonal_loom, zonal_shuttle))))]
 impl Tries for Own<'_> {
     #[inline(always)]
     fn plain(self, word: &AtomicU64, from: u64, to: u64) -> Try {
         match self.how {
             // SAFETY: who built the allocator vouches for the area.
-            #[cfg(target_os = "linux")]
             How::Sequence { area } => unsafe { sequence::plain((area, self.hold.word()), word, from, to) },
-            #[cfg(not(target_os = "linux"))]
-            How::Sequence { .. } => Try::Elsewhere,
             How::Pinned => pinned::plain(self.hold, word, from, to),
         }
     }
 
     fn locked(self, word: &AtomicU64, from: u64, to: u64) -> Try {
         match self.how {
-            #[cfg(target_os = "linux")]
             How::Sequence { area } => match self.hold.owner() {
                 // SAFETY: as in `plain`.
                 Some(owner) => unsafe { sequence::locked((area, owner), word, from, to) },
                 None => Try::Elsewhere,
             },
-            #[cfg(not(target_os = "linux"))]
-            How::Sequence { .. } => Try::Elsewhere,
             How::Pinned => match Locked.exchange(word, from, to) {
                 true => Try::Done,
                 false => Try::Other,
@@ -195,7 +190,6 @@ impl Hand for Once<'_> {
     #[inline(always)]
     fn change(self, word: &AtomicU64, from: u64, to: u64, _: Ordering) -> Result<(), Unchanged> {
         // On x86-64 every load acquires and every store releases.
-        #[cfg(all(target_arch = "x86_64", not(any(zonal_loom, zonal_shuttle))))]
         if self.0.plain(word, from, to) == Try::Done {
             return Ok(());
         }
@@ -205,19 +199,5 @@ impl Hand for Once<'_> {
 
     fn exchange(self, word: &AtomicU64, from: u64, to: u64) -> bool {
         self.0.exchange(word, from, to)
-    }
-}
-
-#[cfg(not(all(target_arch = "x86_64", not(any(zonal_loom, zonal_shuttle)))))]
-impl Hand for Own<'_> {
-    /// Never called: nobody can say that words are owned here.
-    fn change(self, _: &AtomicU64, _: u64, _: u64, _: Ordering) -> Result<(), Unchanged> {
-        let Self { how: _, hold: _ } = self;
-        let _ = (TRIES, Hold::word, Hold::is_held);
-        Err(Unchanged::NotNow)
-    }
-
-    fn exchange(self, _: &AtomicU64, _: u64, _: u64) -> bool {
-        false
     }
 }

@@ -1,12 +1,8 @@
-//! Restartable sequences of Linux on x86-64: a few instructions, the last of which stores, that the kernel sends to an abort
-//! handler when it interrupts them for another thread, another CPU or a signal.
-//!
-//! The kernel's interface: `struct rseq` (offset 4 `cpu_id`, 8 `rseq_cs`) and `struct rseq_cs` (version, flags, start, length,
-//! abort), `include/uapi/linux/rseq.h`; the signature before the abort handler is the one that glibc registers.
+//! On x86-64. The thread pointer is the base of `fs`.
 
 use core::arch::asm;
 
-use super::Try;
+use crate::cache::hand::Try;
 use crate::sync::AtomicU64;
 
 /// Replaces `from` by `to` in `word` by a plain store if `hold` is the number of the CPU the thread is on and nothing
@@ -15,24 +11,18 @@ use crate::sync::AtomicU64;
 /// # Safety
 /// In every thread a `struct rseq` begins at `area` from the thread pointer, registered or with a negative `cpu_id`.
 #[inline(always)]
-pub(super) unsafe fn plain((area, hold): (isize, &AtomicU64), word: &AtomicU64, from: u64, to: u64) -> Try {
+pub(in crate::cache::hand) unsafe fn plain(
+    (area, hold): (isize, &AtomicU64),
+    word: &AtomicU64,
+    from: u64,
+    to: u64,
+) -> Try {
     // SAFETY: the words are live and aligned, and are read and written as atomics are: whole, in the order of the processor.
     // The sequence changes nothing before its last instruction, the store; no register the compiler relies on changes but
     // the one it gave. The caller vouches for the area. An abort comes back to the handler below, which leaves by a label.
     unsafe {
         asm!(
-            ".pushsection __rseq_cs, \"aw\", @progbits",
-            ".balign 32",
-            "5:",
-            ".long 0, 0",
-            ".quad 2f, (3f - 2f), 4f",
-            ".popsection",
-            ".pushsection .text.rseq_abort, \"ax\", @progbits",
-            ".byte 0x0f, 0xb9, 0x3d",
-            ".long 0x53053053",
-            "4:",
-            "jmp {restarted}",
-            ".popsection",
+            described!(".byte 0x0f, 0xb9, 0x3d, 0x53, 0x30, 0x05, 0x53", "jmp"),
             "lea {scratch}, [rip + 5b]",
             "mov qword ptr fs:[{area} + 8], {scratch}",
             "2:",
@@ -62,22 +52,16 @@ pub(super) unsafe fn plain((area, hold): (isize, &AtomicU64), word: &AtomicU64, 
 ///
 /// # Safety
 /// As for [`plain`].
-pub(super) unsafe fn locked((area, cpu): (isize, u32), word: &AtomicU64, from: u64, to: u64) -> Try {
+pub(in crate::cache::hand) unsafe fn locked(
+    (area, cpu): (isize, u32),
+    word: &AtomicU64,
+    from: u64,
+    to: u64,
+) -> Try {
     // SAFETY: as in `plain`; the last instruction is the compare-exchange, and `rax` is given.
     unsafe {
         asm!(
-            ".pushsection __rseq_cs, \"aw\", @progbits",
-            ".balign 32",
-            "5:",
-            ".long 0, 0",
-            ".quad 2f, (3f - 2f), 4f",
-            ".popsection",
-            ".pushsection .text.rseq_abort, \"ax\", @progbits",
-            ".byte 0x0f, 0xb9, 0x3d",
-            ".long 0x53053053",
-            "4:",
-            "jmp {restarted}",
-            ".popsection",
+            described!(".byte 0x0f, 0xb9, 0x3d, 0x53, 0x30, 0x05, 0x53", "jmp"),
             "lea {sequence}, [rip + 5b]",
             "mov qword ptr fs:[{area} + 8], {sequence}",
             "2:",
