@@ -11,7 +11,7 @@ use crate::command::{finish, succeeds, tests_pass};
 use crate::flavour::Faults;
 use crate::outcome::Outcome;
 use crate::workspace::Workspace;
-use crate::{bare_metal, crates, fuzz, golden, layers, lengths, models, mutants, storms};
+use crate::{bare_metal, crates, fuzz, golden, layers, lengths, models, mutants, sequences, storms};
 
 /// How much is checked.
 #[derive(Args)]
@@ -60,6 +60,7 @@ const FULL: &[Step] = &[
         succeeds(workspace.cargo(libraries).env("RUSTDOCFLAGS", "-D warnings"))
     }),
     step("without std", bare_metal::run),
+    step("sequences of every processor", sequences::run),
     step("golden", |workspace| golden::run(workspace, &golden::Options::default())),
     // Of the builds that the mutants need anyway.
     step("models", |workspace| models::run(workspace, Faults::Planted)),

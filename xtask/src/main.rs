@@ -15,6 +15,7 @@ mod lengths;
 mod models;
 mod mutants;
 mod outcome;
+mod sequences;
 mod source;
 mod storms;
 mod workspace;
@@ -48,6 +49,8 @@ enum Check {
     Loom,
     /// The core built with nothing but `core` to link to, and for each bare-metal target that is installed.
     BareMetal,
+    /// The restartable sequences of every processor, assembled.
+    Sequences,
     /// The planted faults of zonal/mutants.toml: each must be caught by its check.
     Mutants(mutants::Options),
     /// The fuzz targets of fuzz/ for some seconds each, from the committed corpus.
@@ -78,6 +81,7 @@ fn run(check: &Check) -> Result<Outcome> {
         Check::Golden(options) => golden::run(&workspace, options)?,
         Check::Loom => models::run(&workspace, Faults::Absent)?,
         Check::BareMetal => bare_metal::run(&workspace)?,
+        Check::Sequences => sequences::run(&workspace)?,
         Check::Mutants(options) => mutants::run(&workspace, options)?,
         Check::Fuzz(options) => fuzz::run(&workspace, options)?,
         Check::Caches(options) => caches::run(&workspace, options)?,

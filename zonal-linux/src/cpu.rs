@@ -159,11 +159,16 @@ mod tests {
         unsafe {
             core::arch::asm!("mov {}, fs:[0]", out(reg) pointer, options(nostack, preserves_flags, readonly));
         }
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: `tpidr_el0` is the thread pointer on AArch64 Linux; reading it has no effect.
+        unsafe {
+            core::arch::asm!("mrs {}, tpidr_el0", out(reg) pointer, options(nomem, nostack, preserves_flags));
+        }
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         {
             pointer = 0;
         }
-        if cfg!(target_arch = "x86_64") {
+        if thread_area::READABLE {
             let reader = CpuReader { area: NonZeroIsize::new(address - pointer) };
             let here = rustix::thread::sched_getaffinity(None).unwrap();
             assert!(here.is_set(reader.now()));

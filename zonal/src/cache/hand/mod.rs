@@ -5,14 +5,11 @@
 //! It never waits: an owner that has been moved to another CPU, or interrupted twice, is told to go past the word.
 
 mod pinned;
-#[cfg_attr(
-    not(all(
-        any(target_arch = "x86_64", target_arch = "aarch64"),
-        target_os = "linux",
-        not(any(zonal_loom, zonal_shuttle))
-    )),
-    path = "no_sequence.rs"
-)]
+#[cfg(all(
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    target_os = "linux",
+    not(any(zonal_loom, zonal_shuttle))
+))]
 mod sequence;
 
 use crate::cache::hold::Hold;
@@ -199,5 +196,33 @@ impl Hand for Once<'_> {
 
     fn exchange(self, word: &AtomicU64, from: u64, to: u64) -> bool {
         self.0.exchange(word, from, to)
+    }
+}
+
+/// Where they are not built: never called, as nobody can say there that words are owned by them
+/// ([`crate::OwnWords::sequences`]).
+#[cfg(not(all(
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    target_os = "linux",
+    not(any(zonal_loom, zonal_shuttle))
+)))]
+mod sequence {
+    use super::Try;
+    use crate::sync::AtomicU64;
+
+    /// Of a thread that is nowhere the owner.
+    ///
+    /// # Safety
+    /// None needed.
+    pub(super) unsafe fn plain(_: (isize, &AtomicU64), _: &AtomicU64, _: u64, _: u64) -> Try {
+        Try::Elsewhere
+    }
+
+    /// The same.
+    ///
+    /// # Safety
+    /// None needed.
+    pub(super) unsafe fn locked(_: (isize, u32), _: &AtomicU64, _: u64, _: u64) -> Try {
+        Try::Elsewhere
     }
 }

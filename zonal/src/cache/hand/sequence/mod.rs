@@ -3,7 +3,7 @@
 //!
 //! The kernel's interface: `struct rseq` (offset 4 `cpu_id`, 8 `rseq_cs`) and `struct rseq_cs` (version, flags, start, length,
 //! abort), `include/uapi/linux/rseq.h`; the signature before the abort handler is the one that glibc registers. What stands
-//! here is of every processor, its file has its instructions; where there is none, `no_sequence` stands for all of it.
+//! here is of every processor, its file has its instructions.
 
 /// What the kernel is told of the instructions from label 2 to label 3: their descriptor, at label 5; and their abort handler,
 /// at label 4 behind the processor's signature, which leaves for `restarted` by the processor's jump.
