@@ -1,4 +1,7 @@
-//! Slot words that their CPUs own: who may have what is in them, when, and for how many barriers. One thread plays all CPUs.
+//! Slot words that their CPUs own: who may have what is in them, when, and for how many barriers. One thread plays all CPUs,
+//! as pinned ones, which x86-64 alone has ([`zonal::OwnWords::pinned`]).
+
+#![cfg(target_arch = "x86_64")]
 
 mod support;
 
