@@ -21,8 +21,8 @@ use crate::zone::{Block, Cpu, Want, Zone};
 
 impl<'m> Zone<'m> {
     /// Serves a frame from the block that served last, or the next best, and puts the rest of that group and more of its groups
-    /// into words: up to `groups` in all. `None`: the block does not have the frames of two for this, or the zone not above its
-    /// high mark.
+    /// into words: up to `groups` in all. `None`: the block does not have the frames of two for this, or the CPU not the words, or
+    /// the zone is not above its high mark.
     #[inline(never)]
     pub(in crate::zone) fn refill_batch(
         &self,
@@ -31,6 +31,7 @@ impl<'m> Zone<'m> {
         groups: usize,
     ) -> Option<Pfn> {
         let (kind, start) = (want.kind, cache.start_block(want.kind));
+        let groups = groups.min(cache.vacant(kind).count());
         if let Some(block) = self.near(kind, want.order, start)
             && let Offer::Taken(pfn) = self.offer_batch((cpu, cache), kind, (block, None), groups)
         {
