@@ -234,7 +234,9 @@ const CASES: &[Case] = &[
     Case {
         ground: Ground::marked(100),
         ..case("free-9-near-the-mark", |stage| {
-            let held = stage.take(Order::BLOCK, KERNEL)?;
+            let (held, other) = (stage.take(Order::BLOCK, KERNEL)?, stage.take(Order::BLOCK, KERNEL)?);
+            // The CPU keeps that one, so this one goes further.
+            stage.give(other);
             Some(Call::Free(held, Order::BLOCK))
         })
     },
