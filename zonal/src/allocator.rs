@@ -61,7 +61,8 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// Any context. A hit: 1 locked operation; straight to the row: 3; order 9: 1 for a block that the CPU keeps, else 2.
     ///
     /// # Errors
-    /// By cause, see [`FreeError`]; a refused free changed nothing but what the variant says.
+    /// By cause, see [`FreeError`]; a refused free changed nothing but what the variant says. Without checked mode what CPUs cache looks
+    /// like what is allocated: a second free of it is refused where the first was made, if anywhere.
     ///
     /// # Safety
     /// The caller owns all frames of the run (from an allocation here that has not been freed) and does not touch

@@ -52,6 +52,7 @@ mutants! {
     DrainPlain: "A drain reads a slot word and then stores an empty one.",
     InstallIgnoresClose: "A refill installs over a closed slot word.",
     InstalledWhileIsolated: "An install does not look whether the block has been isolated since.",
+    BatchBelowFloor: "A batch leaves the high mark, whatever its request must leave.",
     BatchUnannounced: "Frames of a batch are not on the move meanwhile.",
     BatchWhileIsolated: "A refill by a batch does not look whether the block has been isolated since.",
     KeptForgotten: "A drain leaves the block that a CPU keeps where it is.",

@@ -8,7 +8,7 @@ use support::{FakeCpu, Leaked, Setup, audited, built, range};
 use zonal::{Caching, FreeError, Gfp, Order, Pfn, Poisoned, Request};
 use zonal_testkit::{BLOCK, Machine};
 
-const BLOCKS: u64 = 4;
+const BLOCKS: u64 = 16;
 const FRAME: Order = Order::ZERO;
 
 fn setup() -> Setup {

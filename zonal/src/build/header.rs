@@ -13,7 +13,8 @@ use crate::sync::{AtomicU64, Ordering};
 use crate::topology::Placement;
 use crate::zone::Zone;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"zonal\0\0\x01");
+/// Its last byte numbers the layouts: what is laid out otherwise than before is not read as it was.
+const MAGIC: u64 = u64::from_le_bytes(*b"zonal\0\0\x02");
 /// Addresses that differ by a multiple of this lay the same arrays out alike.
 const ALIGNMENT: usize = 4096;
 

@@ -16,6 +16,7 @@ use crate::build::rules::cached_cpus;
 use crate::build::sections::place_of;
 use crate::build::zones::{count_hint_words, new_caches};
 use crate::cache::CpuCache;
+use crate::cache::word::Slot;
 use crate::config::{Checking, Config, Naming};
 use crate::error::ConfigError;
 use crate::frame::{
@@ -188,16 +189,17 @@ impl Survivors<'_, '_> {
         }
         for slot in caches.iter().map(|cache| cache.block_word().load()) {
             if slot.is_owned() && slot.mask() != 0 && !planted(Mutant::RecoveryForgetsWords) {
-                self.land_block(zone, base, slot.group())?;
+                self.land_block(zone, base, slot)?;
             }
         }
         Ok(())
     }
 
     /// Lands a block that a word keeps: its rows are those of a free one, as long as it is taken whole.
-    fn land_block(&mut self, zone: ZoneId, base: Pfn, group: GroupIndex) -> Result<(), RecoveryError> {
-        let start = base.add(u64::from(group.0) * GROUP_FRAMES);
-        let landed = self.at(start).and_then(|at| {
+    fn land_block(&mut self, zone: ZoneId, base: Pfn, slot: Slot) -> Result<(), RecoveryError> {
+        let start = base.add(u64::from(slot.group().0) * GROUP_FRAMES);
+        let is_block = slot.mask() == 1 && start.is_aligned(Order::BLOCK);
+        let landed = self.at(start).filter(|_| is_block).and_then(|at| {
             let entry = self.entries.get_mut(at)?;
             let now = entry.load();
             if now.zone() != zone {

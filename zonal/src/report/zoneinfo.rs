@@ -8,7 +8,7 @@
 use core::fmt;
 
 use crate::cache::WORDS;
-use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, NodeId};
+use crate::frame::{GROUP_FRAMES, NodeId};
 use crate::node::Node;
 use crate::report::{Subject, ZONES, in_free_blocks, protection, zone_name};
 use crate::usage::{NodeStat, ZoneStat};
@@ -60,7 +60,7 @@ impl Zoneinfo<'_> {
         writeln!(f, "  pagesets")?;
         for (number, cpu) in self.0.state.cpus.iter().enumerate() {
             let (count, high, batch) = match zone.cache_of(cpu) {
-                Some(cache) => (cache.frames(), WORDS as u64 * GROUP_FRAMES + BLOCK_FRAMES, GROUP_FRAMES),
+                Some(cache) => (cache.frames(), WORDS as u64 * GROUP_FRAMES + zone.most_kept(), GROUP_FRAMES),
                 None => (0, 0, 1),
             };
             writeln!(f, "    cpu: {number}")?;

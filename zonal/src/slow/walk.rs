@@ -327,7 +327,8 @@ pub(crate) fn take(
     } else if order < Order::BLOCK {
         zone.take_rows(cache, want, start()).ok()
     } else if order == Order::BLOCK {
-        let kept = cache.and_then(|cache| zone.take_kept_block(cache, want.kind));
+        let kept = cache.filter(|_| zone.count.free() >= want.floor);
+        let kept = kept.and_then(|cache| zone.take_kept_block(cache, want.kind));
         kept.or_else(|| zone.take_block(cache, want))
     } else {
         zone.take_run(want, |_| true).map(|block| block.start).ok()

@@ -32,12 +32,17 @@ impl<'m> Zone<'m> {
     ) -> Option<Pfn> {
         let (kind, start) = (want.kind, cache.start_block(want.kind));
         let groups = groups.min(cache.vacant(kind).count());
-        if let Some(block) = self.near(kind, want.order, start)
-            && let Offer::Taken(pfn) = self.offer_batch((cpu, cache), kind, (block, None), groups)
-        {
-            return Some(pfn);
+        // Neither mark nor protection is left for what is not asked for yet.
+        let want = Want { floor: self.marks.high().max(want.floor), ..want };
+        if planted(Mutant::BatchBelowFloor) {
+            return self.search_batch((cpu, cache), Want { floor: self.marks.high(), ..want }, start, groups);
         }
-        self.search_batch((cpu, cache), want, start, groups)
+        let near = self.near(kind, want.order, start);
+        match near.map(|block| self.offer_batch((cpu, cache), want, (block, None), groups)) {
+            Some(Offer::Taken(pfn)) => Some(pfn),
+            Some(Offer::Stop) => None,
+            Some(Offer::Next) | None => self.search_batch((cpu, cache), want, start, groups),
+        }
     }
 
     #[inline(never)]
@@ -48,7 +53,7 @@ impl<'m> Zone<'m> {
         start: usize,
         groups: usize,
     ) -> Option<Pfn> {
-        let offer = |block, retype| self.offer_batch((cpu, cache), want.kind, (block, retype), groups);
+        let offer = |block, retype| self.offer_batch((cpu, cache), want, (block, retype), groups);
         self.search(want, start, offer).ok()
     }
 
@@ -57,20 +62,22 @@ impl<'m> Zone<'m> {
     fn offer_batch(
         &self,
         (cpu, cache): (&Cpu<'_>, &CpuCache),
-        kind: Kind,
+        Want { kind, floor, .. }: Want,
         (block, retype): (Block<'m>, Option<Kind>),
         groups: usize,
     ) -> Offer<Pfn> {
         let entry = block.entry.load();
         let groups = groups.min((entry.count() / GROUP_FRAMES) as usize);
+        let frames = groups as u64 * GROUP_FRAMES;
         let is_own = entry.kind() == kind || retype.is_some();
-        if groups < 2 || !is_own || !entry.is_cacheable() {
+        // Looked at first, so that a batch that may not be costs nothing on the zone's line.
+        let spares = self.count.spares(frames, floor);
+        if groups < 2 || !is_own || !entry.is_cacheable() || !spares {
             return Offer::Stop;
         }
-        let frames = groups as u64 * GROUP_FRAMES;
         let announced = if planted(Mutant::BatchUnannounced) { 0 } else { frames };
         self.count.enter(announced);
-        let offer = match self.claim(Some(cache), (frames, frames), self.marks.high()) {
+        let offer = match self.claim(Some(cache), (frames, frames), floor) {
             Ok(counted) => self.take_batch((cpu, cache), kind, (block, retype), (counted, groups)),
             Err(_) => Offer::Stop,
         };
@@ -117,6 +124,9 @@ impl<'m> Zone<'m> {
             if served.is_none() {
                 served = Some(self.frame((group, mask.trailing_zeros())));
                 mask &= mask.wrapping_sub(1);
+            }
+            if mask == 0 {
+                return;
             }
             let at = words.next().and_then(|word| self.fill_vacant(cache, word, Slot::new(group, mask)));
             giving = giving.or(at);

@@ -193,7 +193,7 @@ impl<'m> Zone<'m> {
         } else if from.is_owned() {
             word.exchange(self.hand(cache), from, to)
         } else {
-            self.own((cache, word), self.hand(cache), from, to)
+            self.own((cache, word), self.hand(cache), u64::from(to.mask().count_ones()), (from, to))
         };
         filled.then(|| {
             match from.is_owned() && from.mask() == 0 {
@@ -211,10 +211,9 @@ impl<'m> Zone<'m> {
         &self,
         (cache, word): (&CpuCache, &SlotWord),
         hand: impl Hand,
-        from: Slot,
-        to: Slot,
+        frames: u64,
+        (from, to): (Slot, Slot),
     ) -> bool {
-        let frames = u64::from(to.mask().count_ones());
         self.count.enter(frames);
         let installed = word.exchange(hand, from, to);
         if installed && !planted(Mutant::FillUnhinted) {
@@ -244,18 +243,21 @@ impl<'m> Zone<'m> {
             return Some(self.frame(hit));
         }
         let look = Look::at(self);
-        let found = self.steal_hinted(want);
+        // All CPUs' words first: a block is broken up for what no word has.
+        let found = self.steal_hinted(|cache| self.steal_word(cache, want));
+        let found = found.or_else(|| self.steal_hinted(|cache| self.steal_kept(cache, want)));
         if found.is_some() || look.saw_all(self) {
             return found;
         }
-        self.caches.iter().find_map(|cache| self.steal_from(cache, want))
+        let found = self.caches.iter().find_map(|cache| self.steal_word(cache, want));
+        found.or_else(|| self.caches.iter().find_map(|cache| self.steal_kept(cache, want)))
     }
 
-    fn steal_hinted(&self, want: Want) -> Option<Pfn> {
+    fn steal_hinted(&self, steal: impl Fn(&CpuCache) -> Option<Pfn>) -> Option<Pfn> {
         let mut from = 0;
         while let Some(rank) = self.cpu_hints.next(from) {
             let cache = self.caches.get(rank)?;
-            if let Some(pfn) = self.steal_from(cache, want) {
+            if let Some(pfn) = steal(cache) {
                 return Some(pfn);
             }
             self.clear_hint(rank, cache);
@@ -274,10 +276,6 @@ impl<'m> Zone<'m> {
             cache.disown();
             self.cpu_hints.clear(rank, || cache.is_owner());
         }
-    }
-
-    fn steal_from(&self, cache: &CpuCache, want: Want) -> Option<Pfn> {
-        self.steal_word(cache, want).or_else(|| self.steal_kept(cache, want))
     }
 
     fn steal_word(&self, cache: &CpuCache, want: Want) -> Option<Pfn> {

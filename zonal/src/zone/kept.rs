@@ -20,11 +20,14 @@ use crate::cache::hand::Locked;
 use crate::cache::word::{Epoch, Put, Slot};
 use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, GroupIndex, Order, Pfn};
 use crate::mutant::{Mutant, planted};
+use crate::sync::store_load_barrier;
 use crate::topology::Kind;
 use crate::zone::{Block, Want, Zone};
 
 /// Groups of a block.
 const BLOCK_GROUPS: u32 = (BLOCK_FRAMES / GROUP_FRAMES) as u32;
+/// One in so many of a zone's frames may be kept, at most (Linux: by `pcp->high`). Models have small zones.
+const SHARE: u64 = if cfg!(any(zonal_loom, zonal_shuttle)) { 1 } else { 4 };
 /// The mask of a block word while the block is here.
 const HERE: u32 = 1;
 
@@ -32,7 +35,7 @@ impl<'m> Zone<'m> {
     /// Keeps a block that its owner frees, if the CPU keeps none and the block is an ordinary one. One locked operation.
     #[inline(always)]
     pub(crate) fn keep_block(&self, cache: &CpuCache, block: Block<'m>) -> Put {
-        if !is_keepable(block.entry.load()) || self.is_bypassed() {
+        if !is_keepable(block.entry.load()) || self.is_bypassed() || !self.keeps_blocks() {
             return Put::OtherGroup;
         }
         let (word, group) = (cache.block_word(), self.group_of(block.start));
@@ -46,12 +49,13 @@ impl<'m> Zone<'m> {
         let to = Slot::new(group, HERE);
         let kept = match slot.is_owned() {
             true => word.exchange(Locked, slot, to),
-            false => self.own((cache, word), Locked, slot, to),
+            false => self.own((cache, word), Locked, BLOCK_FRAMES, (slot, to)),
         };
         if !kept {
             return Put::OtherGroup;
         }
         // After the install, as after any; partner: who isolates or poisons, and then goes through the words.
+        store_load_barrier();
         if block.entry.load().is_kept_out() && !planted(Mutant::KeptWhileIsolated) {
             self.land_kept(|| word.forget(Locked, group).unwrap_or(Slot::EMPTY));
         }
@@ -64,10 +68,35 @@ impl<'m> Zone<'m> {
         let (group, _) = cache.block_word().take(Locked, Order::ZERO)?;
         let start = self.group_start(group);
         let block = self.block_of(start)?;
-        if block.entry.load().kind() != kind {
+        let entry = block.entry.load();
+        if entry.is_kept_out() && !planted(Mutant::KeptWhileIsolated) {
+            self.land_taken(group);
+            return None;
+        }
+        if entry.kind() != kind {
             block.entry.retype_whole(kind);
         }
         Some(start)
+    }
+
+    /// Lands a block that was taken out of a word and has been isolated or poisoned since it was put there.
+    #[cold]
+    #[inline(never)]
+    fn land_taken(&self, group: GroupIndex) {
+        self.count.enter(BLOCK_FRAMES);
+        self.land_block(group);
+        self.count.leave(BLOCK_FRAMES);
+    }
+
+    /// Whether CPUs keep blocks here: if each kept one, that would be a small part of the zone.
+    #[inline]
+    pub(crate) fn keeps_blocks(&self) -> bool {
+        self.caches.len() as u64 * (SHARE * BLOCK_FRAMES) <= self.managed()
+    }
+
+    /// Frames that a CPU keeps so, at most.
+    pub(crate) fn most_kept(&self) -> u64 {
+        if self.keeps_blocks() { BLOCK_FRAMES } else { 0 }
     }
 
     /// Lands the block that the CPU keeps, if it keeps one; the number of frames.

@@ -1,6 +1,7 @@
 //! Taking a wholly free block that no CPU keeps: the zone's count, or the CPU's credit, and the block's entry, one locked step each.
 //!
-//! Its bits stay as they are. What was freed last by this CPU is taken first: its entry is near, and so is what it is made of.
+//! Its bits stay as they are. Of blocks in the zone, what was freed last by this CPU is taken first: its entry is near, and so is
+//! what it is made of.
 
 use crate::cache::CpuCache;
 use crate::cache::word::Put;

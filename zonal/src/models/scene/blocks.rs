@@ -14,7 +14,11 @@ impl Scene {
 /// Two blocks, so that one may be kept while frames are free, and the one that the first CPU has.
 fn with_a_block() -> (Scene, Pfn) {
     let scene = scene(&Plan::blocks(2).cached());
+    // Kept and taken once, so that the word is of a group: whoever fills an EMPTY one is on the move besides.
     let pfn = scene.take(Order::BLOCK).expect("there are blocks");
+    scene.give(pfn, Order::BLOCK);
+    assert!(scene.is_kept());
+    assert_eq!(scene.take(Order::BLOCK), Ok(pfn));
     (scene, pfn)
 }
 
