@@ -14,29 +14,45 @@ impl Scene {
 /// Two blocks, so that one may be kept while frames are free, and the one that the first CPU has.
 fn with_a_block() -> (Scene, Pfn) {
     let scene = scene(&Plan::blocks(2).cached());
-    // Kept and taken once, so that the word is of a group: whoever fills an EMPTY one is on the move besides.
     let pfn = scene.take(Order::BLOCK).expect("there are blocks");
-    scene.give(pfn, Order::BLOCK);
-    assert!(scene.is_kept());
-    assert_eq!(scene.take(Order::BLOCK), Ok(pfn));
     (scene, pfn)
 }
 
-/// A block is freed and kept while it is isolated: afterwards nobody keeps it. At most 2 preemptions.
+/// A block is freed and kept while it is isolated: afterwards nobody keeps it.
+fn keep_against_isolation(scene: Scene, pfn: Pfn) -> Scene {
+    let range = FrameRange::new(pfn, pfn.add(BLOCK_FRAMES));
+    let (scene, _, isolated) = race(
+        scene,
+        |scene| scene.give(pfn, Order::BLOCK),
+        move |scene| scene.allocator.isolate(range).is_ok(),
+    );
+    assert!(!isolated || !scene.is_kept(), "a block is kept that is isolated");
+    if isolated {
+        scene.allocator.unisolate(range).expect("it was isolated");
+    }
+    scene
+}
+
+/// The word is EMPTY. At most 2 preemptions.
 #[test]
 fn loom_scene_a_kept_block_against_isolation() {
     bounded(2, || {
         let (scene, pfn) = with_a_block();
-        let range = FrameRange::new(pfn, pfn.add(BLOCK_FRAMES));
-        let (scene, _, isolated) = race(
-            scene,
-            |scene| scene.give(pfn, Order::BLOCK),
-            move |scene| scene.allocator.isolate(range).is_ok(),
-        );
-        assert!(!isolated || !scene.is_kept(), "a block is kept that is isolated");
-        if isolated {
-            scene.allocator.unisolate(range).expect("it was isolated");
-        }
+        keep_against_isolation(scene, pfn).assert_all_free();
+    });
+}
+
+/// The word is of another block's group, so that nobody is on the move who fills it. At most 2 preemptions.
+#[test]
+fn loom_scene_the_next_kept_block_against_isolation() {
+    bounded(2, || {
+        let scene = scene(&Plan::blocks(4).cached());
+        let [pfn, other] = [0; 2].map(|_| scene.take(Order::BLOCK).expect("there are blocks"));
+        scene.give(other, Order::BLOCK);
+        assert!(scene.is_kept());
+        assert_eq!(scene.take(Order::BLOCK), Ok(other));
+        let scene = keep_against_isolation(scene, pfn);
+        scene.give(other, Order::BLOCK);
         scene.assert_all_free();
     });
 }
