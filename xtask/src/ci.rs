@@ -73,8 +73,20 @@ const FULL: &[Step] = &[
 /// Runs the steps of a round and prints as it goes.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Outcome {
     let round = if options.fast { FAST } else { FULL };
-    let steps = FIRST.iter().chain(round);
-    let total = steps.map(|step| step.run(workspace)).fold(Outcome::default(), Outcome::and);
+    let mut total = Outcome::default();
+    let mut failed = Vec::new();
+    for step in FIRST.iter().chain(round) {
+        let outcome = step.run(workspace);
+        if !outcome.holds() {
+            failed.push(step.name);
+        }
+        total = total.and(outcome);
+    }
+    // Once more at the end, where whoever is shown only the last lines finds it.
+    if !failed.is_empty() {
+        println!("FAILED: {}", failed.join(", "));
+        total.report_findings();
+    }
     println!("{total}");
     total
 }

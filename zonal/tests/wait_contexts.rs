@@ -117,6 +117,36 @@ fn every_way_to_ask_is_looked_at_once() {
     assert_eq!(witness.take(), []);
 }
 
+/// Linux serves none in an NMI or a hard interrupt of a PREEMPT_RT kernel (linux-facts 1.2).
+#[test]
+fn nolock_is_served_in_every_context_to_the_last_frame() {
+    let (allocator, witness) = build(Checking::On, Naming::Off);
+    let free = |allocator: &Pages| allocator.zones().map(|zone| zone.free).sum::<u64>();
+    let all = free(&allocator);
+    for (running, preemption, ..) in CONTEXTS {
+        witness.context.set(WaitContext { running, preemption });
+        let mut held = Vec::new();
+        for order in [Order::BLOCK, Order::new(5).expect("a group"), Order::ZERO] {
+            // Of the longer ones some, of single frames all that is left.
+            let some = if order == Order::ZERO { usize::MAX } else { 5 };
+            let runs = (0..some).map_while(|_| allocator.alloc_nolock(Gfp::empty(), None, order).ok());
+            held.extend(runs.map(|pfn| (pfn, order)));
+        }
+        assert_eq!(
+            held.iter().map(|(_, order)| order.frames()).sum::<u64>(),
+            all,
+            "{running:?} {preemption:?}"
+        );
+        for (pfn, order) in held {
+            // SAFETY: allocated just now.
+            assert_eq!(unsafe { allocator.free_nolock(pfn, order) }, Ok(()));
+        }
+        allocator.drain_all();
+        assert_eq!(free(&allocator), all);
+    }
+    assert_eq!(witness.take(), []);
+}
+
 #[test]
 fn nobody_is_asked_but_in_checked_mode() {
     for naming in [Naming::Off, Naming::On] {

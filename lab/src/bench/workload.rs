@@ -120,10 +120,9 @@ impl<E: Engine> Workload for Hold<E> {
         let mut held = vec![TOUCHED.base; self.runs as usize];
         let mut elapsed = Duration::ZERO;
         for _ in 0..units.0 {
-            held.clear();
             let start = Instant::now();
-            for _ in 0..self.runs {
-                held.push(engine.alloc()?);
+            for place in &mut held {
+                *place = engine.alloc()?;
             }
             let allocated = start.elapsed();
             if self.phase == Phase::FreeRandom {

@@ -38,7 +38,7 @@ impl Ending {
     pub(crate) fn describe(self) -> String {
         match self {
             Self::Passed => "not noticed".into(),
-            Self::Failed(status) if status.code() == Some(101) => "failed".into(),
+            Self::Failed(status) if status.code() == Some(101) => "by panic".into(),
             Self::Failed(status) => format!("died ({status})"),
             Self::TimeLimit => "by time limit".into(),
         }

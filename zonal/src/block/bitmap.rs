@@ -195,3 +195,34 @@ pub(crate) fn row_and_mask(offset: u64, order: Order) -> (usize, u64) {
 }
 
 const _: () = assert!(GROUP_FRAMES * 2 == 64);
+
+#[cfg(all(test, not(any(zonal_loom, zonal_shuttle))))]
+mod tests {
+    use super::*;
+
+    fn block(rows: [u64; ROWS]) -> Bitmap {
+        Bitmap::new(|row| rows[row])
+    }
+
+    fn choose(rows: [u64; ROWS], order: u8) -> Option<(usize, u32, u32)> {
+        let spot = block(rows).choose_group(Order::from_raw(order))?;
+        Some((spot.row, spot.half, spot.frames))
+    }
+
+    #[test]
+    fn a_group_is_taken_from_the_fullest_that_is_not_whole() {
+        assert_eq!(choose([0; ROWS], 0), None);
+        assert_eq!(choose([0, 1, 3 << 40, 7, 7 << 32, 0, 0, 0], 0), Some((3, 0, 3)), "the first of equals");
+        assert_eq!(choose([u64::MAX, u64::from(u32::MAX), 0, 0, 0, 0, 0, 1], 0), Some((7, 0, 1)));
+        assert_eq!(choose([u64::MAX, u64::MAX << 32, 0, 0, 0, 0, 0, 0], 0), Some((1, 1, 32)), "a broken row");
+        assert_eq!(choose([0, u64::MAX, u64::MAX, 0, 0, 0, 0, 0], 0), Some((1, 0, 32)));
+    }
+
+    #[test]
+    fn a_run_counts_where_it_is_aligned() {
+        assert_eq!(choose([0b0110, 0b0011, 0, 0, 0, 0, 0, 0], 1), Some((1, 0, 2)));
+        assert_eq!(choose([u64::MAX >> 1, 0b1111, 0, 0, 0, 0, 0, 0], 2), Some((0, 1, 31)));
+        assert_eq!(choose([u64::MAX >> 1, 0b1111, 0, 0, 0, 0, 0, 0], 5), Some((0, 0, 32)));
+        assert_eq!(choose([0x7fff_ffff, 0, 0, 0, 0, 0, 0, 0], 5), None);
+    }
+}

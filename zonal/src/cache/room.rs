@@ -14,6 +14,8 @@ const BLOCK_GROUPS: u32 = (BLOCK_FRAMES / GROUP_FRAMES) as u32;
 pub(crate) const BESIDE: usize = 3;
 /// How often the groups of a refill double.
 const DOUBLINGS: u8 = 4;
+/// How many refills further back in that a refill is whose groups were not to be had.
+const SETBACK: u8 = 3;
 
 /// What to do with frames that no word has yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,6 +63,12 @@ impl CpuCache {
         let refills = hint.load(Ordering::Relaxed).min(DOUBLINGS); // Relaxed, both: a hint
         hint.store(refills + 1, Ordering::Relaxed);
         SLOTS.min(1 << refills.saturating_sub(1))
+    }
+
+    /// There was no room or no block for so many: fewer the next times, so that where frames lie scattered few refills try.
+    pub(crate) fn note_no_batch(&self, kind: Kind) {
+        let hint = &self.refills[kind as usize]; // Relaxed, both: a hint
+        hint.store(hint.load(Ordering::Relaxed).saturating_sub(SETBACK), Ordering::Relaxed);
     }
 
     /// Room for a freed group, by the rule: a word without frames; one whose group is whole again; on the second

@@ -67,11 +67,18 @@ struct OutOfMemory<'a> {
 }
 
 /// Tells the platform that a request failed, if it should know. Any context, outside every protocol step.
+#[inline(always)]
+pub(crate) fn failed<P: Platform>(state: &State<'_>, platform: &P, request: &Request, reach: Reach<'_>) {
+    if !request.gfp.contains(Gfp::NOWARN) || planted(Mutant::WarnsUnasked) {
+        warn(state, platform, Asked::by(request, reach));
+    }
+}
+
 #[cold]
-pub(crate) fn failed<P: Platform>(state: &State<'_>, platform: &P, asked: Asked<'_>) {
+#[inline(never)]
+fn warn<P: Platform>(state: &State<'_>, platform: &P, asked: Asked<'_>) {
     let has_dma = || state.zones.iter().any(|zone| zone.kind == ZoneKind::Dma && zone.managed() > 0);
-    let unasked = asked.gfp.contains(Gfp::NOWARN) && !planted(Mutant::WarnsUnasked);
-    let silent = unasked || asked.gfp.contains(Gfp::DMA) && !has_dma();
+    let silent = asked.gfp.contains(Gfp::DMA) && !has_dma();
     if !silent && state.failures.admits(platform.now_ms()) {
         let memory = memory(state, platform, asked, asked.confined(platform));
         platform.report(&Failure { comm: platform.comm(), asked, memory });

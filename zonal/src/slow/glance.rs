@@ -8,7 +8,7 @@ use crate::error::AllocError;
 use crate::frame::Order;
 use crate::platform::{Climb, Platform};
 use crate::policy::reach::Reach;
-use crate::report::failure::{self, Asked};
+use crate::report::failure;
 use crate::request::Request;
 use crate::slow::cookie::Cookie;
 use crate::slow::walk::{Walk, floor, wake_kswapd, without_run};
@@ -42,7 +42,7 @@ pub(crate) fn refusal<P: Platform>(walk: Walk<'_, '_>, platform: &P) -> Option<A
         return None;
     }
     platform.climbed(&Climb::default());
-    failure::failed(state, platform, Asked::by(request, Reach::OPEN));
+    failure::failed(state, platform, request, Reach::OPEN);
     Some(error)
 }
 

@@ -35,7 +35,7 @@ use crate::gfp::Gfp;
 use crate::mutant::{Mutant, planted};
 use crate::platform::{Climb, Demand, Platform, Step};
 use crate::policy::reach::Reach;
-use crate::report::failure::{self, Asked};
+use crate::report::failure;
 use crate::slow::compaction::Compacted;
 use crate::slow::cookie::{Cookie, RESTARTS};
 use crate::slow::retry::Retry;
@@ -90,7 +90,7 @@ pub(crate) fn alloc<P: Platform>(walk: Walk<'_, '_>, platform: &P) -> Result<Pfn
     }
     platform.climbed(&ladder.climb);
     if let Err(AllocError::NoMemory { .. } | AllocError::NoRun { .. } | AllocError::NoZone) = outcome {
-        failure::failed(walk.state, platform, Asked::by(walk.request, ladder.walk.reach));
+        failure::failed(walk.state, platform, walk.request, ladder.walk.reach);
     }
     outcome
 }

@@ -77,9 +77,11 @@ impl<'m> Zone<'m> {
         if is_ample
             && want.order == Order::ZERO
             && let groups @ 2.. = cache.batch(kind)
-            && let Some(pfn) = self.refill_batch((cpu, cache), want, groups)
         {
-            return Ok(pfn);
+            match self.refill_batch((cpu, cache), want, groups) {
+                Some(pfn) => return Ok(pfn),
+                None => cache.note_no_batch(kind),
+            }
         }
         let most = if is_ample || planted(Mutant::RefillsBelowHigh) { GROUP_FRAMES } else { want.frames() };
         let taken = self.take_group(Some(cache), want, cache.start_block(kind), most)?;

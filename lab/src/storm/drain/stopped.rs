@@ -32,6 +32,8 @@ use crate::storm::violation::Violation;
 const IN_HAND: u64 = 2 * GROUP_FRAMES;
 /// Between two rounds, of which each drains more than once.
 const PERIOD: Duration = Duration::from_millis(5);
+/// Stops in a round: what is on the move when one comes is luck.
+const STOPS: usize = 4;
 /// Drains under load in a round.
 const DRAINS: usize = 12;
 /// Rounds from one drain of much to the next, and from one that is counted step by step.
@@ -108,7 +110,7 @@ impl Drainer {
         }
         while Instant::now() < until && self.tally.first.is_none() && !self.world.is_over.load(Relaxed) {
             let start = Instant::now();
-            self.stop_and_drain()?;
+            (0..STOPS).try_for_each(|_| self.stop_and_drain())?;
             (0..DRAINS).for_each(|_| self.drain_beside());
             if self.rounds.is_multiple_of(MUCH_EVERY) {
                 self.drain_much();
