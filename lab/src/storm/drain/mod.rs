@@ -16,7 +16,7 @@ use super::hand::Hand;
 use super::{Finding, Storm, Threads};
 
 /// The part with stopped owners takes half of the time, and no more seconds than these.
-const STOPPED: u64 = 8;
+const STOPPED: u64 = 20;
 
 /// 48 blocks, two CPUs, four threads.
 pub(super) struct Drain;

@@ -23,13 +23,15 @@ pub(super) struct Owner {
     place: usize,
     dice: Rng,
     held: Vec<Run>,
+    /// Whether it mostly takes now, or gives: so that its words are filled and emptied all the time.
+    grows: bool,
     tally: Tally,
 }
 
 impl Owner {
     pub(super) fn new(world: &'static World, place: usize, seed: u64) -> Self {
         let held = Vec::with_capacity(HELD);
-        Self { world, place, dice: Rng::with_seed(seed), held, tally: Tally::default() }
+        Self { world, place, dice: Rng::with_seed(seed), held, grows: true, tally: Tally::default() }
     }
 
     pub(super) fn work(mut self, pulse: &Pulse) -> Result<()> {
@@ -56,12 +58,11 @@ impl Owner {
     /// Takes a run, mostly of its own node, or gives one back.
     fn step(&mut self) {
         let world = self.world;
-        if self.held.len() == HELD || self.dice.bool() {
-            if !self.held.is_empty() {
-                let run = self.held.swap_remove(self.dice.usize(..self.held.len()));
-                world.give(self.place, run, &mut self.tally);
-            }
-            return;
+        self.grows = if self.grows { self.held.len() < HELD } else { self.held.is_empty() };
+        let takes = self.held.is_empty() || self.held.len() < HELD && self.grows != (self.dice.u8(..8) == 0);
+        if !takes {
+            let run = self.held.swap_remove(self.dice.usize(..self.held.len()));
+            return world.give(self.place, run, &mut self.tally);
         }
         let order =
             Order::new(self.dice.choice([0, 0, 0, 0, 1, 2, 3, 5]).unwrap_or(0)).unwrap_or(Order::ZERO);
