@@ -49,7 +49,7 @@ mutants! {
     ExpiryForgotten: "What a CPU caches of other nodes' zones stays there however long it is idle.",
     DrainAwaitsArrivals: "A drain of a CPU's words waits until nothing is on the move.",
     DrainSkipsBusy: "A drain of a CPU's words leaves them alone while something is on the move.",
-    DrainPlain: "A drain reads a slot word and then stores an empty one.",
+    DrainPlain: "A drain reads a slot word and stores an empty one a moment later.",
     InstallIgnoresClose: "A refill installs over a closed slot word.",
     InstalledWhileIsolated: "An install does not look whether the block has been isolated since.",
     BatchBelowFloor: "A batch leaves the high mark, whatever its request must leave.",

@@ -49,7 +49,7 @@ impl Run {
 }
 
 /// What a storm came to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Default, Debug)]
 pub(super) struct Outcome {
     pub(super) tally: Tally,
     pub(super) audit: Vec<String>,

@@ -258,6 +258,7 @@ impl SlotWord {
     pub(crate) fn empty(&self) -> Slot {
         if planted(Mutant::DrainPlain) {
             let slot = self.load();
+            (0..8).for_each(|_| core::hint::spin_loop());
             self.0.store(slot.0 & !u64::from(u32::MAX), Ordering::SeqCst);
             return slot;
         }

@@ -11,12 +11,10 @@ use anyhow::Result;
 use zonal::Order;
 use zonal_linux::{Machine, MachineError};
 
-use super::engine::{self, Run};
+use self::times::Times;
+use super::engine::{self, Outcome, Run};
 use super::hand::Hand;
 use super::{Finding, Storm, Threads};
-
-/// The part with stopped owners takes half of the time, and no more seconds than these.
-const STOPPED: u64 = 20;
 
 /// 48 blocks, two CPUs, four threads.
 pub(super) struct Drain;
@@ -35,10 +33,18 @@ impl Storm for Drain {
     }
 
     fn rage(&'static self, run: Run) -> Result<Finding> {
-        let half = (run.seconds / 2).clamp(1, STOPPED);
-        let (mut outcome, times) = stopped::rage(Run { seconds: half, ..run })?;
-        if outcome.tally.first.is_none() && run.seconds > half {
-            outcome = outcome.and(engine::run(self, Run { seconds: run.seconds - half, ..run })?);
+        // By turns, each pair as long as all before it: what only one of the two finds is found soon.
+        let (mut outcome, mut times) = (Outcome::default(), Times::default());
+        let (mut left, mut turn) = (run.seconds.div_ceil(2), 1);
+        while left > 0 && outcome.tally.first.is_none() {
+            let run = Run { seconds: turn.min(left), seed: run.seed.wrapping_add(left), ..run };
+            let (stopped, drains) = stopped::rage(run)?;
+            outcome = outcome.and(stopped);
+            times = times.and(drains);
+            if outcome.tally.first.is_none() {
+                outcome = outcome.and(engine::run(self, run)?);
+            }
+            (left, turn) = (left - run.seconds, turn * 2);
         }
         let mut finding = outcome.finding(self.name());
         finding.report.details = times.to_string();

@@ -21,6 +21,16 @@ impl Drains {
         self.frames += frames;
     }
 
+    /// These and those.
+    fn and(self, next: Self) -> Self {
+        Self {
+            number: self.number + next.number,
+            total: self.total + next.total,
+            longest: self.longest.max(next.longest),
+            frames: self.frames + next.frames,
+        }
+    }
+
     fn mean_us(&self) -> f64 {
         if self.number == 0 { 0.0 } else { self.total.as_secs_f64() * 1e6 / self.number as f64 }
     }
@@ -47,6 +57,17 @@ pub(super) struct Times {
 }
 
 impl Times {
+    /// Of this part of a storm and the next one.
+    pub(super) fn and(mut self, next: Self) -> Self {
+        self.others.extend(next.others);
+        Self {
+            stopped: self.stopped.and(next.stopped),
+            beside: self.beside.and(next.beside),
+            much: self.much.and(next.much),
+            others: self.others,
+        }
+    }
+
     /// Median and longest of the longest calls of others.
     fn others_us(&self) -> [f64; 2] {
         let mut sorted = self.others.clone();
