@@ -45,7 +45,8 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         let hit = match request.hit {
             _ if self.platform.injects(Step::Words) => None,
             Hit::Frame => self.state.take_frame(request, cpu),
-            longer => self.state.take_longer(longer, request, cpu),
+            Hit::Run => self.state.take_run(request, cpu),
+            Hit::Block | Hit::Never => self.state.take_block(request, cpu),
         };
         match hit {
             Some(pfn) => Ok(pfn),

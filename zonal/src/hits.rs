@@ -38,38 +38,29 @@ impl<'m> State<'m> {
         }
     }
 
-    /// Takes what is longer than a frame: one call, so that what is inline stays small.
-    #[inline(never)]
-    pub(crate) fn take_longer(&self, hit: Hit, request: &Request, cpu: &Cpu<'m>) -> Option<Pfn> {
-        match hit {
-            Hit::Run => self.take_run(request, cpu),
-            Hit::Block => self.take_block(request, cpu),
-            Hit::Frame | Hit::Never => None,
-        }
-    }
-
     /// Takes a run of the request's order (at most a group) from that word.
     #[inline(always)]
-    fn take_run(&self, request: &Request, cpu: &Cpu<'m>) -> Option<Pfn> {
+    pub(crate) fn take_run(&self, request: &Request, cpu: &Cpu<'m>) -> Option<Pfn> {
         let Request { highest, kind, order, .. } = *request;
         match self.hits {
             Hits::Locked => cpu.take(|_| Locked, highest, kind, order),
-            _ => self.hits.how().and_then(|how| cpu.take(|cache| cache.once(how), highest, kind, order)),
+            _ => self.take_as_owner(request, cpu),
         }
     }
 
-    /// Takes a frame by any owner.
+    /// The same by any owner.
     #[inline(never)]
     fn take_as_owner(&self, request: &Request, cpu: &Cpu<'m>) -> Option<Pfn> {
         let how = self.hits.how()?;
-        cpu.take(|cache| cache.once(how), request.highest, request.kind, Order::ZERO)
+        cpu.take(|cache| cache.once(how), request.highest, request.kind, request.order)
     }
 
-    /// Takes the block that the CPU keeps, or the one it freed last, while there is nothing that kswapd or the ladder would have to
-    /// see to.
-    #[inline(always)]
-    fn take_block(&self, request: &Request, cpu: &Cpu<'m>) -> Option<Pfn> {
-        let home = cpu.home(request.highest).filter(|_| self.is_bare())?;
+    /// Takes the block that the CPU keeps, or the one it freed last, if the request is for one, while there is nothing that kswapd or
+    /// the ladder would have to see to.
+    #[inline(never)]
+    pub(crate) fn take_block(&self, request: &Request, cpu: &Cpu<'m>) -> Option<Pfn> {
+        let may = request.hit == Hit::Block && self.is_bare();
+        let home = cpu.home(request.highest).filter(|_| may)?;
         let (zone, cache) = (home.zone, home.cache);
         if let Some(pfn) = zone.take_kept_block(cache, request.kind) {
             cpu.count_taken(zone, Order::BLOCK);
