@@ -56,8 +56,8 @@ impl OwnWords {
     /// # Safety
     /// (1) Every thread that uses the allocator has readable and writable memory of a `struct rseq` there, registered with
     /// the usual signature of the processor, or with a `cpu_id` that is negative. (2) When `barrier(cpu)` has returned true,
-    /// no thread goes on with a sequence that it was in on that CPU when `barrier` was called, and what the caller wrote
-    /// before is seen by those that begin after. (3) [`crate::Platform::cpu`] gives the kernel's CPU numbers below `cpus`
+    /// no thread goes on with a sequence that it was in on that CPU when `barrier` was called; what the caller wrote before is
+    /// seen by those that begin after, and what was stored there before by the caller. (3) [`crate::Platform::cpu`] gives the kernel's CPU numbers below `cpus`
     /// or numbers from `cpus` on. (4) All who use the allocator are threads of one process, children of `vfork` not among them,
     /// and the code is not unloaded while one of them may be in it or was last in a sequence of it.
     pub const unsafe fn sequences(area: isize, cpus: usize, barrier: fn(cpu: usize) -> bool) -> Option<Self> {

@@ -37,16 +37,11 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 
     /// Lands the groups that all CPUs cache of these frames, and makes the words forget them; the number of frames.
     pub fn drain_range(&self, range: FrameRange) -> u64 {
-        self.drain_words_of(range).frames
+        self.zones_in(range).map(|zone| zone.drain_range(range).frames).sum()
     }
 
-    /// The same, with whose words were left out.
-    fn drain_words_of(&self, range: FrameRange) -> Drained {
-        // Between what has been said of the blocks and the looks at the words; partner: the look at the entry after installs.
-        store_load_barrier();
-        let meets = |zone: &&Zone<'_>| zone.reach.intersect(range).frames() > 0;
-        let drained = self.state.zones.iter().filter(meets).map(|zone| zone.drain_range(range));
-        drained.fold(Drained::default(), Drained::and)
+    fn zones_in(&self, range: FrameRange) -> impl Iterator<Item = &Zone<'m>> {
+        self.state.zones.iter().filter(move |zone| zone.reach.intersect(range).frames() > 0)
     }
 
     /// Lands what all CPUs cache; the number of frames.
@@ -150,7 +145,10 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
                 }
             }
         }
-        match self.drain_words_of(range).refused {
+        // Between what has been said of the blocks and the looks at the words; partner: the look at the entry after installs.
+        store_load_barrier();
+        let drained = self.zones_in(range).map(|zone| zone.drain_isolated(range));
+        match drained.fold(Drained::default(), Drained::and).refused {
             Some(cpu) => {
                 let _ = self.unisolate(range);
                 Err(IsolateError::Undrained { cpu })

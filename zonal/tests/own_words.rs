@@ -81,7 +81,7 @@ fn who_may_not_have_a_barrier_passed_gets_nothing_and_loses_nothing() {
 #[test]
 fn what_is_refused_a_barrier_is_told_and_can_be_asked_for_again() {
     static REFUSES: AtomicBool = AtomicBool::new(true);
-    let (allocator, cpu) = build(|_| !REFUSES.load(Ordering::Relaxed));
+    let (allocator, cpu) = build(|cpu| cpu != 0 || !REFUSES.load(Ordering::Relaxed));
     let pfn = take(&allocator, &Request::order(Order::ZERO)).expect("nothing is taken");
     let cached = |allocator: &Leaked| allocator.zones().map(|zone| zone.cached).sum::<u64>();
     let refused = |allocator: &Leaked| allocator.zones().map(|zone| zone.refused_barriers).sum::<u64>();

@@ -240,11 +240,17 @@ impl SlotWord {
         hand.exchange(&self.0, from.0, to.0)
     }
 
-    /// As `exchange` into a word of a group that holds nothing, but orders nothing with what is read next: that takes a fence.
+    /// As `exchange` of a word of a group, to which no hint is owed: an owner's step is a plain one, and orders nothing with
+    /// what is read next. So who isolates a block has owners pass a barrier before it goes through their words.
+    #[inline(always)]
     #[must_use]
-    pub(crate) fn fill(&self, hand: impl Hand, from: Slot, to: Slot) -> bool {
-        // AcqRel: as `exchange`.
-        hand.change(&self.0, from.0, to.0, Ordering::AcqRel).is_ok()
+    pub(crate) fn refill(&self, hand: impl Hand, from: Slot, to: Slot) -> bool {
+        if planted(Mutant::InstallIgnoresClose) {
+            self.0.store(to.0, Ordering::SeqCst);
+            return true;
+        }
+        // AcqRel, and SeqCst by anybody's hand: as `exchange`.
+        hand.change(&self.0, from.0, to.0, Ordering::SeqCst).is_ok()
     }
 
     /// Takes everything if that is what the word was seen to hold; the group stays.

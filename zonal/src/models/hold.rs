@@ -6,13 +6,16 @@ use std::sync::Arc;
 
 use loom::sync::{Mutex, MutexGuard};
 
+use crate::block::entry::Entry;
 use crate::block::row::Row;
 use crate::cache::hand::{Hand, Locked};
 use crate::cache::hold::{Barriers, Held, Hold};
 use crate::cache::word::{Epoch, Put, Slot, SlotWord};
-use crate::frame::{GroupIndex, Order};
+use crate::frame::{BLOCK_FRAMES, GroupIndex, Order, ZoneId};
 use crate::models::explore::{Content, bounded, on_cpu, race};
+use crate::mutant::{Mutant, planted};
 use crate::sync::Ordering;
+use crate::topology::Kind;
 use hands::{Interrupt, Moved, Pinned, Sequence};
 
 const GROUP: GroupIndex = GroupIndex(7);
@@ -233,6 +236,39 @@ fn loom_hold_a_reopening_needs_no_holder() {
         );
         assert!(installed && taken == 0b1, "the word is open, and the owner's");
         shared_out(&owned, &[taken], 0b11);
+    });
+}
+
+/// An owner puts a frame of a block into its word, by a plain store, and looks whether the block has been isolated; who isolates it
+/// says so, has the owner's CPU pass a barrier, and looks at the word. No frame of the block stays there.
+#[test]
+fn loom_hold_an_owner_installs_against_an_isolation() {
+    const OTHER: GroupIndex = GroupIndex(9);
+    bounded(3, || {
+        let entry = Entry::with_free(ZoneId(0), Kind::Movable, BLOCK_FRAMES, 0);
+        let ((_, owned), own, isolator) = race(
+            (entry, Owned::with(0)),
+            |(entry, owned)| {
+                let (empty, full) = (Slot::new(GROUP, 0), Slot::new(OTHER, 1));
+                let installed = owned.word.refill(owned.owner(), empty, full);
+                if !installed || !entry.load().is_kept_out() {
+                    return 0;
+                }
+                // As the owner; if it may not, as anybody, as [`crate::zone::Zone::expel_now`] does.
+                owned.word.forget(owned.owner(), OTHER).map_or(0, Slot::mask)
+            },
+            |(entry, owned)| {
+                assert_eq!(entry.isolate(ZoneId(0), 0), Ok(()));
+                if planted(Mutant::LooksUnbarred) && !owned.word.load().is_of(OTHER) {
+                    return 0;
+                }
+                let _held = owned.held();
+                owned.word.forget(Locked, OTHER).map_or(0, Slot::mask)
+            },
+        );
+        let left = owned.word.load();
+        assert!(!left.is_of(OTHER), "no frame of the block is left in the word");
+        assert!(own + isolator <= 1, "the frame lands once");
     });
 }
 

@@ -13,7 +13,7 @@ use crate::cache::room::BESIDE;
 use crate::cache::word::{Slot, SlotWord};
 use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, GroupIndex, Pfn, ROW_FRAMES, ROWS};
 use crate::mutant::{Mutant, planted};
-use crate::sync::{Ordering, fence};
+use crate::sync::store_load_barrier;
 use crate::topology::Kind;
 use crate::zone::search::Offer;
 use crate::zone::take::take_scattered;
@@ -151,7 +151,7 @@ impl<'m> Zone<'m> {
         to: Slot,
     ) -> Option<usize> {
         if from.is_owned() {
-            return word.fill(self.hand(cache), from, to).then_some(at);
+            return word.refill(self.hand(cache), from, to).then_some(at);
         }
         let filled = word.exchange(self.hand(cache), from, to);
         filled.then(|| {
@@ -164,9 +164,7 @@ impl<'m> Zone<'m> {
     /// any install.
     #[inline(always)]
     fn expel_block(&self, (cache, kind): (&CpuCache, Kind), block: Block<'m>) {
-        // SeqCst: between the installs, which an owner makes by plain stores, and the look; partner: `Entry::isolate`, whose
-        // callers then go through the words.
-        fence(Ordering::SeqCst);
+        store_load_barrier();
         if block.entry.load().is_kept_out() && !planted(Mutant::BatchWhileIsolated) {
             self.expel_words((cache, kind), block);
         }
@@ -192,7 +190,7 @@ impl<'m> Zone<'m> {
         let count = others.iter().flatten().count() as u64;
         let frames = u64::from(from.mask().count_ones()) + count * GROUP_FRAMES;
         self.count.enter(frames);
-        let evicted = word.exchange(self.hand(cache), from, to);
+        let evicted = word.refill(self.hand(cache), from, to);
         if evicted {
             let lost = if planted(Mutant::EvictionDropsFrame) {
                 from.mask() & from.mask().wrapping_neg()

@@ -124,7 +124,8 @@ impl<'m> Zone<'m> {
     }
 
     /// After an install: empties the word again if the group's block has been isolated or poisoned since it was looked at.
-    /// Who does that flags the block and then goes through the words: one of the two sees the other.
+    /// Who does that flags the block and then goes through the words: one of the two sees the other. (An owner's install is a
+    /// plain store: who isolates has the owner's CPU pass a barrier in between; who poisons need not see a free under way.)
     #[inline]
     fn expel_group(&self, cache: &CpuCache, at: usize, (group, entry): (GroupIndex, &Entry)) {
         store_load_barrier();
@@ -175,7 +176,7 @@ impl<'m> Zone<'m> {
     /// Fills the word that took the last free and has given its frames since.
     #[inline(always)]
     fn fill_given(&self, cache: &CpuCache, (at, from): (usize, Slot), to: Slot) -> Option<usize> {
-        let filled = cache.word(at)?.exchange(self.hand(cache), from, to);
+        let filled = cache.word(at)?.refill(self.hand(cache), from, to);
         filled.then(|| {
             cache.note_group(from.group(), to.group());
             at
@@ -193,7 +194,7 @@ impl<'m> Zone<'m> {
         let filled = if from.mask() != 0 {
             self.evict(cache, at, from, to)
         } else if from.is_owned() {
-            word.exchange(self.hand(cache), from, to)
+            word.refill(self.hand(cache), from, to)
         } else {
             self.own((cache, word), self.hand(cache), u64::from(to.mask().count_ones()), (from, to))
         };
