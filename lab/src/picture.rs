@@ -5,6 +5,8 @@
 
 use std::io::{self, Write};
 
+use anstream::stream::RawStream;
+use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use zonal::{BLOCK_FRAMES, BlockInfo, BlockState, Kind, PageAllocator, Platform, ZoneInfo};
 
@@ -56,8 +58,8 @@ impl Scene {
             .count() as u64
     }
 
-    /// Draws the blocks of all zones, and a legend.
-    pub(crate) fn draw(&self, out: &mut dyn Write) -> io::Result<()> {
+    /// Draws the blocks of all zones, and a legend. Without colours each line has another below it that tells the kinds.
+    pub(crate) fn draw(&self, out: &mut dyn Write, colours: Colours) -> io::Result<()> {
         for zone in &self.zones {
             let each = zone.blocks.len().div_ceil(WIDTH * LINES).max(1);
             let (node, name) = (zone.info.node.0, zone.info.kind.name());
@@ -67,9 +69,12 @@ impl Scene {
                 write!(out, "  ")?;
                 line.iter().try_for_each(|cell| cell.draw(out))?;
                 writeln!(out)?;
+                if colours == Colours::None && line.iter().any(|cell| cell.kind.is_some()) {
+                    writeln!(out, "  {}", line.iter().map(Cell::letter).collect::<String>().trim_end())?;
+                }
             }
         }
-        legend(out)
+        legend(out, colours)
     }
 
     /// Free runs in the text of Linux's `/proc/buddyinfo`.
@@ -127,6 +132,11 @@ impl Cell {
         Self { fill: FILLS[quarters as usize], kind }
     }
 
+    /// The kind without colours.
+    fn letter(&self) -> char {
+        self.kind.map_or(' ', letter_of)
+    }
+
     fn draw(self, out: &mut dyn Write) -> io::Result<()> {
         let style = self.kind.map_or(Style::new().dimmed(), style_of);
         write!(out, "{style}{}{style:#}", self.fill)
@@ -141,15 +151,40 @@ fn style_of(kind: Kind) -> Style {
     })
 }
 
-fn legend(out: &mut dyn Write) -> io::Result<()> {
+/// Whether who looks sees colours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Colours {
+    Seen,
+    None,
+}
+
+impl Colours {
+    /// Those of this stream, as what is printed to it will be stripped of them or not.
+    pub(crate) fn of(stream: &impl RawStream) -> Self {
+        match AutoStream::choice(stream) {
+            ColorChoice::Never => Self::None,
+            _ => Self::Seen,
+        }
+    }
+}
+
+fn letter_of(kind: Kind) -> char {
+    match kind {
+        Kind::Unmovable => 'U',
+        Kind::Movable => 'M',
+        Kind::Reclaimable => 'R',
+    }
+}
+
+fn legend(out: &mut dyn Write, colours: Colours) -> io::Result<()> {
     let [free, quarter, half, most, full] = FILLS;
     write!(
         out,
         "  {free} free  {quarter} to 1/4  {half} to 1/2  {most} to 3/4  {full} fuller  {WHOLE} whole;  "
     )?;
     for kind in Kind::ALL {
-        let style = style_of(kind);
-        write!(out, "{style}{full} {kind:?}{style:#}  ")?;
+        let (style, sign) = (style_of(kind), if colours == Colours::None { letter_of(kind) } else { full });
+        write!(out, "{style}{sign} {kind:?}{style:#}  ")?;
     }
     writeln!(out)
 }

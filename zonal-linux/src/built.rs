@@ -24,10 +24,10 @@ pub enum PoolError {
     #[error("{0}")]
     Config(ConfigError),
     /// There is no memory for the metadata or the frames.
-    #[error("{0}")]
+    #[error(transparent)]
     Memory(#[from] MemoryError),
     /// The file with the metadata could not be read, mapped or made as long as it must be.
-    #[error("the file with the metadata: {0}")]
+    #[error("the file with the metadata")]
     File(#[from] io::Error),
     /// Another process, or another allocator of this one, uses the file.
     #[error("the file with the metadata is in use")]

@@ -18,7 +18,7 @@ pub enum PlugError {
     #[error("{0}")]
     Hotplug(HotplugError),
     /// The system does not give the memory, or does not take it back.
-    #[error("{0}")]
+    #[error(transparent)]
     Memory(#[from] MemoryError),
     /// The system gave no thread for a daemon of a node whose first memory this would be.
     #[error("no thread for {name}{}: {error}", node.0)]

@@ -77,7 +77,7 @@ fn what_the_allocator_refuses_has_a_line() {
     are(&with(high), &[(5, "above 52 address bits")]);
     are(&with("[[node]]\nranges = [\n{ start = 4096, end = 4096 }]\n"), &[(6, "0x1..0x1 holds no frame")]);
     let far = "[[node]]\nranges = [\n{ start = '1 TiB', size = '2 MiB' },\n{ start = '900 TiB', size = '2 MiB' }]\n";
-    are(&with(far), &[(4, "over 509 TiB")]);
+    are(&with(far), &[(4, "over 510 TiB")]);
 }
 
 #[test]

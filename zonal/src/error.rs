@@ -219,7 +219,7 @@ pub enum ConfigError {
         /// First frame in both.
         pfn: Pfn,
     },
-    /// A zone's span is over 509 TiB: groups could not be numbered in 32 bits.
+    /// A zone's span is over 510 TiB: groups could not be numbered in 32 bits.
     SpanTooLarge {
         /// The zone's node.
         node: NodeId,
@@ -289,7 +289,7 @@ impl fmt::Display for ConfigError {
             Self::RangeTooHigh { end } => write!(f, "a memory range ends at {end:?}, above 52 address bits"),
             Self::Overlap { pfn } => write!(f, "two memory ranges hold {pfn:?}"),
             Self::SpanTooLarge { node, start, end } => {
-                write!(f, "a zone of node {} spans {start}..{end}, over 509 TiB", node.0)
+                write!(f, "a zone of node {} spans {start}..{end}, over 510 TiB", node.0)
             }
             Self::HotUnaligned { pfn } => {
                 write!(

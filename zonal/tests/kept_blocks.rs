@@ -17,8 +17,12 @@ fn setup() -> Setup {
 
 /// The test with words that are everybody's and that are their CPUs', frees checked or not.
 fn each(test: impl Fn(&Leaked, &FakeCpu)) {
-    let refused = |_| false;
-    for setup in [setup(), setup().checked(), setup().owned(refused), setup().caching(Caching::All)] {
+    each_where(|_| false, test);
+}
+
+/// The same where owners of words pass barriers, or not.
+fn each_where(barrier: fn(usize) -> bool, test: impl Fn(&Leaked, &FakeCpu)) {
+    for setup in [setup(), setup().checked(), setup().owned(barrier), setup().caching(Caching::All)] {
         let (allocator, cpu) = built(&setup);
         test(&allocator, cpu);
     }
@@ -116,19 +120,22 @@ fn drains_closings_and_idle_passes_land_it() {
 
 #[test]
 fn isolation_has_it_and_keeps_it_out() {
-    each(|allocator, _| {
-        let pfn = keep(allocator);
-        let block = range(pfn.get(), pfn.get() + BLOCK);
-        assert_eq!(allocator.isolate(block), Ok(0), "it counts as used until it lands");
-        assert_eq!((cached(allocator), audited(allocator).isolated), (0, BLOCK));
-        assert_eq!(allocator.unisolate(block), Ok(BLOCK));
-        let pfn = take(allocator, Order::BLOCK);
-        let block = range(pfn.get(), pfn.get() + BLOCK);
-        assert_eq!(allocator.isolate(block), Ok(0));
-        free(allocator, pfn, Order::BLOCK);
-        assert_eq!((cached(allocator), audited(allocator).isolated), (0, BLOCK));
-        assert_eq!(allocator.unisolate(block), Ok(BLOCK));
-    });
+    each_where(
+        |_| true,
+        |allocator, _| {
+            let pfn = keep(allocator);
+            let block = range(pfn.get(), pfn.get() + BLOCK);
+            assert_eq!(allocator.isolate(block), Ok(0), "it counts as used until it lands");
+            assert_eq!((cached(allocator), audited(allocator).isolated), (0, BLOCK));
+            assert_eq!(allocator.unisolate(block), Ok(BLOCK));
+            let pfn = take(allocator, Order::BLOCK);
+            let block = range(pfn.get(), pfn.get() + BLOCK);
+            assert_eq!(allocator.isolate(block), Ok(0));
+            free(allocator, pfn, Order::BLOCK);
+            assert_eq!((cached(allocator), audited(allocator).isolated), (0, BLOCK));
+            assert_eq!(allocator.unisolate(block), Ok(BLOCK));
+        },
+    );
 }
 
 #[test]

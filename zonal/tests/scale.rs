@@ -64,6 +64,22 @@ fn metadata_is_a_small_part_of_memory() -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// Holes in a section cost no more than their ranges' own descriptions.
+#[test]
+fn a_section_in_pieces_needs_little_more_than_one() -> Result<(), ConfigError> {
+    let bytes = |pieces: u64| {
+        let ranges: Vec<_> = (0..pieces).map(|at| (2 * at * 100, 2 * at * 100 + 100)).collect();
+        let machine = Machine::one_node(1, &ranges);
+        let setup = Setup::of(&machine);
+        let (allocator, _) = built(&setup);
+        assert_eq!(audited(&allocator).free, pieces * 100);
+        zonal::metadata_size(&setup.config())
+    };
+    let (one, many) = (bytes(1)?, bytes(100)?);
+    assert!(many < one + 100 * 128, "{one} bytes for a range, {many} for a hundred");
+    Ok(())
+}
+
 #[test]
 fn as_many_nodes_and_cpus_as_can_be_configured() -> Result<(), AllocError> {
     let machine = Machine::equal_nodes(1024, 4, 0, BLOCK);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use zonal::{AllocError, PageAllocator, Pfn, Platform, Request};
+use zonal::{AllocError, Gfp, PageAllocator, Pfn, Platform, Request};
 
 use super::setting::Setting;
 use super::stamp::{Disagreement, Owner, Stamps};
@@ -164,7 +164,9 @@ impl<'e, 'm, P: Platform + Sync, S: Stamps> Engine<'e, 'm, P, S> {
 
     fn request(&self, slot: SlotId) -> Result<Request, AllocError> {
         let slot = self.plan.slot(slot);
-        let request = Request::order(slot.recorded.order).gfp(slot.gfp)?;
+        // Nobody frees but who asks: where memory is short, what cannot fail would wait for ever.
+        let gfp = slot.gfp.difference(Gfp::NOFAIL);
+        let request = Request::order(slot.recorded.order).gfp(gfp)?;
         Ok(self.setting.node(slot.recorded.first).map_or(request, |node| request.node(node)))
     }
 

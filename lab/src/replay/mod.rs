@@ -18,20 +18,20 @@ use std::io::Write;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use zonal::{PageAllocator, Platform};
 use zonal_linux::{CpuSource, Pages, Pool, SimulatedPlatform, Simulation};
 
 use crate::ledger::Ledger;
 use crate::output::{Format, Verdict, explain, print_json};
-use crate::picture::Scene;
+use crate::picture::{Colours, Scene};
 use crate::plan::Plan;
 use crate::progress::{Progress, Unit};
 use crate::trace::{self, Fault, Recording};
 use engine::{Engine, Tally};
 use report::Report;
 use setting::Setting;
-use stamp::{Stamps, Table};
+use stamp::{STAMP, Stamps, Table};
 use stopwatch::Stopwatch;
 
 /// Findings listed; further ones are only counted.
@@ -130,6 +130,13 @@ fn replay(plan: &Plan, setting: &Setting, threads: NonZero<usize>) -> Result<Out
         let pool = Pool::build(machine, Pages::Lazy)?;
         return perform(pool.allocator(), &pool, plan, setting, threads);
     }
+    let (stamps, memory) = (plan.counts.peak_frames * STAMP, rustix::system::sysinfo().totalram as u64 / 2);
+    if stamps > memory {
+        bail!(
+            "the stamps of {} frames are {stamps} bytes, over half of this machine's memory",
+            plan.counts.peak_frames
+        );
+    }
     let simulation = Simulation::build(machine, CpuSource::Thread)?;
     perform(simulation.allocator(), &Table::of(machine.memory()), plan, setting, threads)
 }
@@ -212,7 +219,7 @@ impl Outcome {
             return print_json(report);
         }
         let out = &mut anstream::stdout().lock();
-        scene.draw(out)?;
+        scene.draw(out, Colours::of(&std::io::stdout()))?;
         writeln!(out)?;
         scene.buddyinfo(out)?;
         writeln!(out)?;

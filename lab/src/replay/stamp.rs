@@ -104,6 +104,9 @@ impl Stamps for Pool {
     }
 }
 
+/// Bytes of a frame's stamp.
+pub(crate) const STAMP: u64 = size_of::<AtomicU64>() as u64;
+
 /// A word a frame, for machines whose frames do not exist. Sections get theirs when they are first used.
 pub(crate) struct Table {
     sections: Vec<(u64, OnceLock<Box<[AtomicU64]>>)>,

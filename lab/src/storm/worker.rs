@@ -40,6 +40,9 @@ pub(super) fn work_if_asked(seed: u64) -> Result<()> {
 }
 
 fn work(directory: &Path, seed: u64) -> Result<()> {
+    // Who was to kill it may be killed first.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .context("ending with its parent")?;
     let ledger = Ledger::open(directory, THREADS)?;
     // SAFETY: the file's only other user recovers it while this process does not run.
     let opened = unsafe { Simulation::open(&machine()?, CpuSource::Played, open_file(directory)?, |_| true) };

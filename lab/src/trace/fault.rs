@@ -81,10 +81,10 @@ pub(crate) enum Reason {
         found: u64,
     },
     /// An event that cannot be understood.
-    #[error("{0}")]
+    #[error(transparent)]
     Event(#[from] EventFault),
     /// perf.data that cannot be understood.
-    #[error("{0}")]
+    #[error(transparent)]
     PerfData(#[from] PerfDataFault),
 }
 

@@ -1,6 +1,6 @@
 //! Bad input and bad arguments: exit 2, and where and why; never a panic.
 
-use crate::support::{gz, refused, replay, xz, zonal, zst};
+use crate::support::{file, gz, refused, replay, xz, zonal, zst};
 
 const ALLOC: &str =
     "x 1 [0] 5.0: kmem:mm_page_alloc: page=0x8 pfn=0x8 order=0 migratetype=0 gfp_flags=GFP_KERNEL\n";
@@ -117,4 +117,33 @@ fn archives_that_unpack_without_end() {
     let bomb = gz(gz(vec![b'\n'; 96 << 20]));
     assert!(bomb.len() < 4 << 10, "{} bytes", bomb.len());
     refused(&replay("bomb", bomb), "bomb:", "it unpacks to more than");
+}
+
+/// Who cannot fail waits until somebody frees: here nobody else would.
+#[test]
+fn a_request_that_cannot_fail_is_counted_on_a_machine_that_is_too_small() {
+    let line = |at: u64| {
+        format!(
+            " x-1 [000] .... 1.{at}: mm_page_alloc: page=0000000012345678 pfn={at:#x} order=0 migratetype=0 \
+             gfp_flags=GFP_NOFS|__GFP_NOFAIL\n"
+        )
+    };
+    let recording = file("cannot-fail.txt", (1..=3).map(line).collect::<String>());
+    let machine = file("one-frame.toml", "[[node]]\nmemory = 4096\ncpus = 1\n");
+    let (recording, machine) = (recording.to_str().unwrap(), machine.to_str().unwrap());
+    let run = zonal(&["replay", recording, "--machine", machine, "--json"]);
+    assert_eq!((run.status, &run.object()["failed"]), (Some(0), &2.into()), "{}", run.stderr);
+}
+
+/// What cannot be remembered of a recording is said before memory runs out.
+#[test]
+fn a_recording_whose_stamps_no_memory_holds_is_refused() {
+    let line = |at: u64| {
+        format!(
+            " x-1 [000] .... 1.0: mm_page_alloc: page=0000000012345678 pfn={:#x} order=18 migratetype=0 gfp_flags=0\n",
+            at << 18
+        )
+    };
+    let recording = (0..60_000).map(line).collect::<String>();
+    refused(&replay("giants.txt", recording), "stamps of", "over half of this machine's memory");
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum MachineError {
     /// The description is no TOML, lacks a key, or a key has a value of the wrong sort. The message shows the line.
-    #[error("{0}")]
+    #[error(transparent)]
     Toml(#[from] toml::de::Error),
     /// A key has a value that makes no sense.
     #[error("{key} = {value}: {reason}")]
@@ -38,7 +38,7 @@ pub enum MachineError {
         expected: &'static str,
     },
     /// Its memory cannot be divided.
-    #[error("{0}")]
+    #[error(transparent)]
     Movable(#[from] zonal::MovableError),
     /// The allocator refuses the machine.
     #[error("{0}")]

@@ -43,7 +43,14 @@ pub(in crate::build) fn sizes(config: &Config<'_>) -> Result<Sizes, ConfigError>
     };
     let end = ranges().map(|range| section_number(last(&range))).max().unwrap_or(0);
     let root = table_place(end).0 as u64 + 1;
-    let sections: u64 = ranges().map(|range| span(&range)).sum();
+    // A section that one range ends in and the next begins in is counted once.
+    let mut before = None;
+    let sections: u64 = ranges()
+        .map(|range| {
+            let shared = before.replace(section_number(last(&range))) == Some(section_number(range.start));
+            span(&range) - u64::from(shared)
+        })
+        .sum();
     let leaf_span = |range: &FrameRange| {
         (table_place(section_number(last(range))).0 - table_place(section_number(range.start)).0 + 1) as u64
     };

@@ -20,7 +20,7 @@ use crate::frame::{GroupIndex, Order};
 use crate::mutant::{Mutant, ordering_unless, planted};
 use crate::sync::{AtomicU64, Ordering};
 
-/// The first group number that is no group: a zone spans at most this many groups (509 TiB).
+/// The first group number that is no group: a zone spans at most this many groups (510 TiB).
 pub(crate) const MAX_GROUPS: u32 = 0xff00_0000;
 const CLOSED: u32 = 0xff80_0000;
 const EPOCH: u32 = 0x007f_ffff;
