@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::env::current_exe;
 use std::fs::{File, OpenOptions};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{self, Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -20,7 +20,7 @@ use super::engine::Run;
 use super::ledger::{Ledger, Step};
 use super::report::Report;
 use super::words::Sense;
-use super::worker::{THREADS, WORKER};
+use super::worker::{PARENT, THREADS, WORKER};
 use super::{Finding, Storm};
 
 /// How long a process may take to begin.
@@ -96,7 +96,12 @@ impl Storm for Kill {
 /// This program again, as a process to be killed.
 fn start_worker(directory: &Path, seed: u64) -> Result<Child> {
     let mut command = Command::new(current_exe().context("this program's own file")?);
-    command.env(WORKER, directory).args(["storm", "kill", "--seed", &seed.to_string()]);
+    command.env(WORKER, directory).env(PARENT, process::id().to_string()).args([
+        "storm",
+        "kill",
+        "--seed",
+        &seed.to_string(),
+    ]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command.spawn().context("this program again")
 }

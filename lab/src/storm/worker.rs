@@ -2,6 +2,7 @@
 //! every step into the ledger.
 
 use std::env::var_os;
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::exit;
 use std::sync::Barrier;
@@ -19,6 +20,8 @@ use crate::output::explain;
 
 /// Names the directory to work in, in the environment of a process that is to be killed.
 pub(super) const WORKER: &str = "ZONAL_STORM_KILL";
+/// The process that is to kill it, there too.
+pub(super) const PARENT: &str = "ZONAL_STORM_KILL_BY";
 /// Threads of the process.
 pub(super) const THREADS: usize = 4;
 /// Calls of a thread between two pauses of all: about as long as a pause.
@@ -40,9 +43,13 @@ pub(super) fn work_if_asked(seed: u64) -> Result<()> {
 }
 
 fn work(directory: &Path, seed: u64) -> Result<()> {
-    // Who was to kill it may be killed first.
+    // Who was to kill it may be killed first, or has been.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .context("ending with its parent")?;
+    let parent = rustix::process::getppid().map(|parent| parent.to_string());
+    if parent.as_deref().map(OsStr::new) != var_os(PARENT).as_deref() {
+        exit(0)
+    }
     let ledger = Ledger::open(directory, THREADS)?;
     // SAFETY: the file's only other user recovers it while this process does not run.
     let opened = unsafe { Simulation::open(&machine()?, CpuSource::Played, open_file(directory)?, |_| true) };

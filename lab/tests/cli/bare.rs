@@ -18,7 +18,7 @@ fn the_bundled_recording_replays_clean() {
         assert_eq!(counts.len(), 11 * 7, "{line:?}");
         assert!(counts.as_bytes().chunks(7).all(|count| count.ends_with(b" ")), "{line:?}");
     }
-    assert!(run.stdout.contains("█ Movable"));
+    assert!(run.stdout.contains("M Movable"));
     assert!(run.stdout.contains(" ns per operation"));
     assert!(lines.last().unwrap().starts_with("audit: clean"));
 }
