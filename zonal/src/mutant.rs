@@ -60,7 +60,7 @@ mutants! {
     FillUnhinted: "Who fills a word that was EMPTY does not set its CPU's hint.",
     BarrierLeftOut: "Who is to change another CPU's own words does not have it pass a barrier.",
     WordsKeptOwn: "CPUs keep words of their own while their zone nears its marks.",
-    LooksUnbarred: "Who isolates looks for a block's frames in owned words before their CPU has passed a barrier.",
+    LooksUnbarred: "Who isolates or poisons looks for a block's frames in owned words before their CPU has passed a barrier.",
     WordsUnheld: "Who changes another CPU's own words does not hold them.",
     RefusalUntold: "A drain does not say that it left words of a CPU out whose barrier was refused.",
     RefusedRunUntold: "Who is refused a run for frames in words of other CPUs' own does not say so.",

@@ -78,7 +78,8 @@ impl OwnWords {
     /// From there to the end of an allocation or a free nobody leaves that CPU, not while a hook of the platform waits
     /// either; what interrupts him there, and other tasks of that CPU, may get the number meanwhile. (3) When `barrier(cpu)`
     /// has returned true, every allocation and free that was under way on that CPU when `barrier` was called has returned, or
-    /// is in a hook of the platform, and what the caller wrote before is seen by those that begin after, or go on from there.
+    /// is in a hook of the platform; what the caller wrote before is seen by those that begin after, or go on from there, and what
+    /// they had stored by then by the caller.
     pub const unsafe fn pinned(cpus: usize, barrier: fn(cpu: usize) -> bool) -> Option<Self> {
         match HAS_UNLOCKED {
             true => Some(Self { how: How::Pinned, cpus, barrier }),

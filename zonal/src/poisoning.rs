@@ -30,8 +30,9 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// allocation or a drain under way had it in hand. Poisoning a frame again says where it is, and looks for it again.
     /// A frame that is reserved or absent in a block with others cannot be told from one in use: it stays pending.
     ///
-    /// Any context, but never waits for another one that poisons or heals: see [`PoisonError::Busy`]. Linear in the zone's
-    /// slot words and the table.
+    /// Any context, but never waits for another one that poisons or heals: see [`PoisonError::Busy`]. Where CPUs own their words
+    /// ([`crate::OwnWords`]): a barrier for each of those whose words nobody holds, so task context; elsewhere, where one is refused,
+    /// a frame that is not free fails with [`PoisonError::Undrained`], pending. Linear in the zone's slot words and the table.
     ///
     /// # Errors
     /// By cause, see [`PoisonError`].

@@ -129,10 +129,12 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
 
     /// Isolates the blocks of a range: their free frames leave the zone's count and are not allocated, what is freed
     /// there stays there. Frames in slot words of closed or drained caches land there too. Returns the number of free
-    /// frames isolated (cached ones come on top as they land).
+    /// frames isolated (cached ones come on top as they land). Where CPUs own their words ([`crate::OwnWords`]): task context, and a
+    /// barrier for each of those whose words nobody holds.
     ///
     /// # Errors
-    /// An [`IsolateError`]; then nothing stays isolated.
+    /// An [`IsolateError`]; then nothing stays isolated. One is [`IsolateError::Undrained`], where a barrier is refused, whatever the
+    /// CPU caches.
     pub fn isolate(&self, range: FrameRange) -> Result<u64, IsolateError> {
         block_starts(range).map(drop)?; // it is made of blocks
         let mut frames = 0;
@@ -147,7 +149,8 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         }
         // Between what has been said of the blocks and the looks at the words; partner: the look at the entry after installs.
         store_load_barrier();
-        let drained = self.zones_in(range).map(|zone| zone.drain_isolated(range));
+        let own = |zone: &&Zone<'_>| zone.blocks_of(range).any(|block| block.entry.load().zone() == zone.id);
+        let drained = self.zones_in(range).filter(own).map(|zone| zone.drain_flagged(range));
         match drained.fold(Drained::default(), Drained::and).refused {
             Some(cpu) => {
                 let _ = self.unisolate(range);

@@ -241,7 +241,7 @@ impl SlotWord {
     }
 
     /// As `exchange` of a word of a group, to which no hint is owed: an owner's step is a plain one, and orders nothing with
-    /// what is read next. So who isolates a block has owners pass a barrier before it goes through their words.
+    /// what is read next. So who isolates or poisons has owners pass a barrier before it goes through their words.
     #[inline(always)]
     #[must_use]
     pub(crate) fn refill(&self, hand: impl Hand, from: Slot, to: Slot) -> bool {

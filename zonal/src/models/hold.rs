@@ -239,12 +239,11 @@ fn loom_hold_a_reopening_needs_no_holder() {
     });
 }
 
-/// An owner puts a frame of a block into its word, by a plain store, and looks whether the block has been isolated; who isolates it
-/// says so, has the owner's CPU pass a barrier, and looks at the word. No frame of the block stays there.
-#[test]
-fn loom_hold_an_owner_installs_against_an_isolation() {
+/// Has an owner put a frame of a block into its word, by a plain store, and look whether the block has been flagged; who flags it has the
+/// owner's CPU pass a barrier then, and looks at the word. It is not the block's any more.
+fn installs_against(flag: fn(&Entry)) {
     const OTHER: GroupIndex = GroupIndex(9);
-    bounded(3, || {
+    bounded(3, move || {
         let entry = Entry::with_free(ZoneId(0), Kind::Movable, BLOCK_FRAMES, 0);
         let ((_, owned), own, isolator) = race(
             (entry, Owned::with(0)),
@@ -257,8 +256,8 @@ fn loom_hold_an_owner_installs_against_an_isolation() {
                 // As the owner; if it may not, as anybody, as [`crate::zone::Zone::expel_now`] does.
                 owned.word.forget(owned.owner(), OTHER).map_or(0, Slot::mask)
             },
-            |(entry, owned)| {
-                assert_eq!(entry.isolate(ZoneId(0), 0), Ok(()));
+            move |(entry, owned)| {
+                flag(entry);
                 if planted(Mutant::LooksUnbarred) && !owned.word.load().is_of(OTHER) {
                     return 0;
                 }
@@ -267,9 +266,19 @@ fn loom_hold_an_owner_installs_against_an_isolation() {
             },
         );
         let left = owned.word.load();
-        assert!(!left.is_of(OTHER), "no frame of the block is left in the word");
+        assert!(!left.is_of(OTHER), "what is freed next would be put there");
         assert!(own + isolator <= 1, "the frame lands once");
     });
+}
+
+#[test]
+fn loom_hold_an_owner_installs_against_an_isolation() {
+    installs_against(|entry| assert_eq!(entry.isolate(ZoneId(0), 0), Ok(())));
+}
+
+#[test]
+fn loom_hold_an_owner_installs_against_poisoning() {
+    installs_against(Entry::flag_poisoned);
 }
 
 /// An owner that is interrupted at any point of its tries, once or each time, by who takes on the same CPU, while another

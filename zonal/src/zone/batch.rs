@@ -13,7 +13,6 @@ use crate::cache::room::BESIDE;
 use crate::cache::word::{Slot, SlotWord};
 use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, GroupIndex, Pfn, ROW_FRAMES, ROWS};
 use crate::mutant::{Mutant, planted};
-use crate::sync::store_load_barrier;
 use crate::topology::Kind;
 use crate::zone::search::Offer;
 use crate::zone::take::take_scattered;
@@ -164,7 +163,6 @@ impl<'m> Zone<'m> {
     /// any install.
     #[inline(always)]
     fn expel_block(&self, (cache, kind): (&CpuCache, Kind), block: Block<'m>) {
-        store_load_barrier();
         if block.entry.load().is_kept_out() && !planted(Mutant::BatchWhileIsolated) {
             self.expel_words((cache, kind), block);
         }

@@ -18,7 +18,6 @@ use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, GroupIndex, Order, Pfn};
 use crate::hint::Stamp;
 use crate::mutant::{Mutant, planted};
 use crate::request::Request;
-use crate::sync::store_load_barrier;
 use crate::topology::Kind;
 use crate::zone::count::Transit;
 use crate::zone::take::{Miss, TakenGroup};
@@ -125,10 +124,9 @@ impl<'m> Zone<'m> {
 
     /// After an install: empties the word again if the group's block has been isolated or poisoned since it was looked at.
     /// Who does that flags the block and then goes through the words: one of the two sees the other. (An owner's install is a
-    /// plain store: who isolates has the owner's CPU pass a barrier in between; who poisons need not see a free under way.)
+    /// plain store: who flags has the owner's CPU pass a barrier in between.)
     #[inline]
     fn expel_group(&self, cache: &CpuCache, at: usize, (group, entry): (GroupIndex, &Entry)) {
-        store_load_barrier();
         if entry.load().is_kept_out() && !planted(Mutant::InstalledWhileIsolated) {
             self.expel_now(cache, at, group);
         }

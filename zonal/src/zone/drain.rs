@@ -45,7 +45,7 @@ impl Drained {
 enum Coming {
     /// What is freed meanwhile.
     More,
-    /// None: its blocks say that they are isolated. But who put some there before it saw that may have done so by a plain store.
+    /// None: its blocks say that they are kept out. But who put some there before it saw that may have done so by a plain store.
     None,
 }
 
@@ -76,9 +76,9 @@ impl<'m> Zone<'m> {
         self.drain_words_of(range, Coming::More)
     }
 
-    /// The same of blocks that have been isolated: what their owners put into words before they see that is had, too. A barrier
-    /// for each CPU that owns its words.
-    pub(crate) fn drain_isolated(&self, range: FrameRange) -> Drained {
+    /// The same of blocks that have been isolated or poisoned just now: no word is of their groups any more, also where an owner filled it
+    /// before seeing that. A barrier for each CPU that owns its words.
+    pub(crate) fn drain_flagged(&self, range: FrameRange) -> Drained {
         self.drain_words_of(range, Coming::None)
     }
 

@@ -20,7 +20,6 @@ use crate::cache::hand::Locked;
 use crate::cache::word::{Epoch, Put, Slot};
 use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, GroupIndex, Order, Pfn};
 use crate::mutant::{Mutant, planted};
-use crate::sync::store_load_barrier;
 use crate::topology::Kind;
 use crate::zone::{Block, Want, Zone};
 
@@ -55,7 +54,6 @@ impl<'m> Zone<'m> {
             return Put::OtherGroup;
         }
         // After the install, as after any; partner: who isolates or poisons, and then goes through the words.
-        store_load_barrier();
         if block.entry.load().is_kept_out() && !planted(Mutant::KeptWhileIsolated) {
             self.land_kept(|| word.forget(Locked, group).unwrap_or(Slot::EMPTY));
         }

@@ -143,7 +143,7 @@ impl<'m> Zone<'m> {
     /// Has words forget the frame's group, and what they hold of it land.
     pub(crate) fn drain_group(&self, pfn: Pfn) -> Drained {
         let start = Pfn::new(pfn.get() / GROUP_FRAMES * GROUP_FRAMES);
-        self.drain_range(FrameRange::new(start, start.add(GROUP_FRAMES)))
+        self.drain_flagged(FrameRange::new(start, start.add(GROUP_FRAMES)))
     }
 }
 

@@ -15,7 +15,7 @@ mod sequence;
 use crate::cache::hold::Hold;
 use crate::mutant::{Mutant, planted};
 use crate::own_words::How;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, store_load_barrier};
 
 /// How often an owner tries again that is interrupted.
 const TRIES: usize = 2;
@@ -31,7 +31,7 @@ pub(crate) enum Unchanged {
 
 /// Who changes a word.
 pub(crate) trait Hand: Copy {
-    /// Replaces `from` by `to`; `success` says what for (no more than acquire and release).
+    /// Replaces `from` by `to`; `success` says what for: an owner's acquires and releases, anybody's may be SeqCst.
     fn change(self, word: &AtomicU64, from: u64, to: u64, success: Ordering) -> Result<(), Unchanged>;
 
     /// Replaces exactly `from` by `to`, SeqCst: before what the caller reads next, whoever's hand it is.
@@ -46,12 +46,16 @@ impl Hand for Locked {
     #[inline(always)]
     fn change(self, word: &AtomicU64, from: u64, to: u64, success: Ordering) -> Result<(), Unchanged> {
         // Relaxed: the caller tries again from what it is told.
-        word.compare_exchange(from, to, success, Ordering::Relaxed).map(drop).map_err(Unchanged::Is)
+        word.compare_exchange(from, to, success, Ordering::Relaxed).map_err(Unchanged::Is)?;
+        if success == Ordering::SeqCst {
+            store_load_barrier();
+        }
+        Ok(())
     }
 
     #[inline(always)]
     fn exchange(self, word: &AtomicU64, from: u64, to: u64) -> bool {
-        word.compare_exchange(from, to, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        self.change(word, from, to, Ordering::SeqCst).is_ok()
     }
 }
 
