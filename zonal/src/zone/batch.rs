@@ -8,15 +8,18 @@
 //!
 //! An interrupt between two steps leaves what is claimed or taken out on the move, as with a single group.
 
-use crate::cache::CpuCache;
 use crate::cache::room::BESIDE;
 use crate::cache::word::{Slot, SlotWord};
+use crate::cache::{CpuCache, SLOTS};
 use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, GroupIndex, Pfn, ROW_FRAMES, ROWS};
 use crate::mutant::{Mutant, planted};
 use crate::topology::Kind;
 use crate::zone::search::Offer;
 use crate::zone::take::take_scattered;
 use crate::zone::{Block, Cpu, Want, Zone};
+
+/// Frames of a batch, at most. Models have small zones.
+const MOST: u64 = if cfg!(any(zonal_loom, zonal_shuttle)) { 0 } else { SLOTS as u64 * GROUP_FRAMES };
 
 impl<'m> Zone<'m> {
     /// Serves a frame from the block that served last, or the next best, and puts the rest of that group and more of its groups
@@ -32,9 +35,14 @@ impl<'m> Zone<'m> {
         let (kind, start) = (want.kind, cache.start_block(want.kind));
         let groups = groups.min(cache.vacant(kind).count());
         // Neither mark nor protection is left for what is not asked for yet.
-        let want = Want { floor: self.marks.high().max(want.floor), ..want };
-        if planted(Mutant::BatchBelowFloor) {
-            return self.search_batch((cpu, cache), Want { floor: self.marks.high(), ..want }, start, groups);
+        let floor = match planted(Mutant::BatchBelowFloor) {
+            true => self.marks.high(),
+            false => self.marks.high().max(want.floor),
+        };
+        let want = Want { floor, ..want };
+        // Nor what all CPUs may have on the move at once: nobody is to be refused for what a batch that sleeps has in hand.
+        if !self.count.spares(self.caches.len() as u64 * MOST, floor) {
+            return None;
         }
         let near = self.near(kind, want.order, start);
         match near.map(|block| self.offer_batch((cpu, cache), want, (block, None), groups)) {
