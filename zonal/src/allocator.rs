@@ -5,11 +5,11 @@
 //! Nothing here waits, sleeps, takes a lock or calls back in the middle of a step: every method may be called in any
 //! context (task, IRQ, NMI, signal handler) and may interrupt itself, but for requests that may wait: those are a task's.
 
-use crate::block::bitmap::row_and_mask;
 use crate::cache::CpuCache;
 use crate::cache::word::Put;
 use crate::error::{AllocError, FreeError};
-use crate::frame::{BLOCK_FRAMES, Order, Pfn, ROW_FRAMES, ROWS};
+use crate::frame::{BLOCK_FRAMES, Order, Pfn};
+use crate::frees::{free_block, free_run, land_run};
 use crate::gfp::Gfp;
 use crate::mutant::{Mutant, planted};
 use crate::platform::{Platform, Step};
@@ -19,10 +19,8 @@ use crate::slow::walk::{Walk, take};
 use crate::slow::{self, glance};
 use crate::state::State;
 use crate::waiting;
-use crate::zone::cpu::group_mask;
-use crate::zone::land::NotLanded;
 use crate::zone::runs::blocks_in;
-use crate::zone::{Block, Cpu, Want, Zone};
+use crate::zone::{Cpu, Want, Zone};
 
 /// A page allocator over metadata lent for `'m`.
 pub struct PageAllocator<'m, P> {
@@ -39,18 +37,15 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     ///
     /// # Errors
     /// By cause, see [`AllocError`].
-    #[inline(always)] // what is inline is a hit, and two calls
+    #[inline(always)] // what is inline is a frame's hit, and two calls
     pub fn alloc_raw(&self, request: &Request) -> Result<Pfn, AllocError> {
         let cpu = self.cpu();
-        let hit = match request.hit {
-            _ if self.platform.injects(Step::Words) => None,
-            Hit::Frame => self.state.take_frame(request, cpu),
-            Hit::Run => self.state.take_run(request, cpu),
-            Hit::Block | Hit::Never => self.state.take_block(request, cpu),
-        };
-        match hit {
+        if request.hit != Hit::Frame || self.platform.injects(Step::Words) {
+            return self.alloc_more(request, cpu);
+        }
+        match self.state.take_frame(request, cpu) {
             Some(pfn) => Ok(pfn),
-            None => self.alloc_missed(request, cpu),
+            None => self.alloc_frame(request, cpu),
         }
     }
 
@@ -70,14 +65,12 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     #[inline(always)] // the answer of a hit stays in registers
     pub unsafe fn free_raw(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let cpu = self.cpu();
-        let put = match order {
-            Order::ZERO => self.state.put_frame(pfn, cpu),
-            _ if order > Order::GROUP => return self.free_long(pfn, order, cpu),
-            _ => self.state.put_run(pfn, order, cpu),
-        };
-        match put {
+        if order != Order::ZERO {
+            return self.free_more(pfn, order, cpu);
+        }
+        match self.state.put_frame(pfn, cpu) {
             Put::Kept => Ok(()),
-            Put::OtherGroup => self.free_missed(pfn, order, cpu),
+            Put::OtherGroup => self.free_frame(pfn, cpu),
             Put::AlreadyHere => Err(FreeError::DoubleFree { pfn, order }),
         }
     }
@@ -88,15 +81,64 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         self.state.cpu(self.platform.cpu())
     }
 
-    /// A request that the hinted word did not serve: this CPU's other words, the blocks of its first zone, then the ladder.
+    /// A request that is not for a frame.
+    #[inline(never)]
+    fn alloc_more(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
+        match request.hit {
+            _ if self.platform.injects(Step::Words) => self.alloc_plenty(request, cpu),
+            Hit::Frame | Hit::Run => self.alloc_run(request, cpu),
+            // Before its hit, which looks at more.
+            Hit::Block | Hit::Never if self.is_scarce(request, cpu) => self.alloc_scarce(request, cpu),
+            Hit::Block | Hit::Never => self.alloc_block(request, cpu),
+        }
+    }
+
+    /// A request for a frame that the hinted word at home did not serve.
+    #[inline(never)]
+    fn alloc_frame(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
+        match () {
+            () if self.is_scarce(request, cpu) => self.alloc_scarce(request, cpu),
+            () if cpu.is_at_home(request.highest) => self.alloc_next(request, cpu),
+            () => self.alloc_run(request, cpu),
+        }
+    }
+
+    /// A frame of the word behind the hinted one.
+    #[inline(never)]
+    fn alloc_next(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
+        let hit = self.state.take_next(request, cpu);
+        hit.map_or_else(|| self.alloc_plenty(request, cpu), Ok)
+    }
+
+    #[inline(never)]
+    fn alloc_run(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
+        let hit = self.state.take_run(request, cpu);
+        hit.map_or_else(|| self.alloc_missed(request, cpu), Ok)
+    }
+
+    #[inline(never)]
+    fn alloc_block(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
+        let hit = self.state.take_block(request, cpu);
+        hit.map_or_else(|| self.alloc_plenty(request, cpu), Ok)
+    }
+
+    /// A request that a hinted word did not serve.
     #[inline(never)]
     fn alloc_missed(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
-        let home = cpu.home(request.highest).filter(|_| request.glances && self.state.is_bare());
-        if home.is_some_and(|home| is_scarce(home.zone, request)) {
-            return self.alloc_scarce(request, cpu);
+        match self.is_scarce(request, cpu) {
+            true => self.alloc_scarce(request, cpu),
+            false => self.alloc_next(request, cpu),
         }
-        let next = if self.platform.injects(Step::Words) { None } else { self.state.take_next(request, cpu) };
-        next.map_or_else(|| self.alloc_plenty(request, cpu), Ok)
+    }
+
+    /// Whether a request that may not wait finds no such run above its first zone's low mark, as far as the zone's blocks tell.
+    #[inline(always)]
+    fn is_scarce(&self, request: &Request, cpu: &Cpu<'m>) -> bool {
+        let home = cpu.home(request.highest).filter(|_| request.glances && self.state.is_bare());
+        home.is_some_and(|home| {
+            let (zone, order) = (home.zone, request.order);
+            zone.count.free() == 0 || zone.is_short_of(order, zone.marks.fast_floor(request.highest))
+        })
     }
 
     /// The same where frames need not be short.
@@ -221,12 +263,20 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         Ok(pfn)
     }
 
-    /// A free of at most a group that the hinted word did not take. A function of its own for frames, of which most is known.
-    #[inline(always)]
-    fn free_missed(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Result<(), FreeError> {
-        if order == Order::ZERO { self.free_frame(pfn, cpu) } else { self.free_short(pfn, order, cpu) }
+    /// A free of more than a frame.
+    #[inline(never)]
+    fn free_more(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Result<(), FreeError> {
+        if order > Order::GROUP {
+            return self.free_long(pfn, order, cpu);
+        }
+        match self.state.put_run(pfn, order, cpu) {
+            Put::Kept => Ok(()),
+            Put::OtherGroup => self.free_short(pfn, order, cpu),
+            Put::AlreadyHere => Err(FreeError::DoubleFree { pfn, order }),
+        }
     }
 
+    /// A free of a frame that the hinted word did not take. A function of its own, as most is known of it.
     #[inline(never)]
     fn free_frame(&self, pfn: Pfn, cpu: &Cpu<'m>) -> Result<(), FreeError> {
         self.free_near(pfn, Order::ZERO, cpu)
@@ -324,73 +374,5 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
                 cpu.count_freed(order.frames().min(BLOCK_FRAMES));
             }
         });
-    }
-}
-
-/// Whether the zone has no such run above its low mark, as far as its blocks tell.
-#[inline(always)]
-fn is_scarce(zone: &Zone<'_>, request: &Request) -> bool {
-    zone.count.free() == 0 || zone.is_short_of(request.order, zone.marks.fast_floor(request.highest))
-}
-
-/// Frees a run of at most a group that is the caller's to free: into a word that has its group, a word by the rule, else
-/// the row.
-#[inline(always)]
-fn free_run<'m>(
-    (zone, block): (&'m Zone<'m>, Block<'m>),
-    (cpu, cache): (&Cpu<'m>, Option<&'m CpuCache>),
-    pfn: Pfn,
-    order: Order,
-) -> Result<(), FreeError> {
-    let (row, bits) = row_and_mask(pfn.get() % BLOCK_FRAMES, order);
-    let Some(cache) = cache else {
-        return zone.land(None, block, row, bits).map_err(|cause| refused(cause, pfn, order));
-    };
-    let (group, mask) = (zone.group_of(pfn), group_mask(pfn, order));
-    match cache.put(zone.own_words, group, mask) {
-        (Put::OtherGroup, _) => {}
-        (Put::Kept, at) => {
-            cpu.note_put(cache, CpuCache::kind_of(at), at);
-            return Ok(());
-        }
-        (Put::AlreadyHere, _) => return Err(FreeError::DoubleFree { pfn, order }),
-    }
-    let (entry, is_short) = (block.entry.load(), zone.is_bypassed());
-    let kind = entry.kind();
-    // Neither isolated nor reserved nor poisoned nor taken whole; and in a short zone others must find the frames.
-    if entry.is_cacheable() && !is_short {
-        let are_free = || block.bitmap.row(row).load() & bits != 0;
-        if zone.keep_freed(cpu, (cache, kind), (group, mask, block.entry), are_free) {
-            return Ok(());
-        }
-    }
-    cache.prefer_block(kind, block.index.0);
-    let credited = if is_short { None } else { Some(cache) };
-    zone.land(credited, block, row, bits).map_err(|cause| refused(cause, pfn, order))
-}
-
-/// Lands a run from a row to half a block, row by row.
-pub(crate) fn land_run(zone: &Zone<'_>, block: Block<'_>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-    let (row, _) = row_and_mask(pfn.get() % BLOCK_FRAMES, order);
-    let mut rows = row..row + (order.frames() / ROW_FRAMES) as usize;
-    rows.try_for_each(|row| zone.land(None, block, row, u64::MAX)).map_err(|cause| refused(cause, pfn, order))
-}
-
-/// Frees a whole block: in one step if it is whole, else (split and merged again, or poisoned) row by row.
-fn free_block<'m>(zone: &Zone<'m>, cache: Option<&CpuCache>, block: Block<'m>) -> Result<(), FreeError> {
-    if zone.land_whole(cache, block).is_ok() {
-        return Ok(());
-    }
-    let landed = match block.entry.load().is_whole() {
-        true => zone.land_opened(block), // a frame of it is poisoned
-        false => (0..ROWS).try_for_each(|row| zone.land(None, block, row, u64::MAX)),
-    };
-    landed.map_err(|cause| refused(cause, block.start, Order::BLOCK))
-}
-
-pub(crate) fn refused(cause: NotLanded, pfn: Pfn, order: Order) -> FreeError {
-    match cause {
-        NotLanded::AlreadyFree => FreeError::DoubleFree { pfn, order },
-        NotLanded::NotParts => FreeError::NotSplit { pfn },
     }
 }

@@ -3,9 +3,10 @@
 //! The zone is counted once a call of up to 512 frames, each block once, each row of 64 frames once: in an empty zone a
 //! frame costs a fiftieth of a locked operation, where every second frame is taken a twenty-fifth.
 
-use crate::allocator::{PageAllocator, refused};
+use crate::allocator::PageAllocator;
 use crate::error::{AllocError, FreeError};
 use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, Group, NodeId, Order, Pfn, ROW_FRAMES, ROWS};
+use crate::frees::refused;
 use crate::mutant::{Mutant, planted};
 use crate::platform::{Platform, Step};
 use crate::policy::reach::Reach;

@@ -10,20 +10,21 @@ use crate::cache::word::Put;
 use crate::frame::{Order, Pfn};
 use crate::own_words::How;
 use crate::request::{Hit, Request};
-use crate::state::{Hits, State};
+use crate::state::{Hits, Others, State};
 use crate::zone::{Cpu, Want};
 
 impl<'m> State<'m> {
-    /// Takes a frame from the word that last gave one of the request's kind.
+    /// Takes a frame from the word that last gave one of the request's kind, at home.
     #[inline(always)]
     pub(crate) fn take_frame(&self, request: &Request, cpu: &Cpu<'m>) -> Option<Pfn> {
         let Request { highest, kind, .. } = *request;
-        match self.hits {
-            Hits::Locked => cpu.take(|_| Locked, highest, kind, Order::ZERO),
-            Hits::Sequence(area) => {
-                cpu.take(|cache| cache.once(How::Sequence { area }), highest, kind, Order::ZERO)
-            }
-            _ => self.take_as_owner(request, cpu),
+        if let Some(area) = self.hits.sequence {
+            return cpu.take_frame(|cache| cache.once(How::Sequence { area }), highest, kind);
+        }
+        match self.hits.others {
+            Others::Locked => cpu.take_frame(|_| Locked, highest, kind),
+            Others::Pinned => cpu.take_frame(|cache| cache.once(How::Pinned), highest, kind),
+            Others::Nobody => None,
         }
     }
 
@@ -31,9 +32,9 @@ impl<'m> State<'m> {
     #[inline(always)]
     pub(crate) fn take_next(&self, request: &Request, cpu: &Cpu<'m>) -> Option<Pfn> {
         let Request { highest, kind, .. } = *request;
-        match self.hits {
+        match self.hits.others {
             _ if request.hit != Hit::Frame => None,
-            Hits::Locked => cpu.take_next(|_| Locked, highest, kind),
+            Others::Locked => cpu.take_next(|_| Locked, highest, kind),
             _ => self.hits.how().and_then(|how| cpu.take_next(|cache| cache.once(how), highest, kind)),
         }
     }
@@ -42,22 +43,15 @@ impl<'m> State<'m> {
     #[inline(always)]
     pub(crate) fn take_run(&self, request: &Request, cpu: &Cpu<'m>) -> Option<Pfn> {
         let Request { highest, kind, order, .. } = *request;
-        match self.hits {
-            Hits::Locked => cpu.take(|_| Locked, highest, kind, order),
-            _ => self.take_as_owner(request, cpu),
+        match self.hits.others {
+            Others::Locked => cpu.take(|_| Locked, highest, kind, order),
+            _ => self.hits.how().and_then(|how| cpu.take(|cache| cache.once(how), highest, kind, order)),
         }
-    }
-
-    /// The same by any owner.
-    #[inline(never)]
-    fn take_as_owner(&self, request: &Request, cpu: &Cpu<'m>) -> Option<Pfn> {
-        let how = self.hits.how()?;
-        cpu.take(|cache| cache.once(how), request.highest, request.kind, request.order)
     }
 
     /// Takes the block that the CPU keeps, or the one it freed last, if the request is for one, while there is nothing that kswapd or
     /// the ladder would have to see to.
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn take_block(&self, request: &Request, cpu: &Cpu<'m>) -> Option<Pfn> {
         let may = request.hit == Hit::Block && self.is_bare();
         let home = cpu.home(request.highest).filter(|_| may)?;
@@ -78,37 +72,34 @@ impl<'m> State<'m> {
     /// Puts a frame into the word that last matched a free.
     #[inline(always)]
     pub(crate) fn put_frame(&self, pfn: Pfn, cpu: &Cpu<'m>) -> Put {
-        match self.hits {
-            Hits::Locked => cpu.put(|_| Locked, pfn, Order::ZERO),
-            Hits::Sequence(area) => cpu.put(|cache| cache.once(How::Sequence { area }), pfn, Order::ZERO),
-            _ => self.put_as_owner(pfn, Order::ZERO, cpu),
+        if let Some(area) = self.hits.sequence {
+            return cpu.put(|cache| cache.once(How::Sequence { area }), pfn, Order::ZERO);
+        }
+        match self.hits.others {
+            Others::Locked => cpu.put(|_| Locked, pfn, Order::ZERO),
+            Others::Pinned => cpu.put(|cache| cache.once(How::Pinned), pfn, Order::ZERO),
+            Others::Nobody => Put::OtherGroup,
         }
     }
 
     /// Puts a run (at most a group) into that word, if it is aligned.
     #[inline(always)]
     pub(crate) fn put_run(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Put {
-        match self.hits {
+        match self.hits.others {
             _ if !pfn.is_aligned(order) => Put::OtherGroup,
-            Hits::Locked => cpu.put(|_| Locked, pfn, order),
-            _ => self.put_as_owner(pfn, order, cpu),
+            Others::Locked => cpu.put(|_| Locked, pfn, order),
+            _ => self.hits.how().map_or(Put::OtherGroup, |how| cpu.put(|cache| cache.once(how), pfn, order)),
         }
-    }
-
-    /// The same by any owner.
-    #[inline(never)]
-    fn put_as_owner(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Put {
-        self.hits.how().map_or(Put::OtherGroup, |how| cpu.put(|cache| cache.once(how), pfn, order))
     }
 }
 
 impl Hits {
     /// How an owner makes one, if owners do.
     fn how(self) -> Option<How> {
-        match self {
-            Self::Sequence(area) => Some(How::Sequence { area }),
-            Self::Pinned => Some(How::Pinned),
-            Self::Locked | Self::Noted => None,
+        match (self.sequence, self.others) {
+            (Some(area), _) => Some(How::Sequence { area }),
+            (None, Others::Pinned) => Some(How::Pinned),
+            (None, Others::Locked | Others::Nobody) => None,
         }
     }
 }

@@ -52,6 +52,7 @@ mod error;
 mod events;
 mod exact;
 mod frame;
+mod frees;
 mod gfp;
 mod grace;
 mod hint;

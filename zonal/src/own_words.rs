@@ -3,6 +3,8 @@
 //! Only facts about the machine; how a word is changed with them is in `cache::hand`, who else may be at work on a CPU's
 //! words in `cache::hold`.
 
+use core::num::NonZeroIsize;
+
 /// Whether restartable sequences are built for this processor.
 const HAS_SEQUENCES: bool = cfg!(all(
     any(target_arch = "x86_64", target_arch = "aarch64"),
@@ -39,7 +41,7 @@ pub(crate) enum How {
     /// A restartable sequence of Linux: the kernel restarts what it interrupts.
     Sequence {
         /// From the thread pointer to the thread's `struct rseq`.
-        area: isize,
+        area: NonZeroIsize,
     },
     /// One instruction on a CPU that its caller does not leave.
     Pinned,
@@ -61,9 +63,9 @@ impl OwnWords {
     /// or numbers from `cpus` on. (4) All who use the allocator are threads of one process, children of `vfork` not among them,
     /// and the code is not unloaded while one of them may be in it or was last in a sequence of it.
     pub const unsafe fn sequences(area: isize, cpus: usize, barrier: fn(cpu: usize) -> bool) -> Option<Self> {
-        match HAS_SEQUENCES {
-            true => Some(Self { how: How::Sequence { area }, cpus, barrier }),
-            false => None,
+        match NonZeroIsize::new(area) {
+            Some(area) if HAS_SEQUENCES => Some(Self { how: How::Sequence { area }, cpus, barrier }),
+            _ => None,
         }
     }
 

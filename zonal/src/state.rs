@@ -2,6 +2,8 @@
 //!
 //! All of it lies in the lent memory. Only the zones' and the notes' words change after construction.
 
+use core::num::NonZeroIsize;
+
 use crate::error::FreeError;
 use crate::events::{Event, Events, Numa};
 use crate::frame::{NodeId, Order, Pfn};
@@ -50,15 +52,22 @@ pub(crate) struct State<'m> {
 
 /// Who makes hits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Hits {
+pub(crate) struct Hits {
+    /// A word's owner, by a restartable sequence: from the thread pointer to the thread's area. Apart, so that one look tells it.
+    pub(crate) sequence: Option<NonZeroIsize>,
+    /// Else.
+    pub(crate) others: Others,
+}
+
+/// Who makes hits where restartable sequences do not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Others {
     /// Anybody, by a locked instruction.
     Locked,
-    /// A word's owner, by a restartable sequence: from the thread pointer to the thread's area.
-    Sequence(isize),
     /// A word's owner, by an unlocked instruction.
     Pinned,
-    /// Nobody: something is noted of each frame.
-    Noted,
+    /// Nobody.
+    Nobody,
 }
 
 /// What is noted of frames besides whether they are free: at least one of the two.
@@ -73,7 +82,7 @@ impl<'m> State<'m> {
     /// Whether nothing is noted of frames: they may go through slot words without a look.
     #[inline(always)]
     pub(crate) fn is_bare(&self) -> bool {
-        self.hits != Hits::Noted
+        self.notes.is_none()
     }
 
     /// Whether walks may mix kinds from the first on: as the knob is now.

@@ -22,7 +22,7 @@ use crate::poison::PoisonTable;
 use crate::rate::Rate;
 use crate::section::rows::{OwnRowsParts, SectionRows};
 use crate::section::{Owner, PlugWord, Plugged, Section, SectionMap, section_number, table_place};
-use crate::state::{Hits, Notes, State};
+use crate::state::{Hits, Notes, Others, State};
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64};
 use crate::tag::Tags;
 use crate::topology::{HotRange, Kind, MemoryRange};
@@ -238,12 +238,13 @@ impl<'m> Ground<'m> {
         let tags = (config.checking == Checking::On).then(|| Tags::new(tags));
         let names = (config.naming == Naming::On).then(|| Names::new(names));
         let notes = (tags.is_some() || names.is_some()).then_some(Notes { tags, names });
-        let hits = match (&notes, config.own_words.map(|words| words.how)) {
-            (Some(_), _) => Hits::Noted,
-            (None, None) => Hits::Locked,
-            (None, Some(How::Sequence { area })) => Hits::Sequence(area),
-            (None, Some(How::Pinned)) => Hits::Pinned,
+        let (sequence, others) = match config.own_words.map(|words| words.how) {
+            _ if notes.is_some() => (None, Others::Nobody),
+            None => (None, Others::Locked),
+            Some(How::Sequence { area }) => (Some(area), Others::Nobody),
+            Some(How::Pinned) => (None, Others::Pinned),
         };
+        let hits = Hits { sequence, others };
         let poison = PoisonTable::new(poison);
         let bitmaps: &'m [Bitmap] = bitmaps;
         let own_rows = name_rows(config, carver, map.sections, bitmaps)?;

@@ -13,6 +13,8 @@ pub(crate) mod hold;
 pub(crate) mod room;
 pub(crate) mod word;
 
+use core::ptr;
+
 use crate::cache::age::{Age, Look};
 use crate::cache::credit::Credit;
 use crate::cache::hand::{AnyHand, Hand, Locked, Once, Own};
@@ -34,6 +36,8 @@ pub(crate) const WORDS: usize = SLOTS * KINDS;
 /// One CPU's words for one zone and the hints beside them: three cache lines, and one of whose they are.
 #[repr(C, align(64))]
 pub(crate) struct CpuCache {
+    /// The CPU that owns the words, if one does, and others that are at work on them. First: a hit finds it without a sum.
+    hold: Hold,
     /// Unmovable's, then Movable's, then Reclaimable's.
     words: [SlotWord; WORDS],
     /// Hint: bit `group % 64` is set for each group in the words.
@@ -58,8 +62,6 @@ pub(crate) struct CpuCache {
     block: SlotWord,
     /// What it may claim of the zone without the zone's count.
     pub(crate) credit: Credit,
-    /// The CPU that owns the words, if one does, and others that are at work on them.
-    hold: Hold,
 }
 
 impl CpuCache {
@@ -67,6 +69,7 @@ impl CpuCache {
     /// They are those of CPU `owner`, if of any.
     pub(crate) fn new(rank: u32, block: u32, owner: Option<u32>) -> Self {
         Self {
+            hold: Hold::new(owner),
             words: core::array::from_fn(|_| SlotWord::new()),
             groups: AtomicU64::new(0),
             blocks: core::array::from_fn(|_| AtomicU32::new(block)),
@@ -79,7 +82,6 @@ impl CpuCache {
             base: block,
             block: SlotWord::new(),
             credit: Credit::new(),
-            hold: Hold::new(owner),
         }
     }
 
@@ -140,6 +142,18 @@ impl CpuCache {
     #[inline]
     pub(crate) fn word(&self, at: usize) -> Option<&SlotWord> {
         self.words.get(at)
+    }
+
+    /// The number of a word of these; out of range if it is none.
+    #[inline]
+    pub(crate) fn place(&self, word: &SlotWord) -> usize {
+        let bytes = ptr::from_ref(word).addr().wrapping_sub(self.words.as_ptr().addr());
+        bytes / size_of::<SlotWord>()
+    }
+
+    /// A kind's first word.
+    pub(crate) fn first_word_of(&self, kind: Kind) -> &SlotWord {
+        &self.words[Self::first_word(kind)]
     }
 
     /// The word of a whole block.

@@ -23,7 +23,7 @@ pub(crate) fn refusal<P: Platform>(walk: Walk<'_, '_>, platform: &P) -> Option<A
     let work = walk.kswapd_work();
     let mut looks = Looks::new(request.order);
     let zones = || state.zones.iter().filter(|zone| zone.kind <= request.highest && zone.managed() > 0);
-    if !zones().all(|zone| looks.first(zone, || leaves(request, platform, zone))) {
+    if !zones().all(|zone| looks.first(zone, || above(request, platform, zone))) {
         return None;
     }
     load_barrier(); // the looks stay before the second reading
@@ -33,7 +33,10 @@ pub(crate) fn refusal<P: Platform>(walk: Walk<'_, '_>, platform: &P) -> Option<A
             return None;
         }
         walk.tell_kswapd(platform, zone);
-        if let Some(work) = work.filter(|_| before.replace(zone.node) != Some(zone.node)) {
+        if let Some(work) = work
+            && before != Some(zone.node)
+        {
+            before = Some(zone.node);
             wake_kswapd(platform, zone, work);
         }
     }
@@ -46,18 +49,17 @@ pub(crate) fn refusal<P: Platform>(walk: Walk<'_, '_>, platform: &P) -> Option<A
     Some(error)
 }
 
-/// Frames that who asks must leave in a zone.
+/// Frames that are free in a zone above what who asks must leave there, if they are too few, or no run.
 #[cold]
 #[inline(never)]
-fn leaves<P: Platform>(request: &Request, platform: &P, zone: &Zone<'_>) -> u64 {
+fn above<P: Platform>(request: &Request, platform: &P, zone: &Zone<'_>) -> Option<u64> {
     let (urgency, task) = (request.urgency(), platform.task());
-    floor(request, zone, Access::of_class(urgency, request.order, task).with_reserves(urgency, task))
+    let access = Access::of_class(urgency, request.order, task).with_reserves(urgency, task);
+    above_floor(zone, request.order, floor(request, zone, access))
 }
 
-/// Frames that are free in a zone above what must be left, if they are too few, or no run.
-#[cold]
-#[inline(never)]
-fn above(zone: &Zone<'_>, order: Order, floor: u64) -> Option<u64> {
+#[inline]
+fn above_floor(zone: &Zone<'_>, order: Order, floor: u64) -> Option<u64> {
     let above = zone.count.free().saturating_sub(floor);
     zone.is_short_of(order, floor).then_some(above)
 }
@@ -70,7 +72,10 @@ impl Walk<'_, '_> {
             return None;
         }
         let mut looks = Looks::new(self.request.order);
-        if !self.possible().all(|zone| looks.first(zone, || self.floor(zone, access))) {
+        if !self
+            .possible()
+            .all(|zone| looks.first(zone, || above_floor(zone, self.request.order, self.floor(zone, access))))
+        {
             return None;
         }
         load_barrier(); // the looks stay before the second reading
@@ -81,9 +86,9 @@ impl Walk<'_, '_> {
 /// What two looks at each of some zones have shown.
 struct Looks {
     order: Order,
-    /// Frames above the floors: of all zones, and of the fullest.
+    /// Frames above the floors: of all zones, and of the fullest one more than that, where there is one.
     free: u64,
-    most: Option<u64>,
+    most: u64,
     /// All zones' transit words as seen first less those seen then, and 1 for each zone. Each counts its moves, which only grow, so
     /// equal sums mean equal terms, where as many zones were seen.
     moved: u64,
@@ -91,19 +96,19 @@ struct Looks {
 
 impl Looks {
     fn new(order: Order) -> Self {
-        Self { order, free: 0, most: None, moved: 0 }
+        Self { order, free: 0, most: 0, moved: 0 }
     }
 
     /// Whether the zone has no such run, and nothing moves.
     #[inline(always)]
-    fn first(&mut self, zone: &Zone<'_>, leaves: impl FnOnce() -> u64) -> bool {
+    fn first(&mut self, zone: &Zone<'_>, above: impl FnOnce() -> Option<u64>) -> bool {
         let (transit, free) = (zone.count.transit(), zone.count.free());
         self.moved = self.moved.wrapping_add(transit.word()).wrapping_add(1);
         // Of nothing nothing is had, whatever must be left.
-        let above = if free == 0 { Some(0) } else { above(zone, self.order, leaves()) };
+        let above = if free == 0 { Some(0) } else { above() };
         let Some(above) = above else { return false };
         self.free += above;
-        self.most = self.most.max(Some(above));
+        self.most = self.most.max(above + 1);
         transit.frames() == 0 && zone.has_all_in_blocks()
     }
 
@@ -117,6 +122,6 @@ impl Looks {
 
     /// The refusal, if nothing moved between the looks.
     fn refusal(&self) -> Option<AllocError> {
-        (self.moved == 0).then(|| without_run(self.order, self.free, self.most, 0))
+        (self.moved == 0).then(|| without_run(self.order, self.free, self.most.checked_sub(1), 0))
     }
 }

@@ -3,14 +3,17 @@
 //! The hints are plain bytes that only this CPU is likely to touch: any value is correct. They lie here and not beside
 //! the words so that a hit reads the hint and the words' address at the same time.
 
+use core::marker::PhantomData;
+use core::ptr;
+
 use crate::cache::hand::Hand;
-use crate::cache::word::Put;
+use crate::cache::word::{Put, SlotWord};
 use crate::cache::{CpuCache, SLOTS, WORDS};
 use crate::events::{Counter, Counting, Event, EventRow, Numa, Traffic};
 use crate::frame::{
     BLOCK_FRAMES, BlockIndex, FrameRange, GROUP_FRAMES, GroupIndex, NodeId, Order, Pfn, ZoneId,
 };
-use crate::sync::{AtomicU8, Ordering};
+use crate::sync::{AtomicPtr, AtomicU8, Ordering};
 use crate::topology::{Kind, ZoneKind};
 use crate::zone::{Block, Zone};
 
@@ -48,18 +51,40 @@ pub(crate) struct Home<'m> {
     /// The zone's base.
     base: Pfn,
     /// Hints, a kind: the word that last had frames to give.
-    giving: [AtomicU8; 3],
+    giving: [WordHint<'m>; 3],
     /// Hint: the word that last matched a free.
-    taking: AtomicU8,
+    taking: WordHint<'m>,
     /// Hits of requests, by order (of which there are six; a power of two is found without a check).
     hits: [Counter; 8],
     pub(crate) zone: &'m Zone<'m>,
 }
 
+/// A hint: a word of a cache. Where it is, not its number, so that a hit has its address at once.
+struct WordHint<'m>(AtomicPtr<SlotWord>, PhantomData<&'m SlotWord>);
+
+impl<'m> WordHint<'m> {
+    fn new(word: &'m SlotWord) -> Self {
+        Self(AtomicPtr::new(ptr::from_ref(word).cast_mut()), PhantomData)
+    }
+
+    #[inline(always)]
+    fn get(&self) -> &'m SlotWord {
+        // SAFETY: `Home` stores nothing but words of its cache, which lives as long. Relaxed, as the store: any of them will do,
+        // and they were there before this hint was.
+        unsafe { &*self.0.load(Ordering::Relaxed) }
+    }
+
+    /// Notes a word of the home's cache.
+    fn set(&self, word: &SlotWord) {
+        self.0.store(ptr::from_ref(word).cast_mut(), Ordering::Relaxed);
+    }
+}
+
 impl<'m> Home<'m> {
     fn new(zone: &'m Zone<'m>, cache: &'m CpuCache) -> Self {
-        let giving = Kind::ALL.map(|kind| AtomicU8::new(CpuCache::first_word(kind) as u8));
-        Self { cache, base: zone.base, giving, taking: AtomicU8::new(0), hits: Default::default(), zone }
+        let giving = Kind::ALL.map(|kind| WordHint::new(cache.first_word_of(kind)));
+        let taking = WordHint::new(cache.first_word_of(Kind::Unmovable));
+        Self { cache, base: zone.base, giving, taking, hits: Default::default(), zone }
     }
 }
 
@@ -119,25 +144,30 @@ impl<'m> Cpu<'m> {
         }
     }
 
-    /// Takes a run of `order` (at most a group) from the word that last gave one of its kind: one step, by the hand that
-    /// `hand` says.
-    #[inline]
-    pub(crate) fn take<H: Hand>(
+    /// Whether the home at [`ZoneKind::Normal`] comes first for such requests, as it mostly does.
+    #[inline(always)]
+    pub(crate) fn is_at_home(&self, highest: ZoneKind) -> bool {
+        self.first[highest as usize].load(Ordering::Relaxed) == ZoneKind::Normal as u8 // Relaxed: a hint
+    }
+
+    /// Takes a frame from the word that last gave one of its kind, at home: one step, by the hand that `hand` says.
+    #[inline(always)]
+    pub(crate) fn take_frame<H: Hand>(
         &self,
         hand: impl FnOnce(&'m CpuCache) -> H,
         highest: ZoneKind,
         kind: Kind,
-        order: Order,
     ) -> Option<Pfn> {
-        // Mostly it is the home at that place: told apart so that the processor need not wait for the hint to find the word.
-        if self.first[highest as usize].load(Ordering::Relaxed) != ZoneKind::Normal as u8 {
-            return self.take_elsewhere(hand, highest, kind, order);
+        // Asked beforehand so that the processor need not wait for the hint to find the word.
+        if !self.is_at_home(highest) {
+            return None;
         }
-        Self::take_at(self.stretch_home()?, hand, kind, order)
+        Self::take_at(self.stretch_home()?, hand, kind, Order::ZERO)
     }
 
-    #[inline(never)]
-    fn take_elsewhere<H: Hand>(
+    /// The same of a run of `order` (at most a group), wherever the requests' first zone is.
+    #[inline]
+    pub(crate) fn take<H: Hand>(
         &self,
         hand: impl FnOnce(&'m CpuCache) -> H,
         highest: ZoneKind,
@@ -154,8 +184,7 @@ impl<'m> Cpu<'m> {
         kind: Kind,
         order: Order,
     ) -> Option<Pfn> {
-        let at = usize::from(home.giving[kind as usize].load(Ordering::Relaxed)); // Relaxed: a hint
-        let word = home.cache.word(at)?;
+        let word = home.giving[kind as usize].get();
         // Told apart here so that the count of single frames is found without an index.
         let (group, first) = if order == Order::ZERO {
             let hit = word.take(hand(home.cache), Order::ZERO)?;
@@ -178,10 +207,10 @@ impl<'m> Cpu<'m> {
         kind: Kind,
     ) -> Option<Pfn> {
         let home = self.home(highest)?;
-        let giving = &home.giving[kind as usize]; // Relaxed, both: a hint
-        let at = CpuCache::word_behind(kind, usize::from(giving.load(Ordering::Relaxed)));
-        let (group, first) = home.cache.word(at)?.take(hand(home.cache), Order::ZERO)?;
-        giving.store(at as u8, Ordering::Relaxed);
+        let giving = &home.giving[kind as usize];
+        let word = home.cache.word(CpuCache::word_behind(kind, home.cache.place(giving.get())))?;
+        let (group, first) = word.take(hand(home.cache), Order::ZERO)?;
+        giving.set(word);
         home.hits[0].add(1);
         Some(home.zone.frame((group, first)))
     }
@@ -196,9 +225,7 @@ impl<'m> Cpu<'m> {
             return Put::OtherGroup;
         }
         let group = GroupIndex((frame / GROUP_FRAMES) as u32);
-        let at = usize::from(home.taking.load(Ordering::Relaxed)); // Relaxed: a hint
-        let Some(word) = home.cache.word(at) else { return Put::OtherGroup };
-        let put = word.put(hand(home.cache), group, group_mask(pfn, order));
+        let put = home.taking.get().put(hand(home.cache), group, group_mask(pfn, order));
         if put == Put::Kept {
             self.freed.add(order.frames());
         }
@@ -297,16 +324,16 @@ impl<'m> Cpu<'m> {
 
     /// Remembers that word `at` of the cache has frames of this kind to give.
     pub(crate) fn note_giving(&self, cache: &CpuCache, kind: Kind, at: usize) {
-        for home in self.homes.iter().flatten().filter(|home| core::ptr::eq(home.cache, cache)) {
-            home.giving[kind as usize].store(at as u8, Ordering::Relaxed); // Relaxed: a hint
+        for (home, word) in self.words_at(cache, at) {
+            home.giving[kind as usize].set(word);
         }
     }
 
     /// Remembers that word `at` of the cache, one of the kind's, took what was freed: it has frames to give, too.
     #[inline]
     pub(crate) fn note_put(&self, cache: &CpuCache, kind: Kind, at: usize) {
-        // Relaxed, all: hints. Mostly they say so already, and all homes with these words say the same.
-        let known = |home: &Home<'_>| home.giving[kind as usize].load(Ordering::Relaxed) == at as u8;
+        // Mostly they say so already, and all homes with these words say the same.
+        let known = |home: &Home<'_>| cache.place(home.giving[kind as usize].get()) == at;
         if self.last_put(kind) == at && self.stretch_home().is_some_and(known) {
             return;
         }
@@ -315,16 +342,22 @@ impl<'m> Cpu<'m> {
 
     #[inline(never)]
     fn note_putting(&self, cache: &CpuCache, kind: Kind, at: usize) {
-        for home in self.homes.iter().flatten().filter(|home| core::ptr::eq(home.cache, cache)) {
-            home.giving[kind as usize].store(at as u8, Ordering::Relaxed);
-            home.taking.store(at as u8, Ordering::Relaxed);
+        for (home, word) in self.words_at(cache, at) {
+            home.giving[kind as usize].set(word);
+            home.taking.set(word);
         }
+    }
+
+    /// The homes with these words, and word `at`.
+    fn words_at(&self, cache: &CpuCache, at: usize) -> impl Iterator<Item = (&Home<'m>, &'m SlotWord)> {
+        let homes = self.homes.iter().flatten().filter(move |home| ptr::eq(home.cache, cache));
+        homes.filter_map(move |home| Some((home, home.cache.word(at)?)))
     }
 
     /// The word of the kind that last matched a free of this CPU's; out of range if another kind's did.
     pub(crate) fn last_put(&self, kind: Kind) -> usize {
         let home = self.stretch_home();
-        let at = home.map_or(WORDS, |home| usize::from(home.taking.load(Ordering::Relaxed))); // Relaxed: a hint
+        let at = home.map_or(WORDS, |home| home.cache.place(home.taking.get()));
         if at.wrapping_sub(CpuCache::first_word(kind)) < SLOTS { at } else { WORDS }
     }
 }

@@ -88,7 +88,7 @@ impl<'m> Zone<'m> {
     /// no free block.
     #[inline]
     pub(crate) fn is_short_of(&self, order: Order, floor: u64) -> bool {
-        !self.count.spares(order.frames(), floor) || order == Order::BLOCK && self.free_tree().is_clear()
+        order == Order::BLOCK && self.free_tree().is_clear() || !self.count.spares(order.frames(), floor)
     }
 
     /// Whether a look shows that no frame is cached, none in a credit, and none kept for atomic requests.

@@ -163,7 +163,9 @@ impl Tries for Own<'_> {
     fn plain(self, word: &AtomicU64, from: u64, to: u64) -> Try {
         match self.how {
             // SAFETY: who built the allocator vouches for the area.
-            How::Sequence { area } => unsafe { sequence::plain((area, self.hold.word()), word, from, to) },
+            How::Sequence { area } => unsafe {
+                sequence::plain((area.get(), self.hold.word()), word, from, to)
+            },
             How::Pinned => pinned::plain(self.hold, word, from, to),
         }
     }
@@ -172,7 +174,7 @@ impl Tries for Own<'_> {
         match self.how {
             How::Sequence { area } => match self.hold.owner() {
                 // SAFETY: as in `plain`.
-                Some(owner) => unsafe { sequence::locked((area, owner), word, from, to) },
+                Some(owner) => unsafe { sequence::locked((area.get(), owner), word, from, to) },
                 None => Try::Elsewhere,
             },
             How::Pinned => match Locked.exchange(word, from, to) {

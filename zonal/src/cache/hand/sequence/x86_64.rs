@@ -39,13 +39,21 @@ pub(in crate::cache::hand) unsafe fn plain(
             word = in(reg) word.as_ptr(),
             from = in(reg) from,
             to = in(reg) to,
-            restarted = label { return Try::Restarted },
-            not_alone = label { return Try::NotAlone },
-            other = label { return Try::Other },
+            restarted = label { return apart(Try::Restarted) },
+            not_alone = label { return apart(Try::NotAlone) },
+            other = label { return apart(Try::Other) },
             options(nostack),
         );
     }
     Try::Done
+}
+
+/// A block of its own for who leaves a sequence by a label: the compiler then need not have the answer ready beforehand.
+#[inline(always)]
+fn apart(came: Try) -> Try {
+    // SAFETY: no instruction.
+    unsafe { asm!("", options(nomem, nostack, preserves_flags)) };
+    came
 }
 
 /// The same by a locked compare-exchange, whether or not others hold the words.
