@@ -291,9 +291,9 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     #[inline(always)]
     fn free_near(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Result<(), FreeError> {
         match cpu.block(pfn).filter(|_| self.state.is_bare() && pfn.is_aligned(order)) {
-            Some((home, block)) => {
+            Some((home, block, entry)) => {
                 cpu.count_freed(order.frames());
-                free_run((home.zone, block), (cpu, Some(home.cache)), pfn, order)
+                free_run((home.zone, block, entry), (cpu, Some(home.cache)), pfn, order)
             }
             None => self.free_anywhere(pfn, order, cpu),
         }
@@ -304,7 +304,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     fn free_anywhere(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Result<(), FreeError> {
         let (zone, block) = self.checked(pfn, order, self.state.block(pfn))?;
         cpu.count_freed(order.frames());
-        free_run((zone, block), (cpu, zone.cache_of(cpu)), pfn, order)
+        free_run((zone, block, block.entry.load()), (cpu, zone.cache_of(cpu)), pfn, order)
     }
 
     /// A free of more than a group, past the words: mostly of a block in the CPU's home.
@@ -312,7 +312,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     fn free_long(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Result<(), FreeError> {
         let block = if order == Order::BLOCK && pfn.is_aligned(order) { cpu.block(pfn) } else { None };
         match block.filter(|_| self.state.is_bare()) {
-            Some((home, block)) if home.zone.put_block(home.cache, block) == Put::Kept => {
+            Some((home, block, _)) if home.zone.put_block(home.cache, block) == Put::Kept => {
                 cpu.count_freed(order.frames());
                 Ok(())
             }
@@ -323,7 +323,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// A free of more than a group with all its checks, by rows or by blocks.
     #[inline(never)]
     fn free_longer(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Result<(), FreeError> {
-        let near = cpu.block(pfn).map(|(home, block)| (home.zone, block));
+        let near = cpu.block(pfn).map(|(home, block, _)| (home.zone, block));
         let (zone, block) = self.checked(pfn, order, near.map_or_else(|| self.state.block(pfn), Ok))?;
         cpu.count_freed(order.frames());
         if order < Order::BLOCK {
@@ -364,7 +364,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             let cpu = self.cpu();
             // Refused only if somebody else's misuse freed it before: nothing is left to do then.
             let freed = if order <= Order::GROUP {
-                free_run((zone, block), (cpu, zone.cache_of(cpu)), pfn, order)
+                free_run((zone, block, block.entry.load()), (cpu, zone.cache_of(cpu)), pfn, order)
             } else if order < Order::BLOCK {
                 land_run(zone, block, pfn, order)
             } else {

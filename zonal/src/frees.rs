@@ -1,6 +1,7 @@
 //! A free that no hinted word took, in its zone: into a word by the rule, a row, or a block.
 
 use crate::block::bitmap::row_and_mask;
+use crate::block::entry::Snapshot;
 use crate::cache::CpuCache;
 use crate::cache::word::Put;
 use crate::error::FreeError;
@@ -13,14 +14,14 @@ use crate::zone::{Block, Cpu, Zone};
 /// the row.
 #[inline(always)]
 pub(crate) fn free_run<'m>(
-    (zone, block): (&'m Zone<'m>, Block<'m>),
+    (zone, block, entry): (&'m Zone<'m>, Block<'m>, Snapshot),
     (cpu, cache): (&Cpu<'m>, Option<&'m CpuCache>),
     pfn: Pfn,
     order: Order,
 ) -> Result<(), FreeError> {
     let (row, bits) = row_and_mask(pfn.get() % BLOCK_FRAMES, order);
     let Some(cache) = cache else {
-        return zone.land(None, block, row, bits).map_err(|cause| refused(cause, pfn, order));
+        return zone.land_seen(None, (block, entry), row, bits).map_err(|cause| refused(cause, pfn, order));
     };
     let (group, mask) = (zone.group_of(pfn), group_mask(pfn, order));
     match cache.put(zone.own_words, group, mask) {
@@ -31,8 +32,7 @@ pub(crate) fn free_run<'m>(
         }
         (Put::AlreadyHere, _) => return Err(FreeError::DoubleFree { pfn, order }),
     }
-    let (entry, is_short) = (block.entry.load(), zone.is_bypassed());
-    let kind = entry.kind();
+    let (kind, is_short) = (entry.kind(), zone.is_bypassed());
     // Neither isolated nor reserved nor poisoned nor taken whole; and in a short zone others must find the frames.
     if entry.is_cacheable() && !is_short {
         let are_free = || block.bitmap.row(row).load() & bits != 0;
@@ -42,7 +42,7 @@ pub(crate) fn free_run<'m>(
     }
     cache.prefer_block(kind, block.index.0);
     let credited = if is_short { None } else { Some(cache) };
-    zone.land(credited, block, row, bits).map_err(|cause| refused(cause, pfn, order))
+    zone.land_seen(credited, (block, entry), row, bits).map_err(|cause| refused(cause, pfn, order))
 }
 
 /// Lands a run from a row to half a block, row by row.

@@ -10,6 +10,7 @@ pub(crate) mod age;
 pub(crate) mod credit;
 pub(crate) mod hand;
 pub(crate) mod hold;
+pub(crate) mod known;
 pub(crate) mod room;
 pub(crate) mod word;
 
@@ -19,6 +20,7 @@ use crate::cache::age::{Age, Look};
 use crate::cache::credit::Credit;
 use crate::cache::hand::{AnyHand, Hand, Locked, Once, Own};
 use crate::cache::hold::{Barriers, Held, Hold};
+use crate::cache::known::KnownGroups;
 use crate::cache::word::{Put, SlotWord};
 use crate::frame::{BLOCK_FRAMES, GroupIndex, Order};
 use crate::mutant::{Mutant, planted};
@@ -40,8 +42,8 @@ pub(crate) struct CpuCache {
     hold: Hold,
     /// Unmovable's, then Movable's, then Reclaimable's.
     words: [SlotWord; WORDS],
-    /// Hint: bit `group % 64` is set for each group in the words.
-    groups: AtomicU64,
+    /// Hint: the groups in the words.
+    groups: KnownGroups,
     /// Hints, a kind: block of the last refill, where the next search starts.
     blocks: [AtomicU32; KINDS],
     /// Hint: the block that was last freed whole, where the next search for a whole one starts.
@@ -71,7 +73,7 @@ impl CpuCache {
         Self {
             hold: Hold::new(owner),
             words: core::array::from_fn(|_| SlotWord::new()),
-            groups: AtomicU64::new(0),
+            groups: KnownGroups::none(),
             blocks: core::array::from_fn(|_| AtomicU32::new(block)),
             freed_block: AtomicU32::new(block),
             missed: AtomicU64::new(u64::from(u32::MAX)),
@@ -219,7 +221,7 @@ impl CpuCache {
     /// Puts frames where their group is cached already, in a word of any kind: what that came to, and where.
     #[inline(always)]
     pub(crate) fn put(&self, words: Option<OwnWords>, group: GroupIndex, mask: u32) -> (Put, usize) {
-        if self.may_hold(group) { self.put_held(words, group, mask) } else { (Put::OtherGroup, WORDS) }
+        if self.groups.may_have(group) { self.put_held(words, group, mask) } else { (Put::OtherGroup, WORDS) }
     }
 
     #[inline(never)]
@@ -233,24 +235,15 @@ impl CpuCache {
         (Put::OtherGroup, WORDS)
     }
 
-    /// Whether the group may be in a word. Wrong answers are allowed: then a free goes another way.
-    #[inline]
-    fn may_hold(&self, group: GroupIndex) -> bool {
-        self.groups.load(Ordering::Relaxed) >> (group.0 % 64) & 1 == 1 // Relaxed: a hint
-    }
-
     /// Renews the hint that tells which groups are in the words; after each install.
     pub(crate) fn note_groups(&self) {
-        let bits = self.words.iter().fold(0, |bits, word| bits | 1 << (word.load().group().0 % 64));
-        self.groups.store(bits, Ordering::Relaxed); // Relaxed: a hint
+        self.groups.renew(self.words.iter().map(|word| word.load().group()));
     }
 
-    /// The same where a word left the group `from` for the group `to`. Forgets other words whose groups share `from`'s bit
-    /// until the next renewal.
+    /// The same where a word left the group `from` for the group `to`.
     #[inline]
     pub(crate) fn note_group(&self, from: GroupIndex, to: GroupIndex) {
-        let others = self.groups.load(Ordering::Relaxed) & !(1 << (from.0 % 64)); // Relaxed, both: a hint
-        self.groups.store(others | 1 << (to.0 % 64), Ordering::Relaxed);
+        self.groups.exchange(from, to);
     }
 
     /// Whether the CPU's hint must be set: a word is of a group.

@@ -6,6 +6,7 @@
 use core::marker::PhantomData;
 use core::ptr;
 
+use crate::block::entry::Snapshot;
 use crate::cache::hand::Hand;
 use crate::cache::word::{Put, SlotWord};
 use crate::cache::{CpuCache, SLOTS, WORDS};
@@ -308,9 +309,9 @@ impl<'m> Cpu<'m> {
         self.homes[ZoneKind::Normal as usize].as_ref()
     }
 
-    /// The home and the block of a frame in the CPU's stretch, if it is there and the block holds frames.
+    /// The home and the block of a frame in the CPU's stretch, if it is there and the block holds frames, and the entry as it was seen.
     #[inline]
-    pub(crate) fn block(&self, pfn: Pfn) -> Option<(&Home<'m>, Block<'m>)> {
+    pub(crate) fn block(&self, pfn: Pfn) -> Option<(&Home<'m>, Block<'m>, Snapshot)> {
         let home = self.stretch_home().filter(|_| self.stretch.contains(pfn))?;
         let index = (pfn.get().wrapping_sub(home.base.get()) / BLOCK_FRAMES) as usize;
         let block = Block {
@@ -319,7 +320,8 @@ impl<'m> Cpu<'m> {
             entry: home.zone.entries.get(index)?,
             bitmap: home.zone.bitmaps.get(index)?,
         };
-        (block.entry.load().managed() > 0).then_some((home, block))
+        let entry = block.entry.load();
+        (entry.managed() > 0).then_some((home, block, entry))
     }
 
     /// Remembers that word `at` of the cache has frames of this kind to give.
@@ -333,11 +335,12 @@ impl<'m> Cpu<'m> {
     #[inline]
     pub(crate) fn note_put(&self, cache: &CpuCache, kind: Kind, at: usize) {
         // Mostly they say so already, and all homes with these words say the same.
-        let known = |home: &Home<'_>| cache.place(home.giving[kind as usize].get()) == at;
-        if self.last_put(kind) == at && self.stretch_home().is_some_and(known) {
-            return;
+        let is_noted = |(home, word): (&Home<'_>, &SlotWord)| {
+            ptr::eq(home.giving[kind as usize].get(), word) && ptr::eq(home.taking.get(), word)
+        };
+        if !self.stretch_home().zip(cache.word(at)).is_some_and(is_noted) {
+            self.note_putting(cache, kind, at);
         }
-        self.note_putting(cache, kind, at);
     }
 
     #[inline(never)]

@@ -7,7 +7,7 @@ use crate::block::bitmap::count;
 use crate::block::entry::{Raise, Snapshot};
 use crate::block::row::run_starts;
 use crate::cache::CpuCache;
-use crate::frame::{BlockIndex, Order, ROW_FRAMES, ROWS};
+use crate::frame::{BLOCK_FRAMES, BlockIndex, Order, ROW_FRAMES, ROWS};
 use crate::mutant::{Mutant, planted};
 use crate::topology::Kind;
 use crate::zone::search::Class;
@@ -32,7 +32,19 @@ impl<'m> Zone<'m> {
         row: usize,
         mask: u64,
     ) -> Result<(), NotLanded> {
-        if !block.entry.load().takes_bits() {
+        self.land_seen(cache, (block, block.entry.load()), row, mask)
+    }
+
+    /// The same in a block of which the entry was seen.
+    #[inline(always)]
+    pub(crate) fn land_seen(
+        &self,
+        cache: Option<&CpuCache>,
+        (block, entry): (Block<'m>, Snapshot),
+        row: usize,
+        mask: u64,
+    ) -> Result<(), NotLanded> {
+        if !entry.takes_bits() {
             return self.land_apart(cache, block.index, row, mask);
         }
         let (counted, landed) = self.land_bits(block, row, mask);
@@ -238,10 +250,15 @@ impl<'m> Zone<'m> {
         if planted(Mutant::HintLost) {
             return frames;
         }
-        if after.is_free_block() {
-            self.free_tree().set(index);
-        } else if after.count() == frames || completed > Class::Frame {
-            self.hint_run(index, after.kind(), completed);
+        let count = after.count();
+        if count == frames || completed > Class::Frame || count == BLOCK_FRAMES {
+            match after.is_free_block() {
+                true => self.free_tree().set(index),
+                false if count == frames || completed > Class::Frame => {
+                    self.hint_run(index, after.kind(), completed)
+                }
+                false => {}
+            }
         }
         frames
     }

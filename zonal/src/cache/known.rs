@@ -1,0 +1,70 @@
+//! Which groups may be in a CPU's words: what spares most frees of others a look at each word.
+//!
+//! One bit for every 256th group. A hint: who reads an old one, or a bit that another group has set, frees another way.
+
+use crate::frame::GroupIndex;
+use crate::sync::{AtomicU64, Ordering};
+
+const BITS: usize = u64::BITS as usize;
+const WORDS: usize = 4;
+
+/// The bits. Relaxed, all of them.
+pub(crate) struct KnownGroups([AtomicU64; WORDS]);
+
+impl KnownGroups {
+    pub(crate) fn none() -> Self {
+        Self(core::array::from_fn(|_| AtomicU64::new(0)))
+    }
+
+    /// Whether the group may be in a word.
+    #[inline(always)]
+    pub(crate) fn may_have(&self, group: GroupIndex) -> bool {
+        let (word, bit) = self.place(group);
+        word.load(Ordering::Relaxed) & bit != 0
+    }
+
+    /// These are the groups now, and no others.
+    pub(crate) fn renew(&self, groups: impl Iterator<Item = GroupIndex>) {
+        self.0.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        groups.for_each(|group| self.add(group));
+    }
+
+    /// A word left the group `from` for the group `to`. Forgets others that share `from`'s bit until they are renewed.
+    #[inline(always)]
+    pub(crate) fn exchange(&self, from: GroupIndex, to: GroupIndex) {
+        let (word, bit) = self.place(from);
+        word.store(word.load(Ordering::Relaxed) & !bit, Ordering::Relaxed);
+        self.add(to);
+    }
+
+    #[inline(always)]
+    fn add(&self, group: GroupIndex) {
+        let (word, bit) = self.place(group);
+        word.store(word.load(Ordering::Relaxed) | bit, Ordering::Relaxed);
+    }
+
+    /// The group's word and its bit there.
+    #[inline(always)]
+    fn place(&self, group: GroupIndex) -> (&AtomicU64, u64) {
+        let group = group.0 as usize;
+        (&self.0[group / BITS % WORDS], 1 << (group % BITS))
+    }
+}
+
+#[cfg(all(test, not(any(zonal_loom, zonal_shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_known_until_they_are_left_or_renewed() {
+        let known = KnownGroups::none();
+        let have = |groups: &[u32]| groups.iter().all(|&group| known.may_have(GroupIndex(group)));
+        assert!((0..300).all(|group| !have(&[group])));
+        known.renew([3, 67, 200, 0xff00_0000].map(GroupIndex).into_iter());
+        assert!(have(&[3, 67, 200, 3 + 256, 0xff00_0000]) && !have(&[4]) && !have(&[66]));
+        known.exchange(GroupIndex(67), GroupIndex(1 << 20));
+        assert!(have(&[3, 200, 1 << 20]) && !have(&[67]));
+        known.renew([GroupIndex(255)].into_iter());
+        assert!(have(&[255]) && !have(&[3]) && !have(&[200]) && !have(&[1 << 20]));
+    }
+}
