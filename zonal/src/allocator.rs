@@ -88,7 +88,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             _ if self.platform.injects(Step::Words) => self.alloc_plenty(request, cpu),
             Hit::Frame | Hit::Run => self.alloc_run(request, cpu),
             // Before its hit, which looks at more.
-            Hit::Block | Hit::Never if self.is_scarce(request, cpu) => self.alloc_scarce(request, cpu),
+            Hit::Block if self.is_scarce(request, Order::BLOCK, cpu) => self.alloc_scarce(request, cpu),
             Hit::Block | Hit::Never => self.alloc_block(request, cpu),
         }
     }
@@ -97,7 +97,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     #[inline(never)]
     fn alloc_frame(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
         match () {
-            () if self.is_scarce(request, cpu) => self.alloc_scarce(request, cpu),
+            () if self.is_scarce(request, Order::ZERO, cpu) => self.alloc_scarce(request, cpu),
             () if cpu.is_at_home(request.highest) => self.alloc_next(request, cpu),
             () => self.alloc_run(request, cpu),
         }
@@ -125,18 +125,19 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// A request that a hinted word did not serve.
     #[inline(never)]
     fn alloc_missed(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
-        match self.is_scarce(request, cpu) {
+        match self.is_scarce(request, request.order, cpu) {
             true => self.alloc_scarce(request, cpu),
             false => self.alloc_next(request, cpu),
         }
     }
 
-    /// Whether a request that may not wait finds no such run above its first zone's low mark, as far as the zone's blocks tell.
+    /// Whether a request of this order that may not wait finds no run above its first zone's low mark, as far as the zone's blocks
+    /// tell.
     #[inline(always)]
-    fn is_scarce(&self, request: &Request, cpu: &Cpu<'m>) -> bool {
+    fn is_scarce(&self, request: &Request, order: Order, cpu: &Cpu<'m>) -> bool {
         let home = cpu.home(request.highest).filter(|_| request.glances && self.state.is_bare());
         home.is_some_and(|home| {
-            let (zone, order) = (home.zone, request.order);
+            let zone = home.zone;
             zone.count.free() == 0 || zone.is_short_of(order, zone.marks.fast_floor(request.highest))
         })
     }
@@ -163,6 +164,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     fn alloc_scarce(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
         match glance::refusal(self.walk(request, cpu), &self.platform) {
             Some(refused) => Err(refused),
+            None if request.hit == Hit::Block => self.alloc_block(request, cpu),
             None => self.alloc_plenty(request, cpu),
         }
     }

@@ -49,6 +49,16 @@ pub(crate) trait Engine: Sync + Sized + 'static {
     /// Takes a run.
     fn alloc(&self) -> Result<Pfn, Wrong>;
 
+    /// Asks for a run where there is none, and is refused for that reason.
+    #[inline(always)]
+    fn refuses(&self) -> Result<(), Wrong> {
+        match self.alloc() {
+            Ok(pfn) => Err(Wrong::NoneLeft { pfn }),
+            Err(wrong) if wrong.is_out_of_memory() => Ok(()),
+            Err(wrong) => Err(wrong),
+        }
+    }
+
     /// Gives a run back.
     ///
     /// # Safety

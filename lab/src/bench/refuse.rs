@@ -21,16 +21,6 @@ impl<E: Engine> Refuse<E> {
     pub(super) fn on(ground: Ground<E>) -> Self {
         Self { ground }
     }
-
-    /// One request.
-    #[inline]
-    fn ask(&self) -> Result<(), Wrong> {
-        match self.ground.engine.alloc() {
-            Ok(pfn) => Err(Wrong::NoneLeft { pfn }),
-            Err(wrong) if wrong.is_out_of_memory() => Ok(()),
-            Err(wrong) => Err(wrong),
-        }
-    }
 }
 
 impl<E: Engine> Workload for Refuse<E> {
@@ -38,13 +28,13 @@ impl<E: Engine> Workload for Refuse<E> {
         let requests = units.0 * REQUESTS;
         let start = Instant::now();
         for _ in 0..requests {
-            self.ask()?;
+            self.ground.engine.refuses()?;
         }
         Ok(Timed { elapsed: start.elapsed(), operations: requests })
     }
 
     fn hold(&self) -> Result<Vec<Pfn>, Wrong> {
-        self.ask().map(|()| Vec::new())
+        self.ground.engine.refuses().map(|()| Vec::new())
     }
 
     fn ground(&self) -> &dyn Checked {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::slice::from_ref;
 
 use anyhow::Result;
-use zonal::{Group, Order, PageAllocator, Pfn, Platform, Request, Reserves};
+use zonal::{AllocError, Group, Order, PageAllocator, Pfn, Platform, Request, Reserves};
 use zonal_linux::{CpuSource, LinuxPlatform, Machine, Pages, Pool, SimulatedPlatform, Simulation};
 
 use super::engine::{BulkEngine, Engine, Setup};
@@ -116,6 +116,16 @@ impl<H: Home> Engine for Zonal<H> {
     #[inline(always)]
     fn alloc(&self) -> Result<Pfn, Wrong> {
         Ok(self.home.allocator().alloc_raw(&self.request)?)
+    }
+
+    /// Looks at the allocator's own answer, as the others do: turned into a wrong one it would be copied first.
+    #[inline(always)]
+    fn refuses(&self) -> Result<(), Wrong> {
+        match self.home.allocator().alloc_raw(&self.request) {
+            Ok(pfn) => Err(Wrong::NoneLeft { pfn }),
+            Err(AllocError::NoMemory { .. } | AllocError::NoRun { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     #[inline(always)]
