@@ -37,13 +37,16 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     ///
     /// # Errors
     /// By cause, see [`AllocError`].
-    #[inline(always)] // what is inline is a frame's hit, and two calls
+    #[inline(always)] // what is inline is a frame's hit, and calls
     pub fn alloc_raw(&self, request: &Request) -> Result<Pfn, AllocError> {
         let cpu = self.cpu();
-        if request.hit != Hit::Frame || self.platform.injects(Step::Words) {
-            return self.alloc_more(request, cpu);
-        }
-        match self.state.take_frame(request, cpu) {
+        let hit = match request.hit {
+            _ if self.platform.injects(Step::Words) => return self.alloc_plenty(request, cpu),
+            Hit::Frame => self.state.take_frame(request, cpu),
+            Hit::Run => return self.alloc_run(request, cpu),
+            Hit::Block | Hit::Never => return self.alloc_block(request, cpu),
+        };
+        match hit {
             Some(pfn) => Ok(pfn),
             None => self.alloc_frame(request, cpu),
         }
@@ -81,18 +84,6 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         self.state.cpu(self.platform.cpu())
     }
 
-    /// A request that is not for a frame.
-    #[inline(never)]
-    fn alloc_more(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
-        match request.hit {
-            _ if self.platform.injects(Step::Words) => self.alloc_plenty(request, cpu),
-            Hit::Frame | Hit::Run => self.alloc_run(request, cpu),
-            // Before its hit, which looks at more.
-            Hit::Block if self.is_scarce(request, Order::BLOCK, cpu) => self.alloc_scarce(request, cpu),
-            Hit::Block | Hit::Never => self.alloc_block(request, cpu),
-        }
-    }
-
     /// A request for a frame that the hinted word at home did not serve.
     #[inline(never)]
     fn alloc_frame(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
@@ -116,8 +107,18 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         hit.map_or_else(|| self.alloc_missed(request, cpu), Ok)
     }
 
+    /// A request for a block, or for what cannot hit.
     #[inline(never)]
     fn alloc_block(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
+        // Before the hit, which looks at more.
+        match request.hit == Hit::Block && self.is_scarce(request, Order::BLOCK, cpu) {
+            true => self.alloc_scarce(request, cpu),
+            false => self.alloc_kept(request, cpu),
+        }
+    }
+
+    #[inline(never)]
+    fn alloc_kept(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
         let hit = self.state.take_block(request, cpu);
         hit.map_or_else(|| self.alloc_plenty(request, cpu), Ok)
     }
@@ -164,7 +165,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     fn alloc_scarce(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
         match glance::refusal(self.walk(request, cpu), &self.platform) {
             Some(refused) => Err(refused),
-            None if request.hit == Hit::Block => self.alloc_block(request, cpu),
+            None if request.hit == Hit::Block => self.alloc_kept(request, cpu),
             None => self.alloc_plenty(request, cpu),
         }
     }

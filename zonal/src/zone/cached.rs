@@ -197,7 +197,7 @@ impl<'m> Zone<'m> {
             self.own((cache, word), self.hand(cache), u64::from(to.mask().count_ones()), (from, to))
         };
         filled.then(|| {
-            match from.is_owned() && from.mask() == 0 {
+            match from.is_owned() {
                 true => cache.note_group(from.group(), to.group()),
                 false => cache.note_groups(),
             }

@@ -44,8 +44,7 @@ pub(crate) struct Cpu<'m> {
     traffic: &'m [Traffic],
 }
 
-/// A zone and a CPU's words for it, and what a frame's number is made of. What a hit touches lies on one line, but for
-/// the count of order 5.
+/// A zone and a CPU's words for it, and what a frame's number is made of. What a hit of a frame touches lies on one line.
 #[repr(C, align(64))]
 pub(crate) struct Home<'m> {
     pub(crate) cache: &'m CpuCache,
@@ -60,7 +59,8 @@ pub(crate) struct Home<'m> {
     pub(crate) zone: &'m Zone<'m>,
 }
 
-/// A hint: a word of a cache. Where it is, not its number, so that a hit has its address at once.
+/// A hint: a word of a cache. Where it is, not its number: a hit has its address at once, and addressed without an index what was
+/// stored there last comes back to it without a wait (Intel from Golden Cove on: 0.3 ns instead of 2.5).
 struct WordHint<'m>(AtomicPtr<SlotWord>, PhantomData<&'m SlotWord>);
 
 impl<'m> WordHint<'m> {
