@@ -18,7 +18,7 @@ mod replay;
 mod storm;
 mod trace;
 
-use std::io::{ErrorKind, Write, stderr};
+use std::io::{ErrorKind, Write, stderr, stdout};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -52,7 +52,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(told) => return tell(&told),
+    };
     let format = if cli.json { Format::Json } else { Format::Human };
     let result = match cli.command {
         None => replay::run_bundled(format),
@@ -67,13 +70,25 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(verdict) => verdict.into(),
-        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            // There is nobody to tell if stderr is closed; the status says it.
-            let _ = writeln!(stderr(), "error: {error:#}");
-            ExitCode::from(2)
-        }
+        Err(error) => failed(&error),
     }
+}
+
+/// Says what is wrong with the arguments, or what was asked about them: help, the version.
+fn tell(told: &clap::Error) -> ExitCode {
+    match told.print().and_then(|()| stdout().flush()) {
+        Ok(()) => ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(2)),
+        Err(error) => failed(&error.into()),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    if is_closed_pipe(error) {
+        return ExitCode::SUCCESS;
+    }
+    // There is nobody to tell if stderr is closed; the status says it.
+    let _ = writeln!(stderr(), "error: {error:#}");
+    ExitCode::from(2)
 }
 
 /// Whether the reader of our output has seen enough.

@@ -1,5 +1,7 @@
 //! `zonal` without arguments.
 
+use std::fs::OpenOptions;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::zonal;
@@ -32,4 +34,18 @@ fn as_an_object() {
         assert_eq!(object[clean], 0);
     }
     assert_eq!(object["audit"], serde_json::json!([]));
+}
+
+#[test]
+fn what_is_told_about_arguments_is_told_or_an_error() {
+    let help = zonal(&["help"]);
+    assert_eq!((help.status, help.stderr.as_str()), (Some(0), ""));
+    assert!(help.stdout.contains("replay"), "{}", help.stdout);
+    let wrong = zonal(&["replay", "--nonsense"]);
+    assert_eq!((wrong.status, wrong.stdout.as_str()), (Some(2), ""));
+    assert!(wrong.stderr.contains("--nonsense"), "{}", wrong.stderr);
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let lost = Command::new(env!("CARGO_BIN_EXE_zonal")).arg("help").stdout(full).output().unwrap();
+    assert_eq!(lost.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&lost.stderr).contains("No space left"), "{lost:?}");
 }

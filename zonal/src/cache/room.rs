@@ -65,7 +65,7 @@ impl CpuCache {
         SLOTS.min(1 << refills.saturating_sub(1))
     }
 
-    /// There was no room or no block for so many: fewer the next times, so that where frames lie scattered few refills try.
+    /// There was no room or no block for so many: fewer the next times, so that few refills try in vain.
     pub(crate) fn note_no_batch(&self, kind: Kind) {
         let hint = &self.refills[kind as usize]; // Relaxed, both: a hint
         hint.store(hint.load(Ordering::Relaxed).saturating_sub(SETBACK), Ordering::Relaxed);

@@ -2,7 +2,8 @@
 //!
 //! *Refills*: the groups come out of the block that served last, for one claim on the zone and one on the block, and are on the
 //! move together until all of them are in words. How many is [`CpuCache::batch`]'s to say. Only above the high mark, only out of
-//! a block that has so many frames, and only into words that hold nothing: a CPU caches no more than its words hold.
+//! a block that has two frames at least, and only into words that hold nothing: a CPU caches no more than its words hold. Where
+//! frames lie scattered that is a frame or two a group, for one search and one claim.
 //!
 //! *Evictions*: with a word that is whole others go that are of the same block and whole, too.
 //!
@@ -18,12 +19,14 @@ use crate::zone::search::Offer;
 use crate::zone::take::take_scattered;
 use crate::zone::{Block, Cpu, Want, Zone};
 
+/// Frames that a block has for a batch, at least.
+const LEAST: u64 = 2;
 /// Frames of a batch, at most. Models have small zones.
 const MOST: u64 = if cfg!(any(zonal_loom, zonal_shuttle)) { 0 } else { SLOTS as u64 * GROUP_FRAMES };
 
 impl<'m> Zone<'m> {
     /// Serves a frame from the block that served last, or the next best, and puts the rest of that group and more of its groups
-    /// into words: up to `groups` in all. `None`: the block does not have the frames of two for this, or the CPU not the words, or
+    /// into words: up to `groups` in all. `None`: the block does not have two frames for this, or the CPU not the words, or
     /// the zone is not above its high mark.
     #[inline(never)]
     pub(in crate::zone) fn refill_batch(
@@ -74,12 +77,11 @@ impl<'m> Zone<'m> {
         groups: usize,
     ) -> Offer<Pfn> {
         let entry = block.entry.load();
-        let groups = groups.min((entry.count() / GROUP_FRAMES) as usize);
-        let frames = groups as u64 * GROUP_FRAMES;
+        let frames = entry.count().min(groups as u64 * GROUP_FRAMES);
         let is_own = entry.kind() == kind || retype.is_some();
         // Looked at first, so that a batch that may not be costs nothing on the zone's line.
         let spares = self.count.spares(frames, floor);
-        if groups < 2 || !is_own || !entry.is_cacheable() || !spares {
+        if groups < 2 || frames < LEAST || !is_own || !entry.is_cacheable() || !spares {
             return Offer::Stop;
         }
         let announced = if planted(Mutant::BatchUnannounced) { 0 } else { frames };
