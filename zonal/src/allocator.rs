@@ -88,16 +88,16 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     #[inline(never)]
     fn alloc_frame(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
         match () {
+            () if !cpu.is_at_home(request.highest) => self.alloc_run(request, cpu),
             () if self.is_scarce(request, Order::ZERO, cpu) => self.alloc_scarce(request, cpu),
-            () if cpu.is_at_home(request.highest) => self.alloc_next(request, cpu),
-            () => self.alloc_run(request, cpu),
+            () => self.alloc_next(request, cpu),
         }
     }
 
     /// A frame of the word behind the hinted one.
     #[inline(never)]
     fn alloc_next(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
-        let hit = self.state.take_next(request, cpu);
+        let hit = if self.platform.injects(Step::Words) { None } else { self.state.take_next(request, cpu) };
         hit.map_or_else(|| self.alloc_plenty(request, cpu), Ok)
     }
 

@@ -51,7 +51,7 @@ impl OwnWords {
     /// Restartable sequences (`rseq`, Linux 4.18) for CPUs `0..cpus`; CPUs above have locked words. `area` is where a
     /// thread's `struct rseq` begins, from its thread pointer (glibc's `__rseq_offset`). `barrier(cpu)` restarts what is in
     /// a sequence there (`membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ)`), from task context. `None` on processors for which this
-    /// is not built (there are x86-64 and AArch64).
+    /// is not built (there are x86-64 and AArch64), and where `area` is 0: that is the C library's own.
     ///
     /// A thread that is not registered with the kernel never changes an owned word: its operations go to the blocks.
     ///

@@ -14,7 +14,7 @@ use crate::topology::Placement;
 use crate::zone::Zone;
 
 /// Its last byte numbers the layouts: what is laid out otherwise than before is not read as it was.
-const MAGIC: u64 = u64::from_le_bytes(*b"zonal\0\0\x02");
+const MAGIC: u64 = u64::from_le_bytes(*b"zonal\0\0\x03");
 /// Addresses that differ by a multiple of this lay the same arrays out alike.
 const ALIGNMENT: usize = 4096;
 
@@ -64,6 +64,7 @@ fn fingerprint(config: &Config<'_>) -> u64 {
         hash.add(size as u64);
     }
     hash.add(size_of::<Section<'_>>() as u64);
+    CpuCache::PLACES.into_iter().for_each(|place| hash.add(place as u64));
     hash.add(offset_of!(Zone<'_>, count) as u64);
     hash.add(topology.nodes as u64);
     hash.add(topology.memory.len() as u64);
@@ -103,5 +104,16 @@ impl Fnv {
         for byte in word.to_le_bytes() {
             self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
+    }
+}
+
+#[cfg(all(test, not(any(zonal_loom, zonal_shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_layout_of_caches_has_its_number() {
+        let number = MAGIC.to_le_bytes()[7];
+        assert_eq!((number, CpuCache::PLACES), (3, [8, 224, 232]), "laid out otherwise: the next number");
     }
 }

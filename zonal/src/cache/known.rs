@@ -19,36 +19,34 @@ impl KnownGroups {
     /// Whether the group may be in a word.
     #[inline(always)]
     pub(crate) fn may_have(&self, group: GroupIndex) -> bool {
-        let (word, bit) = self.place(group);
-        word.load(Ordering::Relaxed) & bit != 0
+        let (word, bit) = place(group);
+        self.0[word].load(Ordering::Relaxed) & bit != 0
     }
 
     /// These are the groups now, and no others.
     pub(crate) fn renew(&self, groups: impl Iterator<Item = GroupIndex>) {
-        self.0.iter().for_each(|word| word.store(0, Ordering::Relaxed));
-        groups.for_each(|group| self.add(group));
+        let mut known = [0; WORDS];
+        for (word, bit) in groups.map(place) {
+            known[word] |= bit;
+        }
+        self.0.iter().zip(known).for_each(|(word, known)| word.store(known, Ordering::Relaxed));
     }
 
     /// A word left the group `from` for the group `to`. Forgets others that share `from`'s bit until they are renewed.
     #[inline(always)]
     pub(crate) fn exchange(&self, from: GroupIndex, to: GroupIndex) {
-        let (word, bit) = self.place(from);
-        word.store(word.load(Ordering::Relaxed) & !bit, Ordering::Relaxed);
-        self.add(to);
+        let (word, bit) = place(from);
+        self.0[word].store(self.0[word].load(Ordering::Relaxed) & !bit, Ordering::Relaxed);
+        let (word, bit) = place(to);
+        self.0[word].store(self.0[word].load(Ordering::Relaxed) | bit, Ordering::Relaxed);
     }
+}
 
-    #[inline(always)]
-    fn add(&self, group: GroupIndex) {
-        let (word, bit) = self.place(group);
-        word.store(word.load(Ordering::Relaxed) | bit, Ordering::Relaxed);
-    }
-
-    /// The group's word and its bit there.
-    #[inline(always)]
-    fn place(&self, group: GroupIndex) -> (&AtomicU64, u64) {
-        let group = group.0 as usize;
-        (&self.0[group / BITS % WORDS], 1 << (group % BITS))
-    }
+/// The group's word and its bit there.
+#[inline(always)]
+const fn place(group: GroupIndex) -> (usize, u64) {
+    let group = group.0 as usize;
+    (group / BITS % WORDS, 1 << (group % BITS))
 }
 
 #[cfg(all(test, not(any(zonal_loom, zonal_shuttle))))]

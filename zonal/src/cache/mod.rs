@@ -14,6 +14,7 @@ pub(crate) mod known;
 pub(crate) mod room;
 pub(crate) mod word;
 
+use core::mem::offset_of;
 use core::ptr;
 
 use crate::cache::age::{Age, Look};
@@ -35,7 +36,7 @@ const KINDS: usize = 3;
 /// Slot words in all.
 pub(crate) const WORDS: usize = SLOTS * KINDS;
 
-/// One CPU's words for one zone and the hints beside them: three cache lines, and one of whose they are.
+/// One CPU's words for one zone and the hints beside them: four cache lines, of which the first has whose they are and Unmovable's.
 #[repr(C, align(64))]
 pub(crate) struct CpuCache {
     /// The CPU that owns the words, if one does, and others that are at work on them. First: a hit finds it without a sum.
@@ -67,6 +68,10 @@ pub(crate) struct CpuCache {
 }
 
 impl CpuCache {
+    /// Where what outlives a process lies.
+    pub(crate) const PLACES: [usize; 3] =
+        [offset_of!(Self, words), offset_of!(Self, block), offset_of!(Self, credit)];
+
     /// Empty words of the CPU at place `rank`, whose first search starts at `block`.
     /// They are those of CPU `owner`, if of any.
     pub(crate) fn new(rank: u32, block: u32, owner: Option<u32>) -> Self {

@@ -1,7 +1,7 @@
 //! One CPU as zones see it: the lines its hits find their frames in, and the hints that say in which word.
 //!
-//! The hints are plain bytes that only this CPU is likely to touch: any value is correct. They lie here and not beside
-//! the words so that a hit reads the hint and the words' address at the same time.
+//! The hints are plain words that only this CPU is likely to touch: any of the cache's words is correct. They lie here and not
+//! beside the words so that a hit has its word's address at once.
 
 use core::marker::PhantomData;
 use core::ptr;
