@@ -113,7 +113,7 @@ impl<'m> Zone<'m> {
         if spare > 0 {
             self.count.raise(spare);
         }
-        self.remember_served((cache, kind), block.index.0);
+        cache.remember_block(kind, block.index.0);
         served.map_or(Offer::Next, Offer::Taken)
     }
 

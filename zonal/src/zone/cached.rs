@@ -84,7 +84,7 @@ impl<'m> Zone<'m> {
         }
         let most = if is_ample || planted(Mutant::RefillsBelowHigh) { GROUP_FRAMES } else { want.frames() };
         let taken = self.take_group(Some(cache), want, cache.start_block(kind), most)?;
-        self.remember_served((cache, kind), taken.block);
+        cache.remember_block(kind, taken.block);
         let run = (((1u64 << want.frames()) - 1) << taken.first) as u32;
         let rest = taken.mask & !run;
         // The take itself may have brought the zone below its high mark, or raised that.
@@ -95,14 +95,6 @@ impl<'m> Zone<'m> {
         }
         self.arrived(&taken);
         Ok(self.frame((taken.group, taken.first)))
-    }
-
-    /// Notes where the next refill starts: at the block that served this one, or behind it if that has nothing left. Its hint stays,
-    /// for who frees there next, or comes by and finds it so.
-    #[inline]
-    pub(in crate::zone) fn remember_served(&self, (cache, kind): (&CpuCache, Kind), block: u32) {
-        let is_empty = self.entries.get(block as usize).is_some_and(|entry| entry.load().count() == 0);
-        cache.remember_block(kind, if is_empty { block + 1 } else { block });
     }
 
     /// Where a CPU without lines starts to look, spread by its number.
