@@ -12,7 +12,7 @@ pub(super) enum BenchName {
     CasPair,
     /// The same, each in a call of its own that finds the word by the number of its CPU.
     CpuPair,
-    /// The same by plain loads and stores: what a pair of any allocator with a word of its own CPU costs.
+    /// The same by plain loads and stores: what a pair of any allocator costs that finds a word of its own CPU by an index.
     PlainPair,
     /// One allocation and its free, in a loop.
     Pair,
