@@ -4,13 +4,16 @@
 
 use std::fs::File;
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::ptr::{self, NonNull};
 use std::slice;
 
 use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 
 use crate::memory::MemoryError;
+
+/// Bytes in a huge page.
+const HUGE_PAGE: usize = 2 << 20;
 
 /// A mapping: private and anonymous, or shared of a file.
 #[derive(Debug)]
@@ -25,10 +28,14 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// `bytes` (at least 1 is mapped) of memory that reads as zero and is taken when it is touched: in huge pages where the
-    /// kernel finds them, as it maps its own memory map.
+    /// At least `bytes` (at least 1 is mapped) of memory that reads as zero and is taken when it is touched: in huge pages where
+    /// the kernel finds them, as it maps its own memory map. Whole ones, unless that were four times as much.
     pub(crate) fn zeroed(bytes: usize) -> Result<Self, MemoryError> {
-        let mapping = Self::map(bytes.max(1), ProtFlags::READ | ProtFlags::WRITE)?;
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let mapping = match bytes.div_ceil(HUGE_PAGE) * HUGE_PAGE {
+            whole if whole <= bytes.saturating_mul(4) => Self::aligned(whole, protection)?,
+            _ => Self::map(bytes.max(1), protection)?,
+        };
         // SAFETY: advice on this mapping; it does not change what the bytes are. Where it is refused, ordinary pages serve.
         let _ = unsafe { mm::madvise(mapping.start.as_ptr().cast(), mapping.len, Advice::LinuxHugepage) };
         Ok(mapping)
@@ -50,6 +57,26 @@ impl Mapping {
             Some(start) => Ok(Self { start, len: bytes.max(1) }),
             None => Err(io::ErrorKind::OutOfMemory.into()),
         }
+    }
+
+    /// Whole huge pages.
+    fn aligned(len: usize, protection: ProtFlags) -> Result<Self, MemoryError> {
+        let longer = len.checked_add(HUGE_PAGE).ok_or(MemoryError::AddressSpace { bytes: len as u64 })?;
+        let around = Self::map(longer, protection)?;
+        let before = around.start.addr().get().wrapping_neg() % HUGE_PAGE;
+        // SAFETY: less than a huge page, so within the mapping, which is longer than `len` by one.
+        let start = unsafe { around.start.add(before) };
+        // SAFETY: as far again.
+        let end = unsafe { start.add(len) };
+        for (rest, bytes) in [(around.start, before), (end, HUGE_PAGE - before)] {
+            if bytes > 0 {
+                // SAFETY: a part of the mapping that nobody has been told of. Where it is not unmapped it stays
+                // reserved, and untouched.
+                let _ = unsafe { mm::munmap(rest.as_ptr().cast(), bytes) };
+            }
+        }
+        mem::forget(around);
+        Ok(Self { start, len })
     }
 
     fn map(len: usize, protection: ProtFlags) -> Result<Self, MemoryError> {

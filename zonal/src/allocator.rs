@@ -111,7 +111,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     #[inline(never)]
     fn alloc_block(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
         // Before the hit, which looks at more.
-        match request.hit == Hit::Block && self.is_scarce(request, Order::BLOCK, cpu) {
+        match request.hit == Hit::Block && self.has_no_block(request, cpu) {
             true => self.alloc_scarce(request, cpu),
             false => self.alloc_kept(request, cpu),
         }
@@ -141,6 +141,13 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
             let zone = home.zone;
             zone.count.free() == 0 || zone.is_short_of(order, zone.marks.fast_floor(request.highest))
         })
+    }
+
+    /// The same of a request for a block, as far as one look tells.
+    #[inline(always)]
+    fn has_no_block(&self, request: &Request, cpu: &Cpu<'m>) -> bool {
+        let home = cpu.home(request.highest).filter(|_| request.glances && self.state.is_bare());
+        home.is_some_and(|home| home.zone.free_tree().seems_clear())
     }
 
     /// The same where frames need not be short.
@@ -279,9 +286,24 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         }
     }
 
-    /// A free of a frame that the hinted word did not take. A function of its own, as most is known of it.
+    /// A free of a frame that the hinted word did not take.
     #[inline(never)]
     fn free_frame(&self, pfn: Pfn, cpu: &Cpu<'m>) -> Result<(), FreeError> {
+        match self.state.is_bare() && cpu.has_given() {
+            true => self.free_in_place(pfn, cpu),
+            false => self.free_single(pfn, cpu),
+        }
+    }
+
+    /// The same where that word has given all its frames since.
+    #[inline(never)]
+    fn free_in_place(&self, pfn: Pfn, cpu: &Cpu<'m>) -> Result<(), FreeError> {
+        if self.state.replace_frame(pfn, cpu) { Ok(()) } else { self.free_single(pfn, cpu) }
+    }
+
+    /// The same where that word is not to change its group. A function of its own, as most is known of the frame's run.
+    #[inline(never)]
+    fn free_single(&self, pfn: Pfn, cpu: &Cpu<'m>) -> Result<(), FreeError> {
         self.free_near(pfn, Order::ZERO, cpu)
     }
 

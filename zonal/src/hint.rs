@@ -198,6 +198,12 @@ impl<'m> HintTree<'m> {
         self.root.is_none_or(|root| root.load(Ordering::SeqCst) == 0) && self.settled(stamp)
     }
 
+    /// The same as far as one look tells: bits that a clear in progress hides may be missed.
+    #[inline(always)]
+    pub(crate) fn seems_clear(&self) -> bool {
+        self.root.is_none_or(|root| root.load(Ordering::Relaxed) == 0) // Relaxed: who asks looks again
+    }
+
     /// The guard before a search.
     #[inline]
     pub(crate) fn stamp(&self) -> Stamp {

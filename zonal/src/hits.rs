@@ -82,6 +82,15 @@ impl<'m> State<'m> {
         }
     }
 
+    /// Puts a frame of a group that no word has into that word, in place of its group, if the word has given all its frames since.
+    #[inline(always)]
+    pub(crate) fn replace_frame(&self, pfn: Pfn, cpu: &Cpu<'m>) -> bool {
+        match self.hits.others {
+            Others::Locked => cpu.replace_frame(|_| Locked, pfn),
+            _ => self.hits.how().is_some_and(|how| cpu.replace_frame(|cache| cache.once(how), pfn)),
+        }
+    }
+
     /// Puts a run (at most a group) into that word, if it is aligned.
     #[inline(always)]
     pub(crate) fn put_run(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Put {

@@ -44,7 +44,7 @@ pub(crate) struct CpuCache {
     /// Unmovable's, then Movable's, then Reclaimable's.
     words: [SlotWord; WORDS],
     /// Hint: the groups in the words.
-    groups: KnownGroups,
+    pub(crate) groups: KnownGroups,
     /// Hints, a kind: block of the last refill, where the next search starts.
     blocks: [AtomicU32; KINDS],
     /// Hint: the block that was last freed whole, where the next search for a whole one starts.

@@ -20,8 +20,6 @@ const SETBACK: u8 = 3;
 /// What to do with frames that no word has yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Room {
-    /// This word has given its frames since it took the last free: fill it.
-    Given(usize, Slot),
     /// This word holds nothing: fill it.
     Vacant(usize, Slot),
     /// This word's frames, if it still has any, go back to their block to make room.
@@ -77,14 +75,10 @@ impl CpuCache {
     #[inline(always)]
     pub(crate) fn room_for_free(&self, kind: Kind, group: GroupIndex, last: usize) -> Room {
         self.refills[kind as usize].store(0, Ordering::Relaxed); // Relaxed: a hint
-        if let Some(slot) = self.words.get(last).map(SlotWord::load) {
-            // Mostly it has given its frames since.
-            if slot.mask() == 0 && slot.is_owned() {
-                return Room::Given(last, slot);
-            }
-            if let Some(room) = Room::at_once(last, slot) {
-                return if slot.is_whole() { self.room_behind(kind, last).unwrap_or(room) } else { room };
-            }
+        if let Some(slot) = self.words.get(last).map(SlotWord::load)
+            && let Some(room) = Room::at_once(last, slot)
+        {
+            return if slot.is_whole() { self.room_behind(kind, last).unwrap_or(room) } else { room };
         }
         // Relaxed, all: a hint only this CPU is likely to touch.
         let missed = self.missed.load(Ordering::Relaxed);

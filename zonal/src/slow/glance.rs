@@ -6,27 +6,43 @@
 use crate::access::Access;
 use crate::error::AllocError;
 use crate::frame::Order;
-use crate::platform::{Climb, Platform};
+use crate::gfp::Gfp;
+use crate::platform::{Climb, Platform, Task};
 use crate::policy::reach::Reach;
 use crate::report::failure;
 use crate::request::Request;
 use crate::slow::cookie::Cookie;
 use crate::slow::walk::{Walk, floor, wake_kswapd, without_run};
 use crate::sync::load_barrier;
+use crate::urgency::Urgency;
 use crate::zone::Zone;
 
 /// Refuses a request that neither waits nor says where ([`Request::glances`]), and tells the daemons.
 #[inline(always)]
 pub(crate) fn refusal<P: Platform>(walk: Walk<'_, '_>, platform: &P) -> Option<AllocError> {
+    let (zones, highest) = (walk.state.zones, walk.request.highest);
+    let may_serve = |zone: &&Zone<'_>| zone.kind <= highest && zone.managed() > 0;
+    match zones {
+        // Nothing to go through: as short as it gets.
+        [zone] if may_serve(&zone) => refusal_of(walk, platform, || core::iter::once(zone)),
+        zones => refusal_of(walk, platform, || zones.iter().filter(may_serve)),
+    }
+}
+
+#[inline(always)]
+fn refusal_of<'z, P: Platform, Zones: Iterator<Item = &'z Zone<'z>>>(
+    walk: Walk<'_, '_>,
+    platform: &P,
+    zones: impl Fn() -> Zones,
+) -> Option<AllocError> {
     let (state, request) = (walk.state, walk.request);
     let cookie = Cookie::of(state, Reach::OPEN);
-    let work = walk.kswapd_work();
     let mut looks = Looks::new(request.order);
-    let zones = || state.zones.iter().filter(|zone| zone.kind <= request.highest && zone.managed() > 0);
     if !zones().all(|zone| looks.first(zone, || above(request, platform, zone))) {
         return None;
     }
     load_barrier(); // the looks stay before the second reading
+    let work = walk.kswapd_work();
     let mut before = None;
     for zone in zones() {
         if !looks.second(zone) {
@@ -50,15 +66,30 @@ pub(crate) fn refusal<P: Platform>(walk: Walk<'_, '_>, platform: &P) -> Option<A
 }
 
 /// Frames that are free in a zone above what who asks must leave there, if they are too few, or no run.
+#[inline(always)]
+fn above<P: Platform>(request: &Request, platform: &P, zone: &Zone<'_>) -> Option<u64> {
+    const PLAIN: Urgency = Urgency::of(Gfp::NOWAIT);
+    let task = platform.task();
+    if request.urgency().reserves == PLAIN.reserves && task == Task::default() {
+        above_of(request, zone, (PLAIN, task)) // nothing to be worked out, mostly
+    } else {
+        above_with_reserves(request, zone, (request.urgency(), task))
+    }
+}
+
 #[cold]
 #[inline(never)]
-fn above<P: Platform>(request: &Request, platform: &P, zone: &Zone<'_>) -> Option<u64> {
-    let (urgency, task) = (request.urgency(), platform.task());
+fn above_with_reserves(request: &Request, zone: &Zone<'_>, asker: (Urgency, Task)) -> Option<u64> {
+    above_of(request, zone, asker)
+}
+
+#[inline(always)]
+fn above_of(request: &Request, zone: &Zone<'_>, (urgency, task): (Urgency, Task)) -> Option<u64> {
     let access = Access::of_class(urgency, request.order, task).with_reserves(urgency, task);
     above_floor(zone, request.order, floor(request, zone, access))
 }
 
-#[inline]
+#[inline(always)]
 fn above_floor(zone: &Zone<'_>, order: Order, floor: u64) -> Option<u64> {
     let above = zone.count.free().saturating_sub(floor);
     zone.is_short_of(order, floor).then_some(above)

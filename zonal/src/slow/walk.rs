@@ -291,6 +291,7 @@ fn tell_news<P: Platform>(request: &Request, platform: &P, zone: &Zone<'_>) {
 }
 
 /// Frames that a request must leave in a zone.
+#[inline]
 pub(crate) fn floor(request: &Request, zone: &Zone<'_>, access: Access) -> u64 {
     let floor = zone.marks.floor(access, request.highest, request.order);
     // For a request with reserves what atomic requests keep is as good as free.

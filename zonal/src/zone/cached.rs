@@ -8,7 +8,7 @@
 //! on the move still, or a clear of hints is in progress.
 
 use crate::block::bitmap::row_and_mask;
-use crate::block::entry::Entry;
+use crate::block::entry::{Entry, Snapshot};
 use crate::cache::CpuCache;
 use crate::cache::hand::{Hand, Locked};
 use crate::cache::hold::Barriers;
@@ -21,7 +21,8 @@ use crate::request::Request;
 use crate::topology::Kind;
 use crate::zone::count::Transit;
 use crate::zone::take::{Miss, TakenGroup};
-use crate::zone::{Cpu, Want, Zone};
+use crate::zone::cpu::group_mask;
+use crate::zone::{Block, Cpu, Want, Zone};
 
 /// The beginning of a search of the CPU hints.
 pub(in crate::zone) struct Look {
@@ -160,32 +161,42 @@ impl<'m> Zone<'m> {
             return false;
         }
         let freed = Slot::new(group, mask);
-        let at = match room {
-            Room::Given(at, slot) => self.fill_given(cache, (at, slot), freed),
-            room => self.fill(cache, room, freed),
-        };
         // The word gives next: its frame is the warmest, and the word has room again then.
-        let Some(at) = at else { return false };
+        let Some(at) = self.fill(cache, room, freed) else { return false };
         cpu.note_put(cache, kind, at);
         self.expel_group(cache, at, (group, entry));
         true
     }
 
-    /// Fills the word that took the last free and has given its frames since.
+    /// Puts a freed frame into a word that has given all its frames, in place of its group, if no other word has the frame's.
+    /// False, and nothing has changed, where the frame is free already or goes another way.
     #[inline(always)]
-    fn fill_given(&self, cache: &CpuCache, (at, from): (usize, Slot), to: Slot) -> Option<usize> {
-        let filled = cache.word(at)?.refill(self.hand(cache), from, to);
-        filled.then(|| {
-            cache.note_group(from.group(), to.group());
-            at
-        })
+    pub(in crate::zone) fn replace_given(
+        &self,
+        (cache, hand): (&CpuCache, impl Hand),
+        (word, given): (&SlotWord, Slot),
+        (block, entry): (Block<'_>, Snapshot),
+        pfn: Pfn,
+    ) -> bool {
+        let group = self.group_of(pfn);
+        let (row, bits) = row_and_mask(pfn.get() % BLOCK_FRAMES, Order::ZERO);
+        let goes = entry.is_cacheable()
+            && self.marks.is_quiet(self.count.free())
+            && !cache.groups.may_have(group)
+            && block.bitmap.row(row).load() & bits == 0
+            && word.refill(hand, given, Slot::new(group, group_mask(pfn, Order::ZERO)));
+        if goes {
+            cache.note_group(given.group(), group);
+            self.expel_group(cache, cache.place(word), (group, block.entry));
+        }
+        goes
     }
 
     /// Fills the room with `to`; the number of the word, or `None` if another was faster.
     #[inline(never)]
     fn fill(&self, cache: &CpuCache, room: Room, to: Slot) -> Option<usize> {
         let (at, from) = match room {
-            Room::Given(at, slot) | Room::Vacant(at, slot) | Room::Evict(at, slot) => (at, slot),
+            Room::Vacant(at, slot) | Room::Evict(at, slot) => (at, slot),
             Room::None => return None,
         };
         let word = cache.word(at)?;

@@ -8,7 +8,7 @@ use core::ptr;
 
 use crate::block::entry::Snapshot;
 use crate::cache::hand::Hand;
-use crate::cache::word::{Put, SlotWord};
+use crate::cache::word::{Put, Slot, SlotWord};
 use crate::cache::{CpuCache, SLOTS, WORDS};
 use crate::events::{Counter, Counting, Event, EventRow, Numa, Traffic};
 use crate::frame::{
@@ -86,6 +86,14 @@ impl<'m> Home<'m> {
         let giving = Kind::ALL.map(|kind| WordHint::new(cache.first_word_of(kind)));
         let taking = WordHint::new(cache.first_word_of(Kind::Unmovable));
         Self { cache, base: zone.base, giving, taking, hits: Default::default(), zone }
+    }
+
+    /// The word that last matched a free and what it says, if it has given all its frames since.
+    #[inline(always)]
+    fn given(&self) -> Option<(&'m SlotWord, Slot)> {
+        let word = self.taking.get();
+        let slot = word.load();
+        (slot.mask() == 0 && slot.is_owned()).then_some((word, slot))
     }
 }
 
@@ -231,6 +239,27 @@ impl<'m> Cpu<'m> {
             self.freed.add(order.frames());
         }
         put
+    }
+
+    /// Whether the word that last matched a free has given all its frames since.
+    #[inline(always)]
+    pub(crate) fn has_given(&self) -> bool {
+        self.stretch_home().and_then(Home::given).is_some()
+    }
+
+    /// Puts a frame of a group that no word has into that word, in place of its group, if the next frame of this kind is to come
+    /// from it: what becomes of most frees in a zone that is freed all over. False, and nothing has changed, where the
+    /// frame is free already or goes another way.
+    #[inline]
+    pub(crate) fn replace_frame<H: Hand>(&self, hand: impl FnOnce(&'m CpuCache) -> H, pfn: Pfn) -> bool {
+        let Some((home, block, entry)) = self.block(pfn) else { return false };
+        let Some((word, given)) = home.given() else { return false };
+        let goes = ptr::eq(word, home.giving[entry.kind() as usize].get())
+            && home.zone.replace_given((home.cache, hand(home.cache)), (word, given), (block, entry), pfn);
+        if goes {
+            self.freed.add(1);
+        }
+        goes
     }
 
     /// Notes that something happened here, `number` times.

@@ -108,6 +108,13 @@ impl ZoneMarks {
         false
     }
 
+    /// Whether nothing is bypassed while the zone's count is `free`, nor has been: there is nobody to be told of it.
+    #[inline(always)]
+    pub(crate) fn is_quiet(&self, free: u64) -> bool {
+        let word = self.bypass.load(Ordering::Relaxed);
+        free > word >> 1 && word & SHORT == 0
+    }
+
     /// Whether refills take whole groups while the zone's count is `free`; `ample` is called if the zone was short so far:
     /// when it is again, that is news, and what the words hold by then lands.
     #[inline(always)]
