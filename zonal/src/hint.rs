@@ -129,6 +129,37 @@ impl<'m> HintTree<'m> {
         }
     }
 
+    /// Clears the bits of all indices in `index`'s word that are not usable, as [`HintTree::clear`] would one by one: a look at
+    /// each that is set, and one clear for all of them.
+    #[inline(never)]
+    pub(crate) fn sweep(&self, index: usize, usable: impl Fn(usize) -> bool) {
+        let (first, Some(word)) = (index / FAN * FAN, self.word(0, index / FAN)) else { return };
+        let among = |mut bits: u64, wanted: bool| {
+            let mut found = 0;
+            while bits != 0 {
+                let bit = bits & bits.wrapping_neg();
+                found |= if usable(first + bit.trailing_zeros() as usize) == wanted { bit } else { 0 };
+                bits ^= bit;
+            }
+            found
+        };
+        let stale = among(word.load(Ordering::Relaxed), false); // Relaxed: who finds too few clears fewer
+        if stale == 0 {
+            return;
+        }
+        // SeqCst, all: as in `clear` and `clear_from`.
+        self.guard.fetch_add(CLEARING, Ordering::SeqCst);
+        let before = word.fetch_and(!stale, Ordering::SeqCst);
+        store_load_barrier();
+        let again = if planted(Mutant::SweepNoReread) { 0 } else { among(stale, true) };
+        if again != 0 {
+            self.set_all(first, again);
+        } else if before & !stale == 0 && self.levels > 1 {
+            self.clear_parents(1, index / FAN);
+        }
+        self.guard.fetch_add(CLEARED.wrapping_sub(CLEARING), Ordering::SeqCst);
+    }
+
     /// Clears the bits above word `index` of the level below `level`, as far as words are empty.
     fn clear_parents(&self, mut level: usize, mut index: usize) {
         while level < self.levels {
@@ -237,5 +268,11 @@ impl<'m> HintTree<'m> {
     pub(crate) fn peek(&self, from: usize) -> Option<usize> {
         let bits = self.words[0].get(from / FAN)?.load(Ordering::SeqCst) & (u64::MAX << (from % FAN));
         if bits == 0 { None } else { Some(from / FAN * FAN + bits.trailing_zeros() as usize) }
+    }
+
+    /// The same behind `index`.
+    #[inline]
+    pub(crate) fn peek_behind(&self, index: usize) -> Option<usize> {
+        if (index + 1).is_multiple_of(FAN) { None } else { self.peek(index + 1) }
     }
 }

@@ -33,6 +33,7 @@ mutants! {
     BitsBeforeCount: "A refill takes bits without a claim on the entry.",
     HintLost: "A free does not set the block's hint.",
     HintNoReread: "Clearing a hint does not look at the block again.",
+    SweepNoReread: "Clearing several hints at once does not look at their blocks again.",
     ParentNotLoaded: "Setting a hint stops at the first level that is already set.",
     InFlightForgotten: "A request about to fail ignores frames in flight.",
     CachedForgotten: "A request about to fail does not look into slot words.",

@@ -96,30 +96,40 @@ impl Bitmap {
         mut took: impl FnMut(usize, u64),
     ) -> u32 {
         let mut left = claimed;
-        let (mut broken, mut whole) = (0, 0);
-        for (row, index) in self.rows.iter().zip(0..) {
-            match row.load() {
-                0 => {}
-                u64::MAX => whole |= 1 << index,
-                _ => broken |= 1 << index,
-            }
-        }
-        // One bit a row: the broken ones, then the whole ones.
-        let mut rows: u32 = broken | whole << ROWS;
+        let mut rows = self.rows_to_take();
         while rows != 0 && left > 0 && groups > 0 {
             let index = rows.trailing_zeros() as usize % ROWS;
             rows &= rows - 1;
+            let mut frames = 0;
             let taken = self.row(index).take_from(|free| {
                 let within = if groups > 1 || free as u32 == 0 { free } else { free & group_mask(0) };
-                if count(within) <= left { within } else { lowest(within, left) }
+                frames = count(within);
+                if frames <= left {
+                    return within;
+                }
+                frames = left;
+                lowest(within, left)
             });
             if taken != 0 {
-                left -= count(taken);
+                left -= frames;
                 groups -= groups_of(taken);
                 took(index, taken);
             }
         }
         claimed - left
+    }
+
+    /// One bit for each row with free frames: the broken ones, then the whole ones. Without branches: which rows have any is
+    /// as good as random where frames lie scattered.
+    #[inline(always)]
+    fn rows_to_take(&self) -> u32 {
+        let (mut free, mut whole) = (0, 0);
+        for (row, index) in self.rows.iter().zip(0..) {
+            let row = row.load();
+            free |= u32::from(row != 0) << index;
+            whole |= u32::from(row == u64::MAX) << index;
+        }
+        free & !whole | whole << ROWS
     }
 
     /// The first run of `order` (row to half a block) whose rows are all free now.

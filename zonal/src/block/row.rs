@@ -94,7 +94,7 @@ impl Row {
     /// Takes the bits `choose` picks from the free ones (a subset, 0 = give up) and returns them.
     #[inline]
     #[must_use]
-    pub(crate) fn take_from(&self, choose: impl Fn(u64) -> u64) -> u64 {
+    pub(crate) fn take_from(&self, mut choose: impl FnMut(u64) -> u64) -> u64 {
         // Acquire: what the last owner wrote; partner: the Release in `put`. Release: after the `enter` of the transit
         // word; partner: the barrier of a walk about to fail (`slow.rs`).
         let acquire = ordering_unless(Mutant::RowTakeRelaxed, Ordering::AcqRel);

@@ -107,7 +107,7 @@ impl Slot {
 
     /// The lowest frame of the mask, which is the lowest bit of the word, and the slot without it.
     #[inline]
-    const fn without_frame(self) -> Option<(u32, Self)> {
+    pub(crate) const fn without_frame(self) -> Option<(u32, Self)> {
         if self.mask() == 0 {
             None
         } else {

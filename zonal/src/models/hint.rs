@@ -40,6 +40,11 @@ impl Hinted {
         }
     }
 
+    /// Clears both if they are not usable, as a searcher does that leaves their word.
+    fn sweep(&self) {
+        self.tree.sweep(INDEX, |index| self.is_usable(index));
+    }
+
     /// Every usable index is found; no clear is in progress.
     fn assert_settled(&self) {
         for index in [INDEX, BESIDE] {
@@ -70,6 +75,68 @@ fn loom_hint_clear_of_the_last_bit_against_set_beside_it() {
         let hinted = Hinted::new();
         hinted.tree.set(BESIDE);
         let (hinted, ..) = race(hinted, |hinted| hinted.offer(INDEX), |hinted| hinted.clear(BESIDE));
+        hinted.assert_settled();
+    });
+}
+
+/// A sweep of two stale bits, which empties their word, meets the setter of one of them.
+#[test]
+fn loom_hint_a_sweep_against_set_of_an_index_of_it() {
+    bounded(3, || {
+        let hinted = Hinted::new();
+        hinted.tree.set(INDEX);
+        hinted.tree.set(BESIDE);
+        let (hinted, ..) = race(hinted, |hinted| hinted.offer(BESIDE), Hinted::sweep);
+        hinted.assert_settled();
+        assert!(!hinted.tree.is_set(INDEX), "it was stale, and nobody made it usable");
+    });
+}
+
+/// A sweep that empties the word meets a setter beside it: the parent's bit survives.
+#[test]
+fn loom_hint_a_sweep_of_the_last_bit_against_set_beside_it() {
+    bounded(3, || {
+        let hinted = Hinted::new();
+        hinted.tree.set(BESIDE);
+        let (hinted, ..) = race(hinted, |hinted| hinted.offer(INDEX), Hinted::sweep);
+        hinted.assert_settled();
+    });
+}
+
+/// Two sweeps of the same word, between which an index of it is offered.
+#[test]
+fn loom_hint_sweeps_meet() {
+    bounded(2, || {
+        let hinted = Hinted::new();
+        hinted.tree.set(INDEX);
+        hinted.tree.set(BESIDE);
+        let (hinted, ..) = race(hinted, Hinted::sweep, |hinted| {
+            hinted.sweep();
+            hinted.offer(INDEX);
+        });
+        hinted.assert_settled();
+    });
+}
+
+/// A search that meets a sweep of what is usable by then finds it, or is told not to trust what it found.
+#[test]
+fn loom_hint_a_search_settled_beside_a_sweep_missed_nothing() {
+    bounded(3, || {
+        let hinted = Hinted::new();
+        hinted.tree.set(INDEX);
+        let (hinted, ..) = race(
+            hinted,
+            |hinted| {
+                hinted.offer(INDEX);
+                let stamp = hinted.tree.stamp();
+                let found = hinted.tree.search(0);
+                assert!(
+                    found.is_some() || !hinted.tree.settled(stamp),
+                    "an empty search was wrong and trusted"
+                );
+            },
+            Hinted::sweep,
+        );
         hinted.assert_settled();
     });
 }

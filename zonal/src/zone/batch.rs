@@ -127,46 +127,56 @@ impl<'m> Zone<'m> {
         block: Block<'m>,
         (claimed, groups): (u64, usize),
     ) -> (Option<Pfn>, u64) {
-        let (mut served, mut giving, mut words) = (None, None, cache.vacant(kind));
-        let taken = take_scattered(block, claimed as u32, groups, |row, half, mut mask| {
+        let (mut slots, mut filled) = ([Slot::EMPTY; SLOTS], 0);
+        let taken = take_scattered(block, claimed as u32, groups.min(SLOTS), |row, half, mask| {
             let group = self.group_of(block.start.add(row as u64 * ROW_FRAMES + half * GROUP_FRAMES));
-            if served.is_none() {
-                served = Some(self.frame((group, mask.trailing_zeros())));
-                mask &= mask.wrapping_sub(1);
-            }
-            if mask == 0 {
-                return;
-            }
-            let at = words.next().and_then(|word| self.fill_vacant(cache, word, Slot::new(group, mask)));
-            giving = giving.or(at);
-            if at.is_none() {
-                self.land_group(group, mask);
-            }
+            slots[filled % SLOTS] = Slot::new(group, mask);
+            filled += 1;
         });
+        let Some((slots, served)) = slots.get_mut(..filled).and_then(|slots| {
+            let (first, left) = slots.first()?.without_frame()?;
+            let group = left.group();
+            *slots.first_mut()? = left;
+            Some((slots, self.frame((group, first))))
+        }) else {
+            return (None, u64::from(taken));
+        };
+        let (mut giving, mut words, mut is_owner) = (None, cache.vacant(kind), true);
+        for &mut slot in slots {
+            if slot.mask() == 0 {
+                continue;
+            }
+            let word = words.next();
+            match word.and_then(|word| self.fill_vacant(cache, word, slot).then_some(word)) {
+                Some((at, _, from)) => {
+                    giving = giving.or(Some(at));
+                    is_owner &= from.is_owned();
+                    cache.note_group(from.group(), slot.group());
+                }
+                None => self.land_group(slot.group(), slot.mask()),
+            }
+        }
         if let Some(at) = giving {
             cpu.note_giving(cache, kind, at);
         }
-        cache.note_groups();
+        if !is_owner {
+            cache.note_groups();
+        }
         self.expel_block((cache, kind), block);
-        (served, u64::from(taken))
+        (Some(served), u64::from(taken))
     }
 
-    /// Fills a word that holds nothing, on the move already; its number, or `None` if another was faster.
+    /// Fills a word that holds nothing, on the move already; false if another was faster.
     #[inline(always)]
-    fn fill_vacant(
-        &self,
-        cache: &CpuCache,
-        (at, word, from): (usize, &SlotWord, Slot),
-        to: Slot,
-    ) -> Option<usize> {
+    fn fill_vacant(&self, cache: &CpuCache, (_, word, from): (usize, &SlotWord, Slot), to: Slot) -> bool {
         if from.is_owned() {
-            return word.refill(self.hand(cache), from, to).then_some(at);
+            return word.refill(self.hand(cache), from, to);
         }
         let filled = word.exchange(self.hand(cache), from, to);
-        filled.then(|| {
+        if filled {
             self.cpu_hints.set(cache.rank());
-            at
-        })
+        }
+        filled
     }
 
     /// After the installs: empties the words again if the block has been isolated or poisoned since it was looked at, as after

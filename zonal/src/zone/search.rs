@@ -4,6 +4,7 @@
 //! Bounds: a constant number of offers a tree, plus one clear for each hint that another operation left stale, plus
 //! one scan of the entries where the hints cannot be trusted or the order is between 1 and 8.
 
+use crate::block::entry::{Entry, Snapshot};
 use crate::frame::{BLOCK_FRAMES, BlockIndex, Order, ZoneId};
 use crate::hint::HintTree;
 use crate::topology::Kind;
@@ -76,12 +77,26 @@ const OFFERS: usize = 16;
 type Outcome<T> = Option<Result<T, Missed>>;
 
 impl<'m> Zone<'m> {
-    /// A block of the kind that is hinted in the same word as `start`, at or behind it, if it has frames to give.
+    /// A block of the kind that is hinted in the same word as `start`, at or behind it, if it has frames to give. For frames it
+    /// looks at two, as the first is mostly the one that served last. Hints of those it passes by, which have nothing left,
+    /// stay until the word is left: then all of them are cleared at once.
     #[inline(always)]
     pub(crate) fn near(&self, kind: Kind, order: Order, start: usize) -> Option<Block<'m>> {
-        let at = self.tree(kind, Class::of(order)).peek(start)?;
-        let block = self.block(BlockIndex(at as u32))?;
-        self.is_partly_used(block, kind, Class::Frame).then_some(block)
+        let tree = self.tree(kind, Class::of(order));
+        let has_frames = |at: usize| {
+            let entry = self.entries.get(at).map(Entry::load);
+            entry.is_some_and(|entry| self.is_own_partly_used(entry, kind) && entry.count() > 0)
+        };
+        let first = tree.peek(start)?;
+        let at = match order {
+            _ if has_frames(first) => Some(first),
+            Order::ZERO => tree.peek_behind(first).filter(|&at| has_frames(at)),
+            _ => None,
+        };
+        if at.is_none() && order == Order::ZERO {
+            tree.sweep(start, has_frames);
+        }
+        self.block(BlockIndex(at? as u32))
     }
 
     /// Whether a look shows that the blocks have no such run above the floor. It says so only of too few frames, or for order 9 of
@@ -259,12 +274,17 @@ impl<'m> Zone<'m> {
     /// claims under way will leave are hinted already, and nobody would hint them again.
     pub(crate) fn is_partly_used(&self, block: Block<'m>, kind: Kind, class: Class) -> bool {
         let entry = block.entry.load();
-        let own = entry.is_open() && entry.zone() == self.id && entry.kind() == kind;
-        own && entry.count() < BLOCK_FRAMES
+        self.is_own_partly_used(entry, kind)
             && match class {
                 Class::Frame => entry.count() > 0,
                 Class::Eight | Class::Row => block.bitmap.has_run(class.order()),
             }
+    }
+
+    /// Whether the block is the zone's and the kind's, and not wholly free.
+    fn is_own_partly_used(&self, entry: Snapshot, kind: Kind) -> bool {
+        let own = entry.is_open() && entry.zone() == self.id && entry.kind() == kind;
+        own && entry.count() < BLOCK_FRAMES
     }
 }
 

@@ -306,11 +306,13 @@ pub(in crate::zone) fn take_scattered(
     let mut taken = 0;
     for _ in 0..LOOKS {
         taken += block.bitmap.take_scattered(claimed - taken, room, |row, mask| {
-            for (half, mask) in [(0, mask as u32), (1, (mask >> GROUP_FRAMES) as u32)] {
-                if mask != 0 {
-                    took(row, half, mask);
-                    room -= 1;
-                }
+            let (lower, upper) = (mask as u32, (mask >> GROUP_FRAMES) as u32);
+            // Mostly one of them is all there is, and which is as good as random.
+            took(row, u64::from(lower == 0), if lower == 0 { upper } else { lower });
+            room -= 1;
+            if lower != 0 && upper != 0 {
+                took(row, 1, upper);
+                room -= 1;
             }
         });
         if taken == claimed || room == 0 {
