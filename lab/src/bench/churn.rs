@@ -52,10 +52,28 @@ impl<E: Engine> Churn<E> {
 }
 
 impl<E: Engine> Workload for Churn<E> {
+    /// Once off the clock first: between two samples of a row all others run, each on a zone of its own, and a zone that is
+    /// churned has its blocks in the processor's caches.
     fn work(&self, thread: usize, units: Units) -> Result<Timed, Wrong> {
-        let engine = &self.ground.engine;
         let share = self.shares.get(thread).ok_or(Wrong::Thread)?;
         let mut share = share.lock().map_err(|_| Wrong::Thread)?;
+        self.churn(&mut share, units)?;
+        self.churn(&mut share, units)
+    }
+
+    /// What is held all the time and some runs more.
+    fn hold(&self) -> Result<Vec<Pfn>, Wrong> {
+        self.ground.hold(self.checked)
+    }
+
+    fn ground(&self) -> &dyn Checked {
+        &self.ground
+    }
+}
+
+impl<E: Engine> Churn<E> {
+    fn churn(&self, share: &mut Share, units: Units) -> Result<Timed, Wrong> {
+        let engine = &self.ground.engine;
         let (mut elapsed, mut operations) = (Duration::ZERO, 0);
         for _ in 0..units.0 {
             let drawn = share.draw();
@@ -69,14 +87,5 @@ impl<E: Engine> Workload for Churn<E> {
             elapsed += start.elapsed();
         }
         Ok(Timed { elapsed, operations })
-    }
-
-    /// What is held all the time and some runs more.
-    fn hold(&self) -> Result<Vec<Pfn>, Wrong> {
-        self.ground.hold(self.checked)
-    }
-
-    fn ground(&self) -> &dyn Checked {
-        &self.ground
     }
 }

@@ -286,11 +286,12 @@ impl EngineName {
 
     /// Whether the engine can do the bench. A malloc has no zone that could be full.
     pub(super) const fn does(self, bench: BenchName) -> bool {
-        use BenchName::{Churn50, Churn90, HoldAlloc, HoldFree, HoldFreeRandom, Pair};
+        use BenchName::{Churn50, Churn90, Full, FullSmall, HoldAlloc, HoldFree, HoldFreeRandom, Pair};
         match self.kind() {
             // Where words come in.
             _ if matches!(self, Self::ZonalOwner) => {
-                matches!(bench, Pair | HoldAlloc | HoldFree | HoldFreeRandom | Churn50 | Churn90)
+                matches!(bench, Pair | HoldAlloc | HoldFree | HoldFreeRandom)
+                    || matches!(bench, Churn50 | Churn90 | Full | FullSmall)
             }
             EngineKind::Limit => bench.is_limit(),
             EngineKind::Malloc => matches!(bench, Pair | HoldAlloc | HoldFree | HoldFreeRandom),

@@ -105,7 +105,7 @@ mod tests {
         for &engine in EngineName::value_variants() {
             let expected = match engine.kind() {
                 EngineKind::Limit => 11,
-                _ if engine == EngineName::ZonalOwner => 12 + 6 + 8,
+                _ if engine == EngineName::ZonalOwner => 12 + 6 + 8 + 4,
                 EngineKind::Frame if engine == EngineName::Zonal => {
                     12 + 8 + 6 + 4 + 8 + 4 + 12 + 4 + 3 + 2 + 1 + 3
                 }
