@@ -89,7 +89,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     fn alloc_frame(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
         match () {
             () if !cpu.is_at_home(request.highest) => self.alloc_run(request, cpu),
-            () if self.is_scarce(request, Order::ZERO, cpu) => self.alloc_scarce(request, cpu),
+            () if self.state.is_scarce(request, Order::ZERO, cpu) => self.alloc_scarce(request, cpu),
             () => self.alloc_next(request, cpu),
         }
     }
@@ -111,7 +111,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     #[inline(never)]
     fn alloc_block(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
         // Before the hit, which looks at more.
-        match request.hit == Hit::Block && self.has_no_block(request, cpu) {
+        match request.hit == Hit::Block && self.state.has_no_block(request, cpu) {
             true => self.alloc_scarce(request, cpu),
             false => self.alloc_kept(request, cpu),
         }
@@ -126,28 +126,10 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// A request that a hinted word did not serve.
     #[inline(never)]
     fn alloc_missed(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
-        match self.is_scarce(request, request.order, cpu) {
+        match self.state.is_scarce(request, request.order, cpu) {
             true => self.alloc_scarce(request, cpu),
             false => self.alloc_next(request, cpu),
         }
-    }
-
-    /// Whether a request of this order that may not wait finds no run above its first zone's low mark, as far as the zone's blocks
-    /// tell.
-    #[inline(always)]
-    fn is_scarce(&self, request: &Request, order: Order, cpu: &Cpu<'m>) -> bool {
-        let home = cpu.home(request.highest).filter(|_| request.glances && self.state.is_bare());
-        home.is_some_and(|home| {
-            let zone = home.zone;
-            zone.count.free() == 0 || zone.is_short_of(order, zone.marks.fast_floor(request.highest))
-        })
-    }
-
-    /// The same of a request for a block, as far as one look tells.
-    #[inline(always)]
-    fn has_no_block(&self, request: &Request, cpu: &Cpu<'m>) -> bool {
-        let home = cpu.home(request.highest).filter(|_| request.glances && self.state.is_bare());
-        home.is_some_and(|home| home.zone.free_tree().seems_clear())
     }
 
     /// The same where frames need not be short.

@@ -13,9 +13,30 @@ use crate::report::failure;
 use crate::request::Request;
 use crate::slow::cookie::Cookie;
 use crate::slow::walk::{Walk, floor, wake_kswapd, without_run};
+use crate::state::State;
 use crate::sync::load_barrier;
 use crate::urgency::Urgency;
-use crate::zone::Zone;
+use crate::zone::{Cpu, Zone};
+
+impl<'m> State<'m> {
+    /// Whether a request of this order that may not wait finds no run above its first zone's low mark, as far as the zone's
+    /// blocks tell.
+    #[inline(always)]
+    pub(crate) fn is_scarce(&self, request: &Request, order: Order, cpu: &Cpu<'m>) -> bool {
+        let home = cpu.home(request.highest).filter(|_| request.glances && self.is_bare());
+        home.is_some_and(|home| {
+            let zone = home.zone;
+            zone.count.free() == 0 || zone.is_short_of(order, zone.marks.fast_floor(request.highest))
+        })
+    }
+
+    /// The same of a request for a block, as far as one look tells.
+    #[inline(always)]
+    pub(crate) fn has_no_block(&self, request: &Request, cpu: &Cpu<'m>) -> bool {
+        let home = cpu.home(request.highest).filter(|_| request.glances && self.is_bare());
+        home.is_some_and(|home| home.zone.free_tree().seems_clear())
+    }
+}
 
 /// Refuses a request that neither waits nor says where ([`Request::glances`]), and tells the daemons.
 #[inline(always)]

@@ -20,8 +20,8 @@ use crate::mutant::{Mutant, planted};
 use crate::request::Request;
 use crate::topology::Kind;
 use crate::zone::count::Transit;
-use crate::zone::take::{Miss, TakenGroup};
 use crate::zone::cpu::group_mask;
+use crate::zone::take::{Miss, TakenGroup};
 use crate::zone::{Block, Cpu, Want, Zone};
 
 /// The beginning of a search of the CPU hints.

@@ -1,21 +1,18 @@
-//! One CPU as zones see it: the lines its hits find their frames in, and the hints that say in which word.
-//!
-//! The hints are plain words that only this CPU is likely to touch: any of the cache's words is correct. They lie here and not
-//! beside the words so that a hit has its word's address at once.
+//! One CPU as zones see it: its homes, which of them comes first, and what it counts.
 
-use core::marker::PhantomData;
 use core::ptr;
 
 use crate::block::entry::Snapshot;
 use crate::cache::hand::Hand;
-use crate::cache::word::{Put, Slot, SlotWord};
+use crate::cache::word::{Put, SlotWord};
 use crate::cache::{CpuCache, SLOTS, WORDS};
 use crate::events::{Counter, Counting, Event, EventRow, Numa, Traffic};
 use crate::frame::{
     BLOCK_FRAMES, BlockIndex, FrameRange, GROUP_FRAMES, GroupIndex, NodeId, Order, Pfn, ZoneId,
 };
-use crate::sync::{AtomicPtr, AtomicU8, Ordering};
+use crate::sync::{AtomicU8, Ordering};
 use crate::topology::{Kind, ZoneKind};
+use crate::zone::home::Home;
 use crate::zone::{Block, Zone};
 
 /// No home.
@@ -42,59 +39,6 @@ pub(crate) struct Cpu<'m> {
     events: &'m EventRow,
     /// What it took otherwise than by hits, by zone.
     traffic: &'m [Traffic],
-}
-
-/// A zone and a CPU's words for it, and what a frame's number is made of. What a hit of a frame touches lies on one line.
-#[repr(C, align(64))]
-pub(crate) struct Home<'m> {
-    pub(crate) cache: &'m CpuCache,
-    /// The zone's base.
-    base: Pfn,
-    /// Hints, a kind: the word that last had frames to give.
-    giving: [WordHint<'m>; 3],
-    /// Hint: the word that last matched a free.
-    taking: WordHint<'m>,
-    /// Hits of requests, by order (of which there are six; a power of two is found without a check).
-    hits: [Counter; 8],
-    pub(crate) zone: &'m Zone<'m>,
-}
-
-/// A hint: a word of a cache. Where it is, not its number: a hit has its address at once, and addressed without an index what was
-/// stored there last comes back to it without a wait (Intel from Golden Cove on: 0.3 ns instead of 2.5).
-struct WordHint<'m>(AtomicPtr<SlotWord>, PhantomData<&'m SlotWord>);
-
-impl<'m> WordHint<'m> {
-    fn new(word: &'m SlotWord) -> Self {
-        Self(AtomicPtr::new(ptr::from_ref(word).cast_mut()), PhantomData)
-    }
-
-    #[inline(always)]
-    fn get(&self) -> &'m SlotWord {
-        // SAFETY: `Home` stores nothing but words of its cache, which lives as long. Relaxed, as the store: any of them will do,
-        // and they were there before this hint was.
-        unsafe { &*self.0.load(Ordering::Relaxed) }
-    }
-
-    /// Notes a word of the home's cache.
-    fn set(&self, word: &SlotWord) {
-        self.0.store(ptr::from_ref(word).cast_mut(), Ordering::Relaxed);
-    }
-}
-
-impl<'m> Home<'m> {
-    fn new(zone: &'m Zone<'m>, cache: &'m CpuCache) -> Self {
-        let giving = Kind::ALL.map(|kind| WordHint::new(cache.first_word_of(kind)));
-        let taking = WordHint::new(cache.first_word_of(Kind::Unmovable));
-        Self { cache, base: zone.base, giving, taking, hits: Default::default(), zone }
-    }
-
-    /// The word that last matched a free and what it says, if it has given all its frames since.
-    #[inline(always)]
-    fn given(&self) -> Option<(&'m SlotWord, Slot)> {
-        let word = self.taking.get();
-        let slot = word.load();
-        (slot.mask() == 0 && slot.is_owned()).then_some((word, slot))
-    }
 }
 
 impl<'m> Cpu<'m> {
@@ -171,7 +115,7 @@ impl<'m> Cpu<'m> {
         if !self.is_at_home(highest) {
             return None;
         }
-        Self::take_at(self.stretch_home()?, hand, kind, Order::ZERO)
+        self.stretch_home()?.take(hand, kind, Order::ZERO)
     }
 
     /// The same of a run of `order` (at most a group), wherever the requests' first zone is.
@@ -183,28 +127,7 @@ impl<'m> Cpu<'m> {
         kind: Kind,
         order: Order,
     ) -> Option<Pfn> {
-        Self::take_at(self.home(highest)?, hand, kind, order)
-    }
-
-    #[inline(always)]
-    fn take_at<H: Hand>(
-        home: &Home<'m>,
-        hand: impl FnOnce(&'m CpuCache) -> H,
-        kind: Kind,
-        order: Order,
-    ) -> Option<Pfn> {
-        let word = home.giving[kind as usize].get();
-        // Told apart here so that the count of single frames is found without an index.
-        let (group, first) = if order == Order::ZERO {
-            let hit = word.take(hand(home.cache), Order::ZERO)?;
-            home.hits[0].add(1);
-            hit
-        } else {
-            let hit = word.take(hand(home.cache), order)?;
-            home.hits[usize::from(order.get()) % home.hits.len()].add(1);
-            hit
-        };
-        Some(home.base.add(u64::from(group.0) * GROUP_FRAMES + u64::from(first)))
+        self.home(highest)?.take(hand, kind, order)
     }
 
     /// Takes a frame from the word behind the one that last gave one of its kind: a batch fills words in their order.

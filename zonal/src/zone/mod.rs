@@ -3,7 +3,7 @@
 //! This file says what a zone is and how its frames are numbered; [`search`] finds a block, [`take`], [`whole`] and [`runs`]
 //! take frames out of blocks, [`vacate`] also those in use, [`land`] puts frames back, [`cached`] deals with slot words, [`batch`] fills several at once, [`kept`] with whole blocks, [`drain`] empties them,
 //! [`aging`] with those that nobody uses, [`credit`] with the count, [`highatomic`] with blocks kept back, [`marks`] says what must be left, [`short`] what is
-//! different near that, [`poisoned`] takes bad frames out, [`cpu`] is who asks.
+//! different near that, [`poisoned`] takes bad frames out, [`cpu`] is who asks, [`home`] its way to its words.
 //!
 //! Invariant at quiescence: `count + credits = sum of the counts of the zone's blocks that are neither isolated nor
 //! reserved`, and `count + credits + reserve + cached + isolated + allocated + poisoned = managed`.
@@ -18,6 +18,7 @@ pub(crate) mod drain;
 pub(crate) mod figures;
 pub(crate) mod giving_up;
 pub(crate) mod highatomic;
+pub(crate) mod home;
 pub(crate) mod kept;
 pub(crate) mod land;
 pub(crate) mod marks;

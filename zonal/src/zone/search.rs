@@ -1,8 +1,8 @@
 //! Finding a block: own partly used blocks, then a free one, then other kinds', then, if need be, every entry.
 //!
 //! A search never claims; it offers blocks to a closure that does, and goes on when the closure lost a race.
-//! Bounds: a constant number of offers a tree, plus one clear for each hint that another operation left stale, plus
-//! one scan of the entries where the hints cannot be trusted or the order is between 1 and 8.
+//! Bounds: a constant number of offers a tree, plus one clear for each hint that another operation left stale, plus the
+//! 64 hints of a word looked at twice, plus one scan of the entries where the hints cannot be trusted or the order is between 1 and 8.
 
 use crate::block::entry::{Entry, Snapshot};
 use crate::frame::{BLOCK_FRAMES, BlockIndex, Order, ZoneId};
@@ -146,8 +146,8 @@ impl<'m> Zone<'m> {
         let (class, kind) = (Class::of(want.order), want.kind);
         let own = self.tree(kind, class);
         let found = self
-            .offer_tree(own, start, |b| self.is_partly_used(b, kind, class), |b| offer(b, None))
-            .or_else(|| self.offer_tree(self.free_tree(), start, is_free(self.id), |b| offer(b, Some(kind))))
+            .offer_tree((own, class), start, |b| self.is_partly_used(b, kind, class), |b| offer(b, None))
+            .or_else(|| self.offer_free(start, |b| offer(b, Some(kind))))
             .or_else(|| self.offer_fallbacks(class, want, start, &mut offer));
         found.unwrap_or_else(|| self.scan(want, offer))
     }
@@ -165,7 +165,7 @@ impl<'m> Zone<'m> {
         }
         let stamp = tree.stamp();
         let mut lost = false;
-        let found = self.offer_tree(tree, start, is_free(self.id), |b| {
+        let found = self.offer_free(start, |b| {
             let offered = offer(b);
             lost |= matches!(offered, Offer::Next);
             offered
@@ -201,7 +201,7 @@ impl<'m> Zone<'m> {
         let classes = Class::ALL.into_iter().rev().filter(|&c| c >= class);
         classes.flat_map(|c| kind.fallbacks().map(|k| (c, k))).find_map(|(class, other)| {
             let usable = |b: Block<'m>| self.is_partly_used(b, other, class);
-            self.offer_tree(self.tree(other, class), start, usable, |b| {
+            self.offer_tree((self.tree(other, class), class), start, usable, |b| {
                 let half_free = b.entry.load().count() >= BLOCK_FRAMES / 2;
                 offer(b, half_free.then_some(kind)).inspect_taken(|| self.boost())
             })
@@ -216,10 +216,16 @@ impl<'m> Zone<'m> {
         }
     }
 
-    /// Offers a tree's blocks from `start` on, clearing hints of blocks that are not usable.
+    /// Offers wholly free blocks from `start` on.
+    fn offer_free<T>(&self, start: usize, offer: impl FnMut(Block<'m>) -> Offer<T>) -> Outcome<T> {
+        self.offer_tree((self.free_tree(), Class::Row), start, is_free(self.id), offer)
+    }
+
+    /// Offers the blocks of a tree of runs of this class from `start` on, clearing hints of blocks that are not usable: for frames
+    /// by the word, as several may have been left there (see [`Zone::near`]).
     fn offer_tree<T>(
         &self,
-        tree: &HintTree<'m>,
+        (tree, class): (&HintTree<'m>, Class),
         start: usize,
         usable: impl Fn(Block<'m>) -> bool,
         mut offer: impl FnMut(Block<'m>) -> Offer<T>,
@@ -230,7 +236,12 @@ impl<'m> Zone<'m> {
             let index = tree.search(from)?;
             let block = self.block(BlockIndex(index as u32))?;
             if !usable(block) {
-                tree.clear(index, || usable(block));
+                match class {
+                    Class::Frame => {
+                        tree.sweep(index, |at| self.block(BlockIndex(at as u32)).is_some_and(&usable));
+                    }
+                    Class::Eight | Class::Row => tree.clear(index, || usable(block)),
+                }
                 offers += usize::from(usable(block));
                 continue;
             }
