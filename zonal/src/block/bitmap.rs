@@ -96,7 +96,7 @@ impl Bitmap {
         mut took: impl FnMut(usize, u64),
     ) -> u32 {
         let mut left = claimed;
-        let mut rows = self.rows_to_take();
+        let mut rows = self.rows_to_take(claimed);
         while rows != 0 && left > 0 && groups > 0 {
             let index = rows.trailing_zeros() as usize % ROWS;
             rows &= rows - 1;
@@ -119,16 +119,15 @@ impl Bitmap {
         claimed - left
     }
 
-    /// One bit for each row with free frames: the broken ones, then the whole ones. Without branches: which rows have any is
-    /// as good as random where frames lie scattered.
+    /// One bit for each row with free frames: the broken ones, then the whole ones, which who claimed so few does not ask for.
+    /// Without branches, as which rows have any is as good as random where frames lie scattered.
     #[inline(always)]
-    fn rows_to_take(&self) -> u32 {
-        let (mut free, mut whole) = (0, 0);
-        for (row, index) in self.rows.iter().zip(0..) {
-            let row = row.load();
-            free |= u32::from(row != 0) << index;
-            whole |= u32::from(row == u64::MAX) << index;
-        }
+    fn rows_to_take(&self, claimed: u32) -> u32 {
+        let those = |is: fn(u64) -> bool| {
+            self.rows.iter().rev().fold(0, |rows, row| rows << 1 | u32::from(is(row.load())))
+        };
+        let free = those(|row| row != 0);
+        let whole = if u64::from(claimed) < ROW_FRAMES { 0 } else { those(|row| row == u64::MAX) };
         free & !whole | whole << ROWS
     }
 

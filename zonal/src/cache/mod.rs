@@ -185,10 +185,11 @@ impl CpuCache {
         kind as usize * SLOTS
     }
 
-    /// The number of the kind's word behind that one.
-    #[inline]
-    pub(crate) const fn word_behind(kind: Kind, at: usize) -> usize {
-        if at + 1 < Self::first_word(kind) + SLOTS { at + 1 } else { Self::first_word(kind) }
+    /// The kind's word behind that one, the first behind the last.
+    #[inline(always)]
+    pub(crate) fn word_behind(&self, kind: Kind, word: &SlotWord) -> Option<&SlotWord> {
+        let (first, behind) = (Self::first_word(kind), self.place(word) + 1);
+        self.word(if behind < first + SLOTS { behind } else { first })
     }
 
     /// The kind of the word with this number.
@@ -208,9 +209,16 @@ impl CpuCache {
         order: Order,
     ) -> Option<(usize, (GroupIndex, u32))> {
         match self.hand(words) {
+            _ if !self.holds_any(kind) => None,
             AnyHand::Locked => self.take_of_by(Locked, kind, order),
             AnyHand::Own(own) => self.take_of_by(own, kind, order),
         }
+    }
+
+    /// Whether a word of the kind holds frames, as a look at each tells.
+    #[inline(always)]
+    fn holds_any(&self, kind: Kind) -> bool {
+        self.words_of(kind).fold(0, |masks, (_, word)| masks | word.load().mask()) != 0
     }
 
     #[inline]

@@ -130,8 +130,10 @@ impl<'m> Zone<'m> {
         let (mut slots, mut filled) = ([Slot::EMPTY; SLOTS], 0);
         let taken = take_scattered(block, claimed as u32, groups.min(SLOTS), |row, half, mask| {
             let group = self.group_of(block.start.add(row as u64 * ROW_FRAMES + half * GROUP_FRAMES));
-            slots[filled % SLOTS] = Slot::new(group, mask);
-            filled += 1;
+            if let Some(slot) = slots.get_mut(filled) {
+                *slot = Slot::new(group, mask);
+                filled += 1;
+            }
         });
         let Some((slots, served)) = slots.get_mut(..filled).and_then(|slots| {
             let (first, left) = slots.first()?.without_frame()?;

@@ -140,9 +140,11 @@ impl<'m> Cpu<'m> {
     ) -> Option<Pfn> {
         let home = self.home(highest)?;
         let giving = &home.giving[kind as usize];
-        let word = home.cache.word(CpuCache::word_behind(kind, home.cache.place(giving.get())))?;
+        let word = home.cache.word_behind(kind, giving.get())?;
         let (group, first) = word.take(hand(home.cache), Order::ZERO)?;
-        giving.set(word);
+        // Mostly one of a batch that gives single frames: the next one is a hit then.
+        let next = if word.load().mask() != 0 { None } else { home.cache.word_behind(kind, word) };
+        giving.set(next.unwrap_or(word));
         home.hits[0].add(1);
         Some(home.zone.frame((group, first)))
     }
