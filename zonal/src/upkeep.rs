@@ -150,7 +150,13 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         // Between what has been said of the blocks and the looks at the words; partner: the look at the entry after installs.
         store_load_barrier();
         let own = |zone: &&Zone<'_>| zone.blocks_of(range).any(|block| block.entry.load().zone() == zone.id);
-        let drained = self.zones_in(range).filter(own).map(|zone| zone.drain_flagged(range));
+        let drain = |zone: &Zone<'_>| {
+            let drained = zone.drain_flagged(range);
+            // What owners freed who had not seen the count of now: they have passed a barrier since, and have seen it by now.
+            zone.collect_credits();
+            drained
+        };
+        let drained = self.zones_in(range).filter(own).map(drain);
         match drained.fold(Drained::default(), Drained::and).refused {
             Some(cpu) => {
                 let _ = self.unisolate(range);
@@ -320,7 +326,7 @@ fn isolate_for<T>(zone: &Zone<'_>, frames: u64, flag: impl FnOnce() -> (T, u64))
         }
         outcome
     });
-    // Credits filled meanwhile by frees that saw the count above the mark.
+    // Credits filled meanwhile by frees that saw the count above the mark. (Those of owners: see `isolate`.)
     zone.collect_credits();
     zone.count.leave(frames);
     flagged

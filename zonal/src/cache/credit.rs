@@ -1,8 +1,11 @@
 //! A credit: frames of the zone's blocks that one CPU may claim without touching the zone's count.
 //!
+//! Two words. `own` is a count, modulo 2^40, that only the CPU itself changes, upwards ([`Credit::add_own`]): where CPUs own their
+//! words, without a locked instruction. Else it stays 0. The other word is everybody's:
+//!
 //! | bits | field | changed by |
 //! |---|---|---|
-//! | 0..=39 | `frames`: claimed from the zone for this CPU, or freed by it and not counted there yet | [`Credit::spend`] down, [`Credit::add`] up, [`Credit::collect`] to 0 |
+//! | 0..=39 | `balance`, modulo 2^40: what was added by anybody less what was taken. `own` + `balance` are the frames: claimed from the zone for this CPU, or freed by it and not counted there yet | [`Credit::spend`] down, [`Credit::add`] up, [`Credit::collect`] down by all there are |
 //! | 40..=62 | `epoch`: how often the hint was given up (wraps: a sleeper must not miss exactly a multiple of 2^23) | [`Credit::unhint`] |
 //! | 63 | `hinted`: the CPU's bit in the zone's credit hints is set, or a clear is in progress | [`Credit::note_hinted`] up; [`Credit::unhint`] down, where there are no frames |
 //!
@@ -12,7 +15,14 @@
 //! The hint is kept so: who adds to a credit that is not hinted sets the hint and then says so, if nobody has given the
 //! hint up since (same epoch). Who gives it up first clears the hint, then the flag, and sets the hint again if the flag
 //! cannot be cleared, because there are frames by now. Between the two the hints' guard tells that a clear is in progress.
+//! An owner's add is not seen by that step on the other word: so who gives the hint up holds the CPU's words, from before it looks,
+//! and owners add as anybody does meanwhile.
+//!
+//! Who reads both words takes `own` for what it was at some time: it only grows, so there are as many frames at least when a
+//! step on the other word then succeeds.
 
+use crate::cache::hand::{Tries, Try};
+use crate::cache::hold::Held;
 use crate::mutant::{Mutant, planted};
 use crate::sync::{AtomicU64, Ordering};
 
@@ -37,31 +47,39 @@ pub(crate) enum Added {
     Full,
 }
 
-/// The word.
-#[repr(transparent)]
-pub(crate) struct Credit(AtomicU64);
+/// The words.
+pub(crate) struct Credit {
+    word: AtomicU64,
+    own: AtomicU64,
+}
 
 impl Credit {
     pub(crate) fn new() -> Self {
-        Self(AtomicU64::new(0))
+        Self { word: AtomicU64::new(0), own: AtomicU64::new(0) }
+    }
+
+    /// The frames that there are if the other word is `word`. Acquire: the blocks' counts; partner: `add_own`.
+    #[inline(always)]
+    fn frames_of(&self, word: u64) -> u64 {
+        word.wrapping_add(self.own.load(Ordering::Acquire)) & FRAMES
     }
 
     /// Frames to be claimed here now. SeqCst: after an isolation's debit; partner: `add`, which is before a look at the
-    /// zone's count.
+    /// zone's count. (After an owner's add there is no such order: see `PageAllocator::isolate`.)
     #[inline]
     pub(crate) fn frames(&self) -> u64 {
-        self.0.load(Ordering::SeqCst) & FRAMES
+        self.frames_of(self.word.load(Ordering::SeqCst))
     }
 
     /// Claims `want` frames if there are as many. Retries only after another's step on this word.
     #[inline]
     #[must_use]
     pub(crate) fn spend(&self, want: u64) -> bool {
-        let mut now = self.0.load(Ordering::Relaxed); // Relaxed: the exchange decides
-        while now & FRAMES >= want {
+        let mut now = self.word.load(Ordering::Relaxed); // Relaxed: the exchange decides
+        while self.frames_of(now) >= want {
             // Release: after the `enter` of the transit word; partner: the barrier of a walk about to fail (`slow.rs`).
             // Acquire: the block's count that was raised before; partner: `add`.
-            match self.0.compare_exchange_weak(now, now - want, Ordering::AcqRel, Ordering::Relaxed) {
+            match self.word.compare_exchange_weak(now, less(now, want), Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(seen) => now = seen,
             }
@@ -72,11 +90,12 @@ impl Credit {
     /// Adds frames whose blocks' counts have been raised already, up to `most` in all.
     #[inline]
     pub(crate) fn add(&self, frames: u64, most: u64) -> Added {
-        let mut now = self.0.load(Ordering::Relaxed); // Relaxed: the exchange decides
-        while (now & FRAMES) + frames <= most {
+        let mut now = self.word.load(Ordering::Relaxed); // Relaxed: the exchange decides
+        while self.frames_of(now) + frames <= most {
             // Release: the block's count; partner: `spend`, `collect`. SeqCst: before the load of the hint that follows
             // where the word is not hinted; partner: `unhint`; and before the load of the zone's count; partner: `frames`.
-            match self.0.compare_exchange_weak(now, now + frames, Ordering::SeqCst, Ordering::Relaxed) {
+            match self.word.compare_exchange_weak(now, more(now, frames), Ordering::SeqCst, Ordering::Relaxed)
+            {
                 Ok(_) if now & HINTED != 0 || planted(Mutant::CreditUnhinted) => return Added::Hinted,
                 Ok(_) => return Added::Unhinted(HintEpoch(now & EPOCH)),
                 Err(seen) => now = seen,
@@ -85,21 +104,41 @@ impl Credit {
         Added::Full
     }
 
+    /// The same by the CPU's owner without a locked instruction, where the credit is hinted and nobody holds the CPU's words.
+    /// `None`: not by this way, and nothing has changed.
+    #[inline(always)]
+    pub(crate) fn add_own(&self, owner: impl Tries, frames: u64, most: u64) -> Option<Added> {
+        let (own, now) = (self.own.load(Ordering::Relaxed), self.word.load(Ordering::Relaxed)); // Relaxed: the change decides
+        let fits = now & HINTED != 0 && (now.wrapping_add(own) & FRAMES) + frames <= most;
+        if !fits {
+            return None;
+        }
+        // An owner's change releases: the block's count; partner: `frames_of`.
+        if owner.plain(&self.own, own, own.wrapping_add(frames)) != Try::Done {
+            return None;
+        }
+        // The hint may have been given up between the look and the change, by who held the words then. Acquire: after the change's
+        // look at who holds them, which was after that one's release; partner: `Hold::release`.
+        let now = self.word.load(Ordering::Acquire);
+        let is_hinted = now & HINTED != 0 || planted(Mutant::OwnCreditUnhinted);
+        Some(if is_hinted { Added::Hinted } else { Added::Unhinted(HintEpoch(now & EPOCH)) })
+    }
+
     /// Takes exactly `frames`, all there are; false if the number is another now.
     #[must_use]
     pub(crate) fn collect(&self, frames: u64) -> bool {
-        let now = self.0.load(Ordering::Relaxed); // Relaxed: the exchange decides
+        let now = self.word.load(Ordering::Relaxed); // Relaxed: the exchange decides
         // AcqRel: as `spend`.
-        now & FRAMES == frames
-            && self.0.compare_exchange(now, now - frames, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.frames_of(now) == frames
+            && self.word.compare_exchange(now, less(now, frames), Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// The hint is set, and was not given up since the add that returned `epoch`, or else the next add sets it.
     pub(crate) fn note_hinted(&self, epoch: HintEpoch) {
-        let mut now = self.0.load(Ordering::Relaxed); // Relaxed: the exchange decides
+        let mut now = self.word.load(Ordering::Relaxed); // Relaxed: the exchange decides
         while now & HINTED == 0 && (now & EPOCH == epoch.0 || planted(Mutant::StaleHintNoted)) {
             // SeqCst: after the hint; partner: `unhint`.
-            match self.0.compare_exchange_weak(now, now | HINTED, Ordering::SeqCst, Ordering::Relaxed) {
+            match self.word.compare_exchange_weak(now, now | HINTED, Ordering::SeqCst, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(seen) => now = seen,
             }
@@ -108,17 +147,29 @@ impl Credit {
 
     /// Whether the hint leads to nothing.
     pub(crate) fn is_hinted_empty(&self) -> bool {
-        self.0.load(Ordering::Relaxed) & (HINTED | FRAMES) == HINTED // Relaxed: `unhint` decides
+        let now = self.word.load(Ordering::Relaxed); // Relaxed: `unhint` decides
+        now & HINTED != 0 && self.frames_of(now) == 0
     }
 
     /// Gives up the hint, which the caller has just cleared; false if it must be set again: there are frames by now, or
-    /// somebody is about to say that it is set.
+    /// somebody is about to say that it is set. By who holds the CPU's words: their owner adds to this word meanwhile.
     #[must_use]
-    pub(crate) fn unhint(&self) -> bool {
-        let now = self.0.load(Ordering::Relaxed); // Relaxed: the exchange decides
-        let next = (now & EPOCH).wrapping_add(1 << EPOCH_SHIFT) & EPOCH;
+    pub(crate) fn unhint(&self, _by: &Held<'_>) -> bool {
+        let now = self.word.load(Ordering::Relaxed); // Relaxed: the exchange decides
+        let next = (now & EPOCH).wrapping_add(1 << EPOCH_SHIFT) & EPOCH | now & FRAMES;
         // SeqCst: after the clear of the hint, before any add that finds the word not hinted; partner: `add`.
-        now & (HINTED | FRAMES) == HINTED
-            && self.0.compare_exchange(now, next, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        now & HINTED != 0
+            && self.frames_of(now) == 0
+            && self.word.compare_exchange(now, next, Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
+}
+
+/// The word with a balance that is greater by `frames`.
+const fn more(word: u64, frames: u64) -> u64 {
+    word & !FRAMES | word.wrapping_add(frames) & FRAMES
+}
+
+/// The word with a balance that is smaller by `frames`.
+const fn less(word: u64, frames: u64) -> u64 {
+    word & !FRAMES | word.wrapping_sub(frames) & FRAMES
 }

@@ -18,7 +18,7 @@ use core::mem::offset_of;
 use core::ptr;
 
 use crate::cache::age::{Age, Look};
-use crate::cache::credit::Credit;
+use crate::cache::credit::{Added, Credit};
 use crate::cache::hand::{AnyHand, Hand, Locked, Once, Own};
 use crate::cache::hold::{Barriers, Held, Hold};
 use crate::cache::known::KnownGroups;
@@ -104,6 +104,16 @@ impl CpuCache {
             None => AnyHand::Locked,
             Some(words) => AnyHand::Own(Own { how: words.how, hold: &self.hold }),
         }
+    }
+
+    /// Adds frames to the credit, up to `most` in all, as the CPU itself does if CPUs own their words by `words`.
+    #[inline(always)]
+    pub(crate) fn add_credit(&self, words: Option<OwnWords>, frames: u64, most: u64) -> Added {
+        let own = match words.filter(|_| self.is_owned()) {
+            Some(words) => self.credit.add_own(Own { how: words.how, hold: &self.hold }, frames, most),
+            None => None,
+        };
+        own.unwrap_or_else(|| self.credit.add(frames, most))
     }
 
     /// The CPU that owns the words, if one does.

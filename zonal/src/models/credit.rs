@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::vec::Vec;
 
+use loom::sync::{Mutex, MutexGuard};
+
 use crate::block::entry::{Claim, Entry, Raise};
 use crate::cache::credit::{Added, Credit};
-use crate::cache::hand::Locked;
+use crate::cache::hand::{Locked, Tries, Try};
+use crate::cache::hold::{Barriers, Held, Hold};
 use crate::cache::word::{Slot, SlotWord};
 use crate::frame::{GroupIndex, ZoneId};
 use crate::hint::{HintTree, words_for};
@@ -62,7 +65,7 @@ impl Bank {
     fn look(&self) -> u64 {
         let collected = if self.hints.next(0).is_some() { self.collect() } else { 0 };
         if collected == 0 && self.credit.is_hinted_empty() {
-            self.hints.clear(0, || !self.credit.unhint());
+            self.hints.clear(0, || !self.credit.unhint(&Held::EVERYBODYS));
         }
         collected
     }
@@ -154,6 +157,130 @@ fn loom_credit_a_late_note_is_not_believed() {
             },
         );
         bank.assert_whole(2);
+    });
+}
+
+/// A bank whose CPU owns its words: it adds by restartable sequences, which barriers restart.
+struct OwnBank {
+    bank: Bank,
+    hold: Hold,
+    /// Barriers that the CPU has passed.
+    barriers: Mutex<u32>,
+}
+
+impl OwnBank {
+    /// Used before, and by its owner: hinted, without frames.
+    fn used() -> Self {
+        let own = Self { bank: Bank::used(), hold: Hold::new(Some(0)), barriers: Mutex::new(0) };
+        own.add(1);
+        own.bank.collect();
+        own
+    }
+
+    fn passed(&self) -> MutexGuard<'_, u32> {
+        self.barriers.lock().expect("nobody panics")
+    }
+
+    /// As the owner: past the sequence as anybody does.
+    fn add(&self, frames: u64) {
+        match self.bank.credit.add_own(Sequence(self), frames, MOST) {
+            Some(Added::Hinted) => {}
+            Some(Added::Unhinted(epoch)) => {
+                self.bank.hints.set(0);
+                self.bank.credit.note_hinted(epoch);
+            }
+            Some(Added::Full) | None => self.bank.add(frames),
+        }
+    }
+
+    /// Holds the CPU's words and gives the hint up if it leads to nothing.
+    fn unhint(&self) {
+        let barrier = || {
+            *self.passed() += 1;
+            true
+        };
+        let held = self.hold.hold(Barriers::Allowed, barrier).expect("a barrier can be passed");
+        if self.bank.credit.is_hinted_empty() {
+            self.bank.hints.clear(0, || !self.bank.credit.unhint(&held));
+        }
+    }
+}
+
+/// The owner's hand: a sequence that a barrier between its first look and its store restarts.
+#[derive(Clone, Copy)]
+struct Sequence<'o>(&'o OwnBank);
+
+impl Tries for Sequence<'_> {
+    fn plain(self, word: &AtomicU64, from: u64, to: u64) -> Try {
+        let begun = *self.0.passed();
+        if self.0.hold.word().load(Ordering::Acquire) != 0 {
+            return Try::NotAlone;
+        }
+        if word.load(Ordering::Acquire) != from {
+            return Try::Other;
+        }
+        let passed = self.0.passed();
+        if *passed != begun {
+            return Try::Restarted;
+        }
+        word.store(to, Ordering::Release);
+        Try::Done
+    }
+
+    fn locked(self, _: &AtomicU64, _: u64, _: u64) -> Try {
+        Try::Elsewhere // an add never asks for it
+    }
+}
+
+/// An owner's free into an empty credit against who holds its words and gives up its hint.
+#[test]
+fn loom_credit_an_owners_add_against_the_clear_of_its_hint() {
+    bounded(3, || {
+        let (own, ..) = race(OwnBank::used(), |own| own.add(1), OwnBank::unhint);
+        own.bank.assert_hinted();
+        own.add(1);
+        own.bank.assert_hinted();
+        assert_eq!(own.bank.credit.frames() + own.bank.count.load(Ordering::SeqCst), 4);
+    });
+}
+
+/// What an owner adds is taken once, by whoever takes it.
+#[test]
+fn loom_credit_an_owners_frames_add_up() {
+    exhaustively(|| {
+        let own = OwnBank::used();
+        own.add(2);
+        let (own, spent, taken) = race(
+            own,
+            |own| {
+                own.add(1);
+                if own.bank.credit.spend(2) { 2 } else { 0 }
+            },
+            |own| own.bank.collect() + if own.bank.credit.spend(1) { 1 } else { 0 },
+        );
+        let (left, counted) = (own.bank.credit.frames(), own.bank.count.load(Ordering::SeqCst));
+        let collected = counted - 2; // before the race
+        assert_eq!(left + collected + spent + (taken - collected), 3, "{left} {spent} {taken}");
+    });
+}
+
+/// Who spends what an owner added finds the frames in the block whose free that was.
+#[test]
+fn loom_credit_a_claim_finds_the_block_that_an_owner_raised() {
+    exhaustively(|| {
+        let funded = Funded::new();
+        race(
+            (OwnBank::used(), funded),
+            |(own, funded)| {
+                assert!(matches!(funded.entry.raise(1), Raise::Done(_)));
+                own.add(1);
+            },
+            |(own, funded)| {
+                if own.bank.credit.spend(1) {
+                    funded.assert_found();
+                }
+            },
+        );
     });
 }
 

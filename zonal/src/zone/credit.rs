@@ -6,6 +6,7 @@
 
 use crate::cache::CpuCache;
 use crate::cache::credit::{Added, Credit, HintEpoch};
+use crate::cache::hold::Barriers;
 use crate::frame::BLOCK_FRAMES;
 use crate::mutant::{Mutant, planted};
 use crate::zone::Zone;
@@ -40,7 +41,7 @@ impl Zone<'_> {
     #[inline(always)]
     pub(crate) fn raise_freed(&self, cache: Option<&CpuCache>, frames: u64) {
         let Some(cache) = cache else { return self.raise_count(frames) };
-        match cache.credit.add(frames, MOST) {
+        match cache.add_credit(self.own_words, frames, MOST) {
             Added::Hinted => self.look_again(cache),
             Added::Unhinted(epoch) => self.hint_credit(cache, epoch),
             Added::Full => self.raise_above(cache, frames),
@@ -106,7 +107,7 @@ impl Zone<'_> {
             let Some(cache) = self.caches.get(rank) else { break };
             let collected = self.collect(&cache.credit);
             if collected == 0 && cache.credit.is_hinted_empty() {
-                self.credit_hints.clear(rank, || !cache.credit.unhint());
+                self.unhint_credit(rank, cache);
             }
             frames += collected;
             from = rank + 1;
@@ -115,6 +116,12 @@ impl Zone<'_> {
             frames += self.caches.iter().map(|cache| self.collect(&cache.credit)).sum::<u64>();
         }
         frames
+    }
+
+    /// Gives up the hint of a credit without frames, if the CPU's words can be held without a barrier: it is only a hint.
+    fn unhint_credit(&self, rank: usize, cache: &CpuCache) {
+        let Some(held) = self.held(cache, Barriers::Forbidden) else { return };
+        self.credit_hints.clear(rank, || !cache.credit.unhint(&held));
     }
 
     #[inline(never)]
