@@ -1,6 +1,6 @@
 //! An owned piece of address space: mapped here, unmapped when dropped, never handed on.
 //!
-//! It knows nothing of frames. Invariant: `start..start + len` belongs to this mapping alone, from creation to drop.
+//! It knows nothing of frames. Invariant: `start..start + mapped` belongs to this mapping alone, from creation to drop.
 
 use std::fs::File;
 use std::io;
@@ -19,7 +19,10 @@ const HUGE_PAGE: usize = 2 << 20;
 #[derive(Debug)]
 pub(crate) struct Mapping {
     start: NonNull<u8>,
+    /// Bytes that were asked for, at least 1.
     len: usize,
+    /// Bytes that are mapped: no fewer.
+    mapped: usize,
 }
 
 // SAFETY: a mapping owns address space, which any thread may unmap; it has no state besides.
@@ -28,16 +31,23 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// At least `bytes` (at least 1 is mapped) of memory that reads as zero and is taken when it is touched: in huge pages where
-    /// the kernel finds them, as it maps its own memory map. Whole ones, unless that were four times as much.
+    /// `bytes` (at least 1) of memory that reads as zero and is taken when it is touched: in huge pages where
+    /// the kernel finds them, as it maps its own memory map. Whole ones are mapped, unless that were four times as
+    /// much or there is no room.
     pub(crate) fn zeroed(bytes: usize) -> Result<Self, MemoryError> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
-        let mapping = match bytes.div_ceil(HUGE_PAGE) * HUGE_PAGE {
-            whole if whole <= bytes.saturating_mul(4) => Self::aligned(whole, protection)?,
-            _ => Self::map(bytes.max(1), protection)?,
+        let bytes = bytes.max(1);
+        let whole =
+            bytes.checked_next_multiple_of(HUGE_PAGE).filter(|&whole| whole <= bytes.saturating_mul(4));
+        let mapping = match whole.and_then(|whole| Self::aligned(whole, protection).ok()) {
+            Some(mut mapping) => {
+                mapping.len = bytes;
+                mapping
+            }
+            None => Self::map(bytes, protection)?,
         };
         // SAFETY: advice on this mapping; it does not change what the bytes are. Where it is refused, ordinary pages serve.
-        let _ = unsafe { mm::madvise(mapping.start.as_ptr().cast(), mapping.len, Advice::LinuxHugepage) };
+        let _ = unsafe { mm::madvise(mapping.start.as_ptr().cast(), mapping.mapped, Advice::LinuxHugepage) };
         Ok(mapping)
     }
 
@@ -54,7 +64,7 @@ impl Mapping {
         let start =
             unsafe { mm::mmap(ptr::null_mut(), bytes.max(1), protection, MapFlags::SHARED, file, 0) }?;
         match NonNull::new(start.cast()) {
-            Some(start) => Ok(Self { start, len: bytes.max(1) }),
+            Some(start) => Ok(Self { start, len: bytes.max(1), mapped: bytes.max(1) }),
             None => Err(io::ErrorKind::OutOfMemory.into()),
         }
     }
@@ -76,7 +86,7 @@ impl Mapping {
             }
         }
         mem::forget(around);
-        Ok(Self { start, len })
+        Ok(Self { start, len, mapped: len })
     }
 
     fn map(len: usize, protection: ProtFlags) -> Result<Self, MemoryError> {
@@ -85,7 +95,7 @@ impl Mapping {
         let start = unsafe { mm::mmap_anonymous(ptr::null_mut(), len, protection, flags) };
         let start = start.ok().and_then(|start| NonNull::new(start.cast()));
         match start {
-            Some(start) => Ok(Self { start, len }),
+            Some(start) => Ok(Self { start, len, mapped: len }),
             None => Err(MemoryError::AddressSpace { bytes: len as u64 }),
         }
     }
@@ -116,6 +126,33 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the range was mapped by `map` and is this mapping's own; whoever lent it out vouched that the loan is
         // over. Unmapping one's own whole mapping does not fail, and nothing could be done if it did.
-        let _ = unsafe { mm::munmap(self.start.as_ptr().cast(), self.len) };
+        let _ = unsafe { mm::munmap(self.start.as_ptr().cast(), self.mapped) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeroed_memory_is_as_long_as_asked_for_and_whole_huge_pages_where_those_are_few() {
+        for (bytes, mapped) in [
+            (0, 1),
+            (4096, 4096),
+            (HUGE_PAGE / 4 - 1, HUGE_PAGE / 4 - 1),
+            (HUGE_PAGE / 4, HUGE_PAGE),
+            (HUGE_PAGE, HUGE_PAGE),
+            (HUGE_PAGE + 1, 2 * HUGE_PAGE),
+        ] {
+            let mapping = Mapping::zeroed(bytes).unwrap();
+            assert_eq!((mapping.len(), mapping.mapped), (bytes.max(1), mapped));
+            assert!(mapped < HUGE_PAGE || mapping.start().addr().get().is_multiple_of(HUGE_PAGE));
+            // SAFETY: the mapping is the test's own, and its bytes are asked for once. They read as zero.
+            let bytes = unsafe { mapping.bytes() };
+            bytes.fill(MaybeUninit::new(7));
+        }
+        assert!(matches!(Mapping::zeroed(usize::MAX), Err(MemoryError::AddressSpace { .. })));
+        let refused = Mapping::zeroed(1 << 60);
+        assert!(matches!(refused, Err(MemoryError::AddressSpace { bytes }) if bytes == 1 << 60));
     }
 }

@@ -35,9 +35,21 @@ impl KnownGroups {
     /// A word left the group `from` for the group `to`. Forgets others that share `from`'s bit until they are renewed.
     #[inline(always)]
     pub(crate) fn exchange(&self, from: GroupIndex, to: GroupIndex) {
-        let (word, bit) = place(from);
+        self.leave(from);
+        self.join(to);
+    }
+
+    /// A word is of this group no more, nor, as far as is known, those that share its bit.
+    #[inline(always)]
+    pub(crate) fn leave(&self, group: GroupIndex) {
+        let (word, bit) = place(group);
         self.0[word].store(self.0[word].load(Ordering::Relaxed) & !bit, Ordering::Relaxed);
-        let (word, bit) = place(to);
+    }
+
+    /// A word is of this group now. Where several words change theirs at once, all leave before one joins.
+    #[inline(always)]
+    pub(crate) fn join(&self, group: GroupIndex) {
+        let (word, bit) = place(group);
         self.0[word].store(self.0[word].load(Ordering::Relaxed) | bit, Ordering::Relaxed);
     }
 }
@@ -62,6 +74,12 @@ mod tests {
         assert!(have(&[3, 67, 200, 3 + 256, 0xff00_0000]) && !have(&[4]) && !have(&[66]));
         known.exchange(GroupIndex(67), GroupIndex(1 << 20));
         assert!(have(&[3, 200, 1 << 20]) && !have(&[67]));
+        // Three words change at once; one joins a group that another leaves, or that shares its bit.
+        let changes =
+            [(3, 5), (200, 3 + 256), (1 << 20, 200)].map(|(from, to)| (GroupIndex(from), GroupIndex(to)));
+        changes.iter().for_each(|&(from, _)| known.leave(from));
+        changes.iter().for_each(|&(_, to)| known.join(to));
+        assert!(have(&[5, 3 + 256, 200]) && !have(&[1 << 20]));
         known.renew([GroupIndex(255)].into_iter());
         assert!(have(&[255]) && !have(&[3]) && !have(&[200]) && !have(&[1 << 20]));
     }

@@ -69,16 +69,25 @@ impl CpuCache {
         hint.store(hint.load(Ordering::Relaxed).saturating_sub(SETBACK), Ordering::Relaxed);
     }
 
+    /// A free has asked for room.
+    #[inline(always)]
+    pub(crate) fn note_freed(&self, kind: Kind) {
+        self.refills[kind as usize].store(0, Ordering::Relaxed); // Relaxed: a hint
+    }
+
     /// Room for a freed group, by the rule: a word without frames; one whose group is whole again; on the second
     /// miss in a row in the same group a word in turn; else none. Looks at two words, that of the last put and one in turn: what
     /// it misses now it finds some frees later.
     #[inline(always)]
-    pub(crate) fn room_for_free(&self, kind: Kind, group: GroupIndex, last: usize) -> Room {
-        self.refills[kind as usize].store(0, Ordering::Relaxed); // Relaxed: a hint
-        if let Some(slot) = self.words.get(last).map(SlotWord::load)
-            && let Some(room) = Room::at_once(last, slot)
+    pub(crate) fn room_for_free(&self, kind: Kind, group: GroupIndex, last: Option<&SlotWord>) -> Room {
+        self.note_freed(kind);
+        // Mostly it holds some of its group.
+        if let Some(word) = last
+            && let slot = word.load()
+            && (slot.is_fillable() || slot.is_whole())
+            && let Some(room) = self.room_at_last(kind, word, slot)
         {
-            return if slot.is_whole() { self.room_behind(kind, last).unwrap_or(room) } else { room };
+            return room;
         }
         // Relaxed, all: a hint only this CPU is likely to touch.
         let missed = self.missed.load(Ordering::Relaxed);
@@ -90,6 +99,14 @@ impl CpuCache {
         }
         self.missed.store((turn as u64) << 32 | u64::from(group.0), Ordering::Relaxed);
         if missed as u32 == group.0 { self.evict(at) } else { Room::None }
+    }
+
+    /// Room in the word of the last put, or beside it if it is whole; `None` if it is not the kind's.
+    #[inline(never)]
+    fn room_at_last(&self, kind: Kind, word: &SlotWord, slot: Slot) -> Option<Room> {
+        let at = self.place(word);
+        let room = Room::at_once(at, slot).filter(|_| at.wrapping_sub(Self::first_word(kind)) < SLOTS)?;
+        Some(if slot.is_whole() { self.room_behind(kind, at).unwrap_or(room) } else { room })
     }
 
     /// The first of the kind's words behind this one, which is whole, that holds nothing; else the first that is whole.

@@ -5,7 +5,7 @@
 
 use crate::access::Access;
 use crate::error::AllocError;
-use crate::frame::Order;
+use crate::frame::{BLOCK_FRAMES, Order};
 use crate::gfp::Gfp;
 use crate::platform::{Climb, Platform, Task};
 use crate::policy::reach::Reach;
@@ -34,7 +34,11 @@ impl<'m> State<'m> {
     #[inline(always)]
     pub(crate) fn has_no_block(&self, request: &Request, cpu: &Cpu<'m>) -> bool {
         let home = cpu.home(request.highest).filter(|_| request.glances && self.is_bare());
-        home.is_some_and(|home| home.zone.free_tree().seems_clear())
+        home.is_some_and(|home| {
+            let zone = home.zone;
+            let spares = || zone.count.spares(BLOCK_FRAMES, zone.marks.fast_floor(request.highest));
+            zone.free_tree().seems_clear() || !spares()
+        })
     }
 }
 

@@ -144,7 +144,7 @@ impl<'m> Zone<'m> {
             return (None, u64::from(taken));
         };
         let (mut giving, mut words, mut is_owner) = (None, cache.vacant(kind), true);
-        for &mut slot in slots {
+        for &slot in slots.iter() {
             if slot.mask() == 0 {
                 continue;
             }
@@ -153,7 +153,7 @@ impl<'m> Zone<'m> {
                 Some((at, _, from)) => {
                     giving = giving.or(Some(at));
                     is_owner &= from.is_owned();
-                    cache.note_group(from.group(), slot.group());
+                    cache.groups.leave(from.group());
                 }
                 None => self.land_group(slot.group(), slot.mask()),
             }
@@ -161,8 +161,9 @@ impl<'m> Zone<'m> {
         if let Some(at) = giving {
             cpu.note_giving(cache, kind, at);
         }
-        if !is_owner {
-            cache.note_groups();
+        match is_owner {
+            true => slots.iter().for_each(|slot| cache.groups.join(slot.group())),
+            false => cache.note_groups(),
         }
         self.expel_block((cache, kind), block);
         (Some(served), u64::from(taken))

@@ -156,7 +156,7 @@ impl<'m> Zone<'m> {
         (group, mask, entry): (GroupIndex, u32, &Entry),
         are_free: impl FnOnce() -> bool,
     ) -> bool {
-        let room = cache.room_for_free(kind, group, cpu.last_put(kind));
+        let room = cache.room_for_free(kind, group, cpu.last_put());
         if matches!(room, Room::None) || are_free() {
             return false;
         }
@@ -186,6 +186,7 @@ impl<'m> Zone<'m> {
             && block.bitmap.row(row).load() & bits == 0
             && word.refill(hand, given, Slot::new(group, group_mask(pfn, Order::ZERO)));
         if goes {
+            cache.note_freed(entry.kind());
             cache.note_group(given.group(), group);
             self.expel_group(cache, cache.place(word), (group, block.entry));
         }

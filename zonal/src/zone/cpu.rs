@@ -3,9 +3,9 @@
 use core::ptr;
 
 use crate::block::entry::Snapshot;
+use crate::cache::CpuCache;
 use crate::cache::hand::Hand;
 use crate::cache::word::{Put, SlotWord};
-use crate::cache::{CpuCache, SLOTS, WORDS};
 use crate::events::{Counter, Counting, Event, EventRow, Numa, Traffic};
 use crate::frame::{
     BLOCK_FRAMES, BlockIndex, FrameRange, GROUP_FRAMES, GroupIndex, NodeId, Order, Pfn, ZoneId,
@@ -311,11 +311,10 @@ impl<'m> Cpu<'m> {
         homes.filter_map(move |home| Some((home, home.cache.word(at)?)))
     }
 
-    /// The word of the kind that last matched a free of this CPU's; out of range if another kind's did.
-    pub(crate) fn last_put(&self, kind: Kind) -> usize {
-        let home = self.stretch_home();
-        let at = home.map_or(WORDS, |home| home.cache.place(home.taking.get()));
-        if at.wrapping_sub(CpuCache::first_word(kind)) < SLOTS { at } else { WORDS }
+    /// The word that last matched a free of this CPU's, whatever its kind.
+    #[inline(always)]
+    pub(crate) fn last_put(&self) -> Option<&'m SlotWord> {
+        self.stretch_home().map(|home| home.taking.get())
     }
 }
 

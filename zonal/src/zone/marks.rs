@@ -99,13 +99,14 @@ impl ZoneMarks {
     #[inline(always)]
     pub(crate) fn bypass(&self, free: u64, ample: impl FnOnce()) -> bool {
         let word = self.bypass.load(Ordering::Relaxed);
-        if free <= word >> 1 {
-            return true;
+        let is_above = free > word >> 1;
+        if is_above && word & SHORT == 0 {
+            return false; // mostly
         }
-        if word & SHORT != 0 {
+        if is_above {
             ample();
         }
-        false
+        !is_above
     }
 
     /// Whether nothing is bypassed while the zone's count is `free`, nor has been: there is nobody to be told of it.
