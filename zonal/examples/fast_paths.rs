@@ -7,6 +7,9 @@
 //! * `pair-0`, `pair-3`, `pair-9`: alloc and free of that order in a loop.
 //! * `hold-alloc`: COUNT frames, one by one; `hold-free`: COUNT of the frames held, in order; `hold-free-random`: in an
 //!   order that jumps; `bulk`: COUNT frames, 512 a call, then all back.
+//! * `churn`: one of the frames held is freed, in an order that jumps, and another taken for it.
+//! * `refuse-0`, `refuse-9`: a request of that order that may not wait, where no frame is free; `refuse-9-frag`: where half of each
+//!   block is.
 //! * `alloc-hit`: the slot word has the frame; `alloc-miss`: it is empty and filled from the block it was filled from before.
 //! * `free-hit`: the slot word has the frame's group; `free-miss`: no word has it and none is free to take it, so it goes to
 //!   its row; `free-evict`: the second such free in a row, which lands a word and takes its place.
@@ -16,12 +19,16 @@ use std::error::Error;
 use std::hint::black_box;
 use std::mem::MaybeUninit;
 
-use zonal::{Config, Gfp, Group, MemoryRange, NodeId, OneCpu, Order, PageAllocator, Pfn, Request, Topology};
+use zonal::{
+    Config, Gfp, Group, MemoryRange, NodeId, OneCpu, Order, PageAllocator, Pfn, Request, Reserves, Topology,
+};
 
 /// The machine's memory: 512 MiB of Normal zone.
 const MEMORY: [MemoryRange; 1] = [MemoryRange::new(FIRST, FIRST + 131_072, 0)];
 /// The first frame above 4 GiB.
 const FIRST: u64 = 1 << 20;
+/// Half a block.
+const HALF: Order = Order::new(8).unwrap();
 /// Frames held before `hold-free` gives the first one back.
 const HELD: usize = 65_536;
 /// How far `hold-free-random` jumps from frame to frame.
@@ -79,6 +86,10 @@ enum Work {
     Frees(Vec<Pfn>),
     Bulk,
     Drains,
+    /// Frees these frames and takes others for them.
+    Churns(Vec<Pfn>),
+    /// Asks for what there is not.
+    Refusals(Request),
 }
 
 impl Work {
@@ -96,6 +107,17 @@ impl Work {
                 let held = hold(pages, Gfp::KERNEL, HELD)?;
                 // An odd step visits every frame of a power of two once, and no two neighbours in a row.
                 Self::Frees((0..HELD).map(|i| held[i * STEP % HELD]).collect())
+            }
+            "churn" => Self::Churns(hold(pages, Gfp::KERNEL, HELD)?),
+            "refuse-0" => Self::Refusals(take_all(pages, Order::ZERO).map(|(request, _)| request)?),
+            "refuse-9" => Self::Refusals(take_all(pages, Order::BLOCK).map(|(request, _)| request)?),
+            "refuse-9-frag" => {
+                let (request, halves) = take_all(pages, Order::BLOCK)?;
+                for &half in halves.iter().step_by(2) {
+                    // SAFETY: allocated as it is, and nothing else knows it.
+                    unsafe { pages.free_raw(half, HALF)? };
+                }
+                Self::Refusals(request)
             }
             "free-hit" => Self::Frees(hold(pages, Gfp::KERNEL, 2)?),
             "free-miss" => Self::Frees(fill_words(pages, Gfp::KERNEL)?),
@@ -127,6 +149,8 @@ impl Work {
                 give_back(pages, freed)
             }
             Self::Bulk => bulk(pages, count),
+            Self::Churns(held) => churn(pages, held, count),
+            Self::Refusals(request) => refuse(pages, &request, count),
             Self::Drains => {
                 black_box((0..count).map(|_| pages.drain_cpu(0)).sum::<u64>());
                 Ok(())
@@ -166,6 +190,32 @@ fn hold(pages: &Pages<'_>, kind: Gfp, count: usize) -> Outcome<Vec<Pfn>> {
     let mut held = Vec::with_capacity(HELD);
     alloc(pages, kind, count, &mut held)?;
     Ok(held)
+}
+
+/// Takes all there is, in runs of half a block, which are returned, and makes a request of this order that must be refused.
+fn take_all(pages: &Pages<'_>, order: Order) -> Outcome<(Request, Vec<Pfn>)> {
+    let request = Request::order(HALF).atomic().reserves(Reserves::All);
+    let halves: Vec<Pfn> = std::iter::from_fn(|| pages.alloc_raw(&request).ok()).collect();
+    Ok((Request::order(order).nowait(), halves))
+}
+
+fn refuse(pages: &Pages<'_>, request: &Request, count: usize) -> Outcome<()> {
+    match (0..count).find_map(|_| pages.alloc_raw(request).ok()) {
+        Some(pfn) => Err(format!("{pfn} was to be had").into()),
+        None => Ok(()),
+    }
+}
+
+fn churn(pages: &Pages<'_>, mut held: Vec<Pfn>, count: usize) -> Outcome<()> {
+    let request = Request::order(Order::ZERO);
+    for i in 0..count {
+        let place = &mut held[i * STEP % HELD];
+        // SAFETY: allocated with this order, and what is allocated next takes its place.
+        unsafe { pages.free_raw(*place, Order::ZERO)? };
+        *place = pages.alloc_raw(&request)?;
+    }
+    black_box(held);
+    Ok(())
 }
 
 fn alloc(pages: &Pages<'_>, kind: Gfp, count: usize, held: &mut Vec<Pfn>) -> Outcome<()> {

@@ -71,7 +71,7 @@ const fn often(name: &'static str) -> Operation {
     Operation { name, runs: Runs::Often, bound: None }
 }
 
-const OPERATIONS: [Operation; 14] = [
+const OPERATIONS: [Operation; 18] = [
     Operation { bound: Some(Bound { instructions: 120.0, locked: 2.0 }), ..often("pair-0") },
     often("pair-3"),
     often("pair-9"),
@@ -79,6 +79,10 @@ const OPERATIONS: [Operation; 14] = [
     often("hold-free"),
     often("hold-free-random"),
     often("bulk"),
+    often("churn"),
+    often("refuse-0"),
+    often("refuse-9"),
+    often("refuse-9-frag"),
     once("alloc-hit"),
     once("alloc-miss"),
     once("free-hit"),
