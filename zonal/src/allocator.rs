@@ -271,7 +271,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// A free of a frame that the hinted word did not take.
     #[inline(never)]
     fn free_frame(&self, pfn: Pfn, cpu: &Cpu<'m>) -> Result<(), FreeError> {
-        match self.state.is_bare() && cpu.has_given() {
+        match self.state.is_bare() && self.state.has_given(cpu) {
             true => self.free_in_place(pfn, cpu),
             false => self.free_single(pfn, cpu),
         }

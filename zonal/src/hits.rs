@@ -5,7 +5,7 @@
 //! A block is the CPU's own word's if it keeps one; else it is a step on the CPU's credit and one on the entry of the block that
 //! it freed last.
 
-use crate::cache::hand::Locked;
+use crate::cache::hand::{Guessing, Locked};
 use crate::cache::word::Put;
 use crate::frame::{Order, Pfn};
 use crate::own_words::How;
@@ -22,7 +22,7 @@ impl<'m> State<'m> {
             return cpu.take_frame(|cache| cache.once(How::Sequence { area }), highest, kind);
         }
         match self.hits.others {
-            Others::Locked => cpu.take_frame(|_| Locked, highest, kind),
+            Others::Locked => cpu.take_frame(|_| Guessing, highest, kind),
             Others::Pinned => cpu.take_frame(|cache| cache.once(How::Pinned), highest, kind),
             Others::Nobody => None,
         }
@@ -34,7 +34,7 @@ impl<'m> State<'m> {
         let Request { highest, kind, .. } = *request;
         match self.hits.others {
             _ if request.hit != Hit::Frame => None,
-            Others::Locked => cpu.take_next(|_| Locked, highest, kind),
+            Others::Locked => cpu.take_next(|_| Guessing, highest, kind),
             _ => self.hits.how().and_then(|how| cpu.take_next(|cache| cache.once(how), highest, kind)),
         }
     }
@@ -44,7 +44,7 @@ impl<'m> State<'m> {
     pub(crate) fn take_run(&self, request: &Request, cpu: &Cpu<'m>) -> Option<Pfn> {
         let Request { highest, kind, order, .. } = *request;
         match self.hits.others {
-            Others::Locked => cpu.take(|_| Locked, highest, kind, order),
+            Others::Locked => cpu.take(|_| Guessing, highest, kind, order),
             _ => self.hits.how().and_then(|how| cpu.take(|cache| cache.once(how), highest, kind, order)),
         }
     }
@@ -76,9 +76,18 @@ impl<'m> State<'m> {
             return cpu.put(|cache| cache.once(How::Sequence { area }), pfn, Order::ZERO);
         }
         match self.hits.others {
-            Others::Locked => cpu.put(|_| Locked, pfn, Order::ZERO),
+            Others::Locked => cpu.put(|_| Guessing, pfn, Order::ZERO),
             Others::Pinned => cpu.put(|cache| cache.once(How::Pinned), pfn, Order::ZERO),
             Others::Nobody => Put::OtherGroup,
+        }
+    }
+
+    /// Whether that word has given all its frames since.
+    #[inline(always)]
+    pub(crate) fn has_given(&self, cpu: &Cpu<'m>) -> bool {
+        match self.hits.others {
+            Others::Locked => cpu.has_given(Guessing),
+            _ => cpu.has_given(Locked),
         }
     }
 
@@ -86,7 +95,7 @@ impl<'m> State<'m> {
     #[inline(always)]
     pub(crate) fn replace_frame(&self, pfn: Pfn, cpu: &Cpu<'m>) -> bool {
         match self.hits.others {
-            Others::Locked => cpu.replace_frame(|_| Locked, pfn),
+            Others::Locked => cpu.replace_frame(|_| Guessing, pfn),
             _ => self.hits.how().is_some_and(|how| cpu.replace_frame(|cache| cache.once(how), pfn)),
         }
     }
@@ -96,7 +105,7 @@ impl<'m> State<'m> {
     pub(crate) fn put_run(&self, pfn: Pfn, order: Order, cpu: &Cpu<'m>) -> Put {
         match self.hits.others {
             _ if !pfn.is_aligned(order) => Put::OtherGroup,
-            Others::Locked => cpu.put(|_| Locked, pfn, order),
+            Others::Locked => cpu.put(|_| Guessing, pfn, order),
             _ => self.hits.how().map_or(Put::OtherGroup, |how| cpu.put(|cache| cache.once(how), pfn, order)),
         }
     }

@@ -141,9 +141,10 @@ impl<'m> Cpu<'m> {
         let home = self.home(highest)?;
         let giving = &home.giving[kind as usize];
         let word = home.cache.word_behind(kind, giving.get())?;
-        let (group, first) = word.take(hand(home.cache), Order::ZERO)?;
+        let hand = hand(home.cache);
+        let (group, first) = word.take(hand, Order::ZERO)?;
         // Mostly one of a batch that gives single frames: the next one is a hit then.
-        let next = if word.load().mask() != 0 { None } else { home.cache.word_behind(kind, word) };
+        let next = if word.expected(hand).mask() != 0 { None } else { home.cache.word_behind(kind, word) };
         giving.set(next.unwrap_or(word));
         home.hits[0].add(1);
         Some(home.zone.frame((group, first)))
@@ -168,8 +169,8 @@ impl<'m> Cpu<'m> {
 
     /// Whether the word that last matched a free has given all its frames since.
     #[inline(always)]
-    pub(crate) fn has_given(&self) -> bool {
-        self.stretch_home().and_then(Home::given).is_some()
+    pub(crate) fn has_given(&self, hand: impl Hand) -> bool {
+        self.stretch_home().and_then(|home| home.given(hand)).is_some()
     }
 
     /// Puts a frame of a group that no word has into that word, in place of its group, if the next frame of this kind is to come
@@ -178,9 +179,10 @@ impl<'m> Cpu<'m> {
     #[inline]
     pub(crate) fn replace_frame<H: Hand>(&self, hand: impl FnOnce(&'m CpuCache) -> H, pfn: Pfn) -> bool {
         let Some((home, block, entry)) = self.block(pfn) else { return false };
-        let Some((word, given)) = home.given() else { return false };
+        let hand = hand(home.cache);
+        let Some((word, given)) = home.given(hand) else { return false };
         let goes = ptr::eq(word, home.giving[entry.kind() as usize].get())
-            && home.zone.replace_given((home.cache, hand(home.cache)), (word, given), (block, entry), pfn);
+            && home.zone.replace_given((home.cache, hand), (word, given), (block, entry), pfn);
         if goes {
             self.freed.add(1);
         }

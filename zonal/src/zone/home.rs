@@ -84,9 +84,9 @@ impl<'m> Home<'m> {
 
     /// The word that last matched a free and what it says, if it has given all its frames since.
     #[inline(always)]
-    pub(in crate::zone) fn given(&self) -> Option<(&'m SlotWord, Slot)> {
+    pub(in crate::zone) fn given(&self, hand: impl Hand) -> Option<(&'m SlotWord, Slot)> {
         let word = self.taking.get();
-        let slot = word.load();
+        let slot = word.expected(hand);
         (slot.mask() == 0 && slot.is_owned()).then_some((word, slot))
     }
 }

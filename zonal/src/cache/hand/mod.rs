@@ -15,7 +15,7 @@ mod sequence;
 use crate::cache::hold::Hold;
 use crate::mutant::{Mutant, planted};
 use crate::own_words::How;
-use crate::sync::{AtomicU64, Ordering, store_load_barrier};
+use crate::sync::{AtomicU64, Ordering, UnmodelledU64, store_load_barrier};
 
 /// How often an owner tries again that is interrupted.
 const TRIES: usize = 2;
@@ -36,6 +36,16 @@ pub(crate) trait Hand: Copy {
 
     /// Replaces exactly `from` by `to`, SeqCst: before what the caller reads next, whoever's hand it is.
     fn exchange(self, word: &AtomicU64, from: u64, to: u64) -> bool;
+
+    /// What it tries first, if it does not look at the word first: what was seen to be left there.
+    #[inline(always)]
+    fn guess(self, _seen: &UnmodelledU64) -> Option<u64> {
+        None
+    }
+
+    /// What the word was seen to hold, or was left at.
+    #[inline(always)]
+    fn note(self, _seen: &UnmodelledU64, _left: u64) {}
 }
 
 /// Anybody's, by a locked instruction.
@@ -56,6 +66,37 @@ impl Hand for Locked {
     #[inline(always)]
     fn exchange(self, word: &AtomicU64, from: u64, to: u64) -> bool {
         self.change(word, from, to, Ordering::SeqCst).is_ok()
+    }
+
+    #[inline(always)]
+    fn note(self, seen: &UnmodelledU64, left: u64) {
+        seen.store(left, Ordering::Relaxed); // Relaxed: a hint
+    }
+}
+
+/// The same that tries first what was left: a hit. Told that there is nothing, the caller has somebody look.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Guessing;
+
+impl Hand for Guessing {
+    #[inline(always)]
+    fn change(self, word: &AtomicU64, from: u64, to: u64, success: Ordering) -> Result<(), Unchanged> {
+        Locked.change(word, from, to, success)
+    }
+
+    #[inline(always)]
+    fn exchange(self, word: &AtomicU64, from: u64, to: u64) -> bool {
+        Locked.exchange(word, from, to)
+    }
+
+    #[inline(always)]
+    fn guess(self, seen: &UnmodelledU64) -> Option<u64> {
+        Some(seen.load(Ordering::Relaxed)) // Relaxed: a hint
+    }
+
+    #[inline(always)]
+    fn note(self, seen: &UnmodelledU64, left: u64) {
+        Locked.note(seen, left);
     }
 }
 
@@ -87,6 +128,13 @@ impl Hand for AnyHand<'_> {
         match self {
             Self::Locked => Locked.exchange(word, from, to),
             Self::Own(own) => own.exchange(word, from, to),
+        }
+    }
+
+    #[inline(always)]
+    fn note(self, seen: &UnmodelledU64, left: u64) {
+        if matches!(self, Self::Locked) {
+            Locked.note(seen, left);
         }
     }
 }
