@@ -6,7 +6,7 @@ use crate::own_words::OwnWords;
 use crate::topology::{HotRange, Topology, ZoneKind};
 use crate::watermark::Tuning;
 
-/// Which (CPU, zone) pairs get slot words (256 bytes each).
+/// Which (CPU, zone) pairs get slot words (448 bytes each).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Caching {
     /// A CPU caches frames of its own node's zones.

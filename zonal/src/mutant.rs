@@ -26,6 +26,7 @@ macro_rules! mutants {
 mutants! {
     ClaimRelaxed: "A claim on a block entry does not acquire the bits that a free released.",
     RaiseRelaxed: "A raise of a block entry does not release the bits set before it.",
+    GuessBelieved: "A free that a hit expects in a slot word is refused without a look at the word.",
     TakeRelaxed: "A slot take does not acquire what the frame's last owner wrote.",
     PutRelaxed: "A slot put does not release what the frame's last owner wrote.",
     RowTakeRelaxed: "A row take does not acquire what the frame's last owner wrote.",

@@ -59,6 +59,40 @@ fn pair(allocator: &Leaked, node: u16) {
     unsafe { allocator.free_raw(pfn, order(0)) }.expect("it is the test's");
 }
 
+/// Hits expect what the CPU's last step left. Here its words have been emptied since, and their frames gone elsewhere and come back.
+#[test]
+fn a_hit_that_expects_what_is_gone_is_served_and_takes_back_all_the_same() {
+    let (allocator, cpu) = of(3, Caching::Local);
+    let frame = Request::order(Order::ZERO).node(NodeId(0));
+    let take = || allocator.alloc_raw(&frame).expect("a frame is free");
+    // SAFETY: each is given back once.
+    let give = |pfn| unsafe { allocator.free_raw(pfn, Order::ZERO) };
+    let here: Vec<Pfn> = (0..GROUP_FRAMES / 2).map(|_| take()).collect();
+    here.iter().for_each(|&pfn| give(pfn).expect("it is the test's"));
+    let before = audited(&allocator);
+    assert!(allocator.drain_cpu(0) > 0, "the words held frames");
+    cpu.move_to(1);
+    let groups = Request::order(Order::GROUP).this_node().node(NodeId(0)).atomic();
+    let all: Vec<Pfn> = std::iter::from_fn(|| allocator.alloc_raw(&groups).ok()).collect();
+    let (there, others): (Vec<Pfn>, Vec<Pfn>) = all.into_iter().partition(|group| here.contains(group));
+    // SAFETY: allocated just above with this order, each given back once.
+    others.into_iter().for_each(|group| unsafe { allocator.free_raw(group, Order::GROUP) }.expect("ours"));
+    cpu.move_to(0);
+    assert!(!there.is_empty(), "the same frames");
+    // The CPU's words are of this group, and as far as it knows hold each of its frames.
+    for frame in there.iter().flat_map(|group| (0..GROUP_FRAMES).map(|at| group.add(at))) {
+        give(frame).expect("it was another CPU's");
+        assert!(give(frame).is_err(), "{frame} is free");
+    }
+    let taken: Vec<Pfn> = (0..8 * GROUP_FRAMES).map(|_| take()).collect();
+    let mut distinct = taken.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert_eq!(distinct.len(), taken.len(), "a frame was handed out twice");
+    taken.into_iter().for_each(|pfn| give(pfn).expect("it is the test's"));
+    assert_eq!(audited(&allocator).free + allocator.drain_all(), before.free + before.cached);
+}
+
 #[test]
 fn an_idle_cache_shrinks_pass_by_pass() {
     let (allocator, _) = of(3, Caching::Local);

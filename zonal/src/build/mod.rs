@@ -32,7 +32,7 @@ use crate::recovery::{Recovery, RecoveryError};
 use crate::state::State;
 
 /// Bytes of metadata that [`crate::PageAllocator::new`] needs for this configuration, alignment included: about
-/// 4.7 KiB for each 128 MiB section that holds memory or may be plugged in (0.7 where that holds its own rows), 1.2 KiB for each CPU, 256 bytes for each cached (CPU, zone) pair
+/// 4.7 KiB for each 128 MiB section that holds memory or may be plugged in (0.7 where that holds its own rows), 1.2 KiB for each CPU, 448 bytes for each cached (CPU, zone) pair
 /// and 64 for any, in checked mode a byte a frame, and four where owners are named. Absent memory costs nothing.
 ///
 /// # Errors

@@ -36,7 +36,7 @@ const KINDS: usize = 3;
 /// Slot words in all.
 pub(crate) const WORDS: usize = SLOTS * KINDS;
 
-/// One CPU's words for one zone and the hints beside them: four cache lines, of which the first has whose they are and Unmovable's.
+/// One CPU's words for one zone and the hints beside them: seven cache lines, of which the first two have whose they are and Unmovable's.
 #[repr(C, align(64))]
 pub(crate) struct CpuCache {
     /// The CPU that owns the words, if one does, and others that are at work on them. First: a hit finds it without a sum.

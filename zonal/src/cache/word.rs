@@ -244,6 +244,9 @@ impl SlotWord {
                 return Put::OtherGroup;
             }
             let with = seen.0 | u64::from(mask);
+            if seen.mask() & mask != 0 && planted(Mutant::GuessBelieved) {
+                return Put::AlreadyHere;
+            }
             // A frame that seems to be here is looked for in the word.
             if seen.mask() & mask == 0 && hand.change(&self.word, seen.0, with, release).is_ok() {
                 hand.note(&self.seen, with);
