@@ -40,6 +40,7 @@ mutants! {
     CachedForgotten: "A request about to fail does not look into slot words.",
     CreditForgotten: "A request about to fail does not collect other CPUs' credits.",
     CreditUnhinted: "The first free into a credit does not set its CPU's hint.",
+    SpendRelaxed: "Who spends a credit may see what others took without what its owner had added for it.",
     OwnCreditUnhinted: "An owner's free into a credit does not look again whether its hint is set.",
     MarkNotReread: "A free into a credit does not look at the mark again.",
     StaleHintNoted: "A credit is noted as hinted although the hint was given up since.",

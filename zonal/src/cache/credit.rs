@@ -18,12 +18,13 @@
 //! An owner's add is not seen by that step on the other word: so who gives the hint up holds the CPU's words, from before it looks,
 //! and owners add as anybody does meanwhile.
 //!
-//! Who reads both words takes `own` for what it was at some time: it only grows, so there are as many frames at least when a
-//! step on the other word then succeeds.
+//! Who reads both words reads `own` second (Acquire on the other one: who changed that had read `own` before), so the balance
+//! never says that more was taken than `own` has; and `own` only grows, so there are as many frames at least when a step
+//! on the other word then succeeds. (A sleeper must not miss exactly 2^40 frames that are taken meanwhile.)
 
 use crate::cache::hand::{Tries, Try};
 use crate::cache::hold::Held;
-use crate::mutant::{Mutant, planted};
+use crate::mutant::{Mutant, ordering_unless, planted};
 use crate::sync::{AtomicU64, Ordering};
 
 const FRAMES: u64 = (1 << 40) - 1;
@@ -58,7 +59,8 @@ impl Credit {
         Self { word: AtomicU64::new(0), own: AtomicU64::new(0) }
     }
 
-    /// The frames that there are if the other word is `word`. Acquire: the blocks' counts; partner: `add_own`.
+    /// The frames that there are if the other word is `word`, which was read by an Acquire. Acquire: the blocks' counts; partner:
+    /// `add_own`.
     #[inline(always)]
     fn frames_of(&self, word: u64) -> u64 {
         word.wrapping_add(self.own.load(Ordering::Acquire)) & FRAMES
@@ -68,18 +70,23 @@ impl Credit {
     /// zone's count. (After an owner's add there is no such order: see `PageAllocator::isolate`.)
     #[inline]
     pub(crate) fn frames(&self) -> u64 {
-        self.frames_of(self.word.load(Ordering::SeqCst))
+        // Who sleeps between the two words counts what has been taken meanwhile: so twice.
+        let look = || self.frames_of(self.word.load(Ordering::SeqCst));
+        look().min(look())
     }
 
     /// Claims `want` frames if there are as many. Retries only after another's step on this word.
     #[inline]
     #[must_use]
     pub(crate) fn spend(&self, want: u64) -> bool {
-        let mut now = self.word.load(Ordering::Relaxed); // Relaxed: the exchange decides
+        // Acquire, also where the exchange fails: before the look at `own`; partner: the exchanges of this word, each by one who
+        // has read it.
+        let acquire = ordering_unless(Mutant::SpendRelaxed, Ordering::Acquire);
+        let mut now = self.word.load(acquire);
         while self.frames_of(now) >= want {
             // Release: after the `enter` of the transit word; partner: the barrier of a walk about to fail (`slow.rs`).
             // Acquire: the block's count that was raised before; partner: `add`.
-            match self.word.compare_exchange_weak(now, less(now, want), Ordering::AcqRel, Ordering::Relaxed) {
+            match self.word.compare_exchange_weak(now, less(now, want), Ordering::AcqRel, acquire) {
                 Ok(_) => return true,
                 Err(seen) => now = seen,
             }
@@ -87,14 +94,14 @@ impl Credit {
         false
     }
 
-    /// Adds frames whose blocks' counts have been raised already, up to `most` in all.
+    /// Adds frames whose blocks' counts have been raised already, up to `most` in all, and what an owner adds meanwhile.
     #[inline]
     pub(crate) fn add(&self, frames: u64, most: u64) -> Added {
-        let mut now = self.word.load(Ordering::Relaxed); // Relaxed: the exchange decides
+        let mut now = self.word.load(Ordering::Acquire); // as in `spend`
         while self.frames_of(now) + frames <= most {
             // Release: the block's count; partner: `spend`, `collect`. SeqCst: before the load of the hint that follows
             // where the word is not hinted; partner: `unhint`; and before the load of the zone's count; partner: `frames`.
-            match self.word.compare_exchange_weak(now, more(now, frames), Ordering::SeqCst, Ordering::Relaxed)
+            match self.word.compare_exchange_weak(now, more(now, frames), Ordering::SeqCst, Ordering::Acquire)
             {
                 Ok(_) if now & HINTED != 0 || planted(Mutant::CreditUnhinted) => return Added::Hinted,
                 Ok(_) => return Added::Unhinted(HintEpoch(now & EPOCH)),
@@ -124,12 +131,12 @@ impl Credit {
         Some(if is_hinted { Added::Hinted } else { Added::Unhinted(HintEpoch(now & EPOCH)) })
     }
 
-    /// Takes exactly `frames`, all there are; false if the number is another now.
+    /// Takes `frames`, all that were seen; false if there are fewer now, or another changed the word.
     #[must_use]
     pub(crate) fn collect(&self, frames: u64) -> bool {
-        let now = self.word.load(Ordering::Relaxed); // Relaxed: the exchange decides
+        let now = self.word.load(Ordering::Acquire); // as in `spend`
         // AcqRel: as `spend`.
-        self.frames_of(now) == frames
+        self.frames_of(now) >= frames
             && self.word.compare_exchange(now, less(now, frames), Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
@@ -147,7 +154,7 @@ impl Credit {
 
     /// Whether the hint leads to nothing.
     pub(crate) fn is_hinted_empty(&self) -> bool {
-        let now = self.word.load(Ordering::Relaxed); // Relaxed: `unhint` decides
+        let now = self.word.load(Ordering::Acquire); // as in `spend`; `unhint` decides
         now & HINTED != 0 && self.frames_of(now) == 0
     }
 
@@ -155,7 +162,7 @@ impl Credit {
     /// somebody is about to say that it is set. By who holds the CPU's words: their owner adds to this word meanwhile.
     #[must_use]
     pub(crate) fn unhint(&self, _by: &Held<'_>) -> bool {
-        let now = self.word.load(Ordering::Relaxed); // Relaxed: the exchange decides
+        let now = self.word.load(Ordering::Acquire); // as in `spend`
         let next = (now & EPOCH).wrapping_add(1 << EPOCH_SHIFT) & EPOCH | now & FRAMES;
         // SeqCst: after the clear of the hint, before any add that finds the word not hinted; partner: `add`.
         now & HINTED != 0

@@ -264,6 +264,25 @@ fn loom_credit_an_owners_frames_add_up() {
     });
 }
 
+/// Who sees that everything was taken has seen what its owner had added for it.
+#[test]
+fn loom_credit_nobody_spends_what_another_took() {
+    exhaustively(|| {
+        let own = OwnBank::used();
+        own.add(2);
+        let (own, spent, other) = race(
+            own,
+            |own| {
+                own.add(1);
+                if own.bank.credit.spend(3) { 3 } else { 0 }
+            },
+            |own| if own.bank.credit.spend(1) { 1 } else { 0 },
+        );
+        let left = own.bank.credit.frames();
+        assert_eq!(left + spent + other, 3, "left {left}, spent {spent} and {other}");
+    });
+}
+
 /// Who spends what an owner added finds the frames in the block whose free that was.
 #[test]
 fn loom_credit_a_claim_finds_the_block_that_an_owner_raised() {

@@ -13,7 +13,7 @@ pub(super) fn plain(hold: &Hold, word: &AtomicU64, from: u64, to: u64) -> Try {
         return Try::NotAlone;
     }
     // One that fails writes back what it found, over another's locked change: so it must not fail but for who interrupts here.
-    // The word is that of a group now, which only holders change, and they wait for this call.
+    // The word is that of a group now, which only holders change, and they wait for this call; or nobody else changes it at all.
     if word.load(Ordering::Acquire) != from {
         return Try::Other;
     }
