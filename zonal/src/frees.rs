@@ -24,7 +24,7 @@ pub(crate) fn free_run<'m>(
         return zone.land_seen(None, (block, entry), row, bits).map_err(|cause| refused(cause, pfn, order));
     };
     let (group, mask) = (zone.group_of(pfn), group_mask(pfn, order));
-    match cache.put(zone.own_words, group, mask) {
+    match cache.put(zone.own_words, cpu.last_put(), (group, mask)) {
         (Put::OtherGroup, _) => {}
         (Put::Kept, at) => {
             cpu.note_put(cache, CpuCache::kind_of(at), at);

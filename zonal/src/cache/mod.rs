@@ -241,9 +241,22 @@ impl CpuCache {
         self.words().find_map(|word| word.take(hand, order))
     }
 
-    /// Puts frames where their group is cached already, in a word of any kind: what that came to, and where.
+    /// Puts frames where their group is cached already, in a word of any kind: what that came to, and where. `last` is the word
+    /// that last matched a free, of whichever cache: a hit may have guessed wrongly what it is of.
     #[inline(always)]
-    pub(crate) fn put(&self, words: Option<OwnWords>, group: GroupIndex, mask: u32) -> (Put, usize) {
+    pub(crate) fn put(
+        &self,
+        words: Option<OwnWords>,
+        last: Option<&SlotWord>,
+        (group, mask): (GroupIndex, u32),
+    ) -> (Put, usize) {
+        if let Some(word) = last.filter(|word| word.is_of_now(group))
+            && let at = self.place(word)
+            && at < WORDS
+            && let done @ (Put::Kept | Put::AlreadyHere) = word.put(self.hand(words), group, mask)
+        {
+            return (done, at);
+        }
         if self.groups.may_have(group) { self.put_held(words, group, mask) } else { (Put::OtherGroup, WORDS) }
     }
 

@@ -138,7 +138,8 @@ pub(crate) enum Put {
 
 /// The word, and beside it a hint: what a locked step on it was last seen to leave. The next hit expects that, and so need not wait
 /// for the step before it has looked the word up: it costs the processor 9 ns for 11. Any value is correct: a step succeeds
-/// only if the word is what was expected, and who is told that nothing is here goes on to who looks.
+/// only if the word is what was expected, and who is told that nothing is here, or another group, goes on to who looks at the
+/// word itself.
 #[repr(C, align(16))]
 pub(crate) struct SlotWord {
     word: AtomicU64,
@@ -301,9 +302,8 @@ impl SlotWord {
         }
         // AcqRel, and SeqCst by anybody's hand: as `exchange`.
         let changed = hand.change(&self.word, from.0, to.0, Ordering::SeqCst).is_ok();
-        if changed {
-            hand.note(&self.seen, to.0);
-        }
+        // Relaxed: what is noted is a hint.
+        hand.note(&self.seen, if changed { to.0 } else { self.word.load(Ordering::Relaxed) });
         changed
     }
 
