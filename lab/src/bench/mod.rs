@@ -42,9 +42,9 @@ pub(crate) use threads::Cpus;
 pub(crate) use wrong::Wrong;
 
 /// Rounds, an odd number: the median is one of them.
-const ROUNDS: usize = 101;
+const ROUNDS: usize = 95;
 /// Every how many rounds the answers of all rows are checked.
-const CHECK_EVERY: usize = 25;
+const CHECK_EVERY: usize = 24;
 
 /// Times the operations of the page allocator.
 #[derive(Args, Debug)]
