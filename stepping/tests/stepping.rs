@@ -90,6 +90,12 @@ fn a_block_that_a_daemon_makes_is_whole() {
 }
 
 #[test]
+fn frames_of_a_tab_are_seen_while_it_is_settled() {
+    bears("pinned-free-that-turns-a-tab", "takes");
+    bears("pinned-drain-of-a-tab", "takes");
+}
+
+#[test]
 fn an_unknown_case_is_refused_by_name() {
     let unknown = Options { case: Some("alloc-19".into()), ..Options::default() };
     assert!(matches!(run(&unknown), Err(Error::Unknown { name, .. }) if name == "alloc-19"));

@@ -55,7 +55,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// Frees a run. Part of a run of order 8 or less may be freed as it is (in checked mode after a split); part of a
     /// longer one must be split first ([`PageAllocator::split_raw`]), but for whole blocks of it.
     ///
-    /// Any context. A hit: 1 locked operation; straight to the row: 3; order 9: 1 for a block that the CPU keeps, else 2.
+    /// Any context. A hit: 1 locked operation; straight to the row: 3, or 1 along a block where CPUs own words; order 9: 1 for a block that the CPU keeps, else 2.
     ///
     /// # Errors
     /// By cause, see [`FreeError`]; a refused free changed nothing but what the variant says. Without checked mode what CPUs cache looks
@@ -94,11 +94,15 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
         }
     }
 
-    /// A frame of the word behind the hinted one.
+    /// A frame of the word behind the hinted one; of a batch, for who takes frame after frame.
     #[inline(never)]
     fn alloc_next(&self, request: &Request, cpu: &Cpu<'m>) -> Result<Pfn, AllocError> {
         let hit = if self.platform.injects(Step::Words) { None } else { self.state.take_next(request, cpu) };
-        hit.map_or_else(|| self.alloc_plenty(request, cpu), Ok)
+        let passed = || self.platform.injects(Step::FirstZone);
+        match hit.or_else(|| self.state.take_on(request, cpu, passed)) {
+            Some(pfn) => Ok(pfn),
+            None => self.alloc_plenty(request, cpu),
+        }
     }
 
     #[inline(never)]
@@ -271,10 +275,17 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// A free of a frame that the hinted word did not take.
     #[inline(never)]
     fn free_frame(&self, pfn: Pfn, cpu: &Cpu<'m>) -> Result<(), FreeError> {
-        match self.state.is_bare() && self.state.has_given(cpu) {
-            true => self.free_in_place(pfn, cpu),
-            false => self.free_single(pfn, cpu),
+        match self.state.is_bare() {
+            true if self.state.has_given(cpu) => self.free_in_place(pfn, cpu),
+            true if cpu.has_tab_of(pfn) => self.free_on_tab(pfn, cpu),
+            _ => self.free_single(pfn, cpu),
         }
+    }
+
+    /// The same of the block that the CPU's tab is of.
+    #[inline(never)]
+    fn free_on_tab(&self, pfn: Pfn, cpu: &Cpu<'m>) -> Result<(), FreeError> {
+        if cpu.put_on_tab(pfn) { Ok(()) } else { self.free_single(pfn, cpu) }
     }
 
     /// The same where that word has given all its frames since.
@@ -286,6 +297,9 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
     /// The same where that word is not to change its group. A function of its own, as most is known of the frame's run.
     #[inline(never)]
     fn free_single(&self, pfn: Pfn, cpu: &Cpu<'m>) -> Result<(), FreeError> {
+        if self.state.is_bare() && cpu.turn_tab(pfn) {
+            return Ok(());
+        }
         self.free_near(pfn, Order::ZERO, cpu)
     }
 

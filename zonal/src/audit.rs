@@ -53,7 +53,7 @@ pub enum Finding {
         /// The order the hint speaks of.
         order: Order,
     },
-    /// A CPU's credit holds frames but its hint is clear.
+    /// A CPU's credit or tab holds frames but its hint is clear.
     CreditHintLost {
         /// The zone.
         zone: ZoneId,
@@ -241,7 +241,7 @@ impl Audit<'_, '_> {
         if count != blocks {
             self.find(Finding::ZoneCount { zone: zone.id, count, blocks });
         }
-        let frames = zone.count.transit().frames();
+        let frames = zone.transit().frames();
         if frames != 0 {
             self.find(Finding::InFlight { zone: zone.id, frames });
         }
@@ -268,7 +268,8 @@ impl Audit<'_, '_> {
             return 0;
         }
         let (count, bits) = (entry.count(), block.bitmap.popcount());
-        if count != bits {
+        let on_tabs: u64 = zone.caches.iter().map(|cache| cache.tab.frames_of(block.index.0)).sum();
+        if count + on_tabs != bits {
             self.find(Finding::CountAndBits { block: start, count, bits });
         }
         if bits > entry.managed() {
@@ -335,7 +336,7 @@ impl Audit<'_, '_> {
         if cache.is_owner() && !zone.cpu_hints.is_set(rank) {
             self.find(Finding::CpuHintLost { zone: zone.id, rank });
         }
-        if cache.credit.frames() > 0 && !zone.credit_hints.is_set(rank) {
+        if cache.credited() > 0 && !zone.credit_hints.is_set(rank) {
             self.find(Finding::CreditHintLost { zone: zone.id, rank });
         }
         self.kept(zone, rank, cache);

@@ -20,8 +20,11 @@ pub(crate) fn free_run<'m>(
     order: Order,
 ) -> Result<(), FreeError> {
     let (row, bits) = row_and_mask(pfn.get() % BLOCK_FRAMES, order);
+    let seen = block.bitmap.row(row).load();
     let Some(cache) = cache else {
-        return zone.land_seen(None, (block, entry), row, bits).map_err(|cause| refused(cause, pfn, order));
+        return zone
+            .land_seen(None, (block, entry), row, bits, seen)
+            .map_err(|cause| refused(cause, pfn, order));
     };
     let (group, mask) = (zone.group_of(pfn), group_mask(pfn, order));
     match cache.put(zone.own_words, cpu.last_put(), (group, mask)) {
@@ -35,14 +38,14 @@ pub(crate) fn free_run<'m>(
     let (kind, is_short) = (entry.kind(), zone.is_bypassed());
     // Neither isolated nor reserved nor poisoned nor taken whole; and in a short zone others must find the frames.
     if entry.is_cacheable() && !is_short {
-        let are_free = || block.bitmap.row(row).load() & bits != 0;
+        let are_free = || seen & bits != 0;
         if zone.keep_freed(cpu, (cache, kind), (group, mask, block.entry), are_free) {
             return Ok(());
         }
     }
     cache.prefer_block(kind, block.index.0);
     let credited = if is_short { None } else { Some(cache) };
-    zone.land_seen(credited, (block, entry), row, bits).map_err(|cause| refused(cause, pfn, order))
+    zone.land_seen(credited, (block, entry), row, bits, seen).map_err(|cause| refused(cause, pfn, order))
 }
 
 /// Lands a run from a row to half a block, row by row.

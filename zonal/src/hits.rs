@@ -39,6 +39,24 @@ impl<'m> State<'m> {
         }
     }
 
+    /// Takes a frame for who has taken frame after frame so far and has none in a word, and fills all of them: from the block that served
+    /// last, unless that zone is to be `passed`.
+    #[inline(always)]
+    pub(crate) fn take_on(
+        &self,
+        request: &Request,
+        cpu: &Cpu<'m>,
+        passed: impl FnOnce() -> bool,
+    ) -> Option<Pfn> {
+        // On a machine of several nodes it may be another one's turn: by the ladder.
+        let is_plain = request.hit == Hit::Frame && self.is_bare() && self.nodes.len() <= 1;
+        let home = cpu.home(request.highest).filter(|_| is_plain)?;
+        let floor = home.zone.marks.fast_floor(request.highest);
+        let pfn = home.zone.refill_on((cpu, home.cache), (request.kind, floor), passed)?;
+        cpu.count_taken(home.zone, Order::ZERO);
+        Some(pfn)
+    }
+
     /// Takes a run of the request's order (at most a group) from that word.
     #[inline(always)]
     pub(crate) fn take_run(&self, request: &Request, cpu: &Cpu<'m>) -> Option<Pfn> {

@@ -272,7 +272,7 @@ impl<'m, P: Platform> PageAllocator<'m, P> {
                 Flagged::ZoneShort => break,
             }
         }
-        Err(IsolateError::Busy { pfn, in_flight: zone.count.transit().frames() })
+        Err(IsolateError::Busy { pfn, in_flight: zone.transit().frames() })
     }
 
     fn managed_block(&self, pfn: Pfn) -> Result<(&'m Zone<'m>, Block<'m>), IsolateError> {

@@ -1,6 +1,6 @@
 //! What is done beside requests: marks, bad frames, names of owners. And words that their CPUs own, as pinned ones.
 
-use zonal::{Marks, Order, Owner, Tuning};
+use zonal::{Marks, Order, Owner, Pfn, Tuning};
 
 use super::{Case, GROUP, KERNEL, WORDS, alloc, case, fill_words, order, rare};
 use crate::call::Call;
@@ -97,6 +97,18 @@ pub(super) const CASES: &[Case] = &[
         beside.into_iter().take(WORDS).for_each(|pfn| stage.spare(pfn));
         Some(Call::Free(*others.get(1)?, ZERO))
     })),
+    pinned(case("pinned-free-on-a-tab", |stage| {
+        let (block, _) = note_frames(stage)?;
+        Some(Call::Free(*block.get(NOTED)?, ZERO))
+    })),
+    pinned(case("pinned-free-that-turns-a-tab", |stage| {
+        let (_, next) = note_frames(stage)?;
+        Some(Call::Free(*next.first()?, ZERO))
+    })),
+    pinned(case("pinned-drain-of-a-tab", |stage| {
+        note_frames(stage)?;
+        Some(Call::DrainAll)
+    })),
     pinned(rare("pinned-nolock", |stage| {
         some(stage);
         Some(Call::AllocNolock(ZERO, None))
@@ -113,4 +125,22 @@ pub(super) const CASES: &[Case] = &[
 /// A few frames, which handlers may free.
 fn some(stage: &Stage) {
     stage.hold(4, KERNEL).into_iter().for_each(|pfn| stage.spare(pfn));
+}
+
+/// Frames that are freed beforehand, of which the last are on the CPU's tab.
+const NOTED: usize = 4;
+
+/// Frees frames along a block past the words, so that the CPU has some on its tab: frames of that block, each of a row of its own, and
+/// of another one.
+fn note_frames(stage: &Stage) -> Option<(Vec<Pfn>, Vec<Pfn>)> {
+    let frames = || {
+        let block = stage.take(Order::BLOCK, KERNEL)?;
+        Some(stage.split(block, ZERO).into_iter().step_by(64).collect::<Vec<_>>())
+    };
+    let (block, next) = (frames()?, frames()?);
+    // A frame in each word first, so that those have no room.
+    frames()?.iter().for_each(|&pfn| stage.give(pfn));
+    block.iter().take(NOTED).for_each(|&pfn| stage.give(pfn));
+    stage.spare(*block.last()?);
+    Some((block, next))
 }

@@ -89,6 +89,7 @@ impl Bitmap {
 
     /// Takes single frames by the row, from rows that are broken already before whole ones: up to `claimed` in at most
     /// `groups` groups. Gives `took` each row with the mask taken; returns how many frames that were.
+    #[inline(always)]
     pub(crate) fn take_scattered(
         &self,
         claimed: u32,
@@ -97,26 +98,28 @@ impl Bitmap {
     ) -> u32 {
         let mut left = claimed;
         let mut rows = self.rows_to_take(claimed);
+        // The next row is looked at before one is taken: a load behind a locked instruction waits for it.
+        let mut next = self.first_of(rows);
         while rows != 0 && left > 0 && groups > 0 {
-            let index = rows.trailing_zeros() as usize % ROWS;
+            let (row, seen) = next;
             rows &= rows - 1;
-            let mut frames = 0;
-            let taken = self.row(index).take_from(|free| {
-                let within = if groups > 1 || free as u32 == 0 { free } else { free & group_mask(0) };
-                frames = count(within);
-                if frames <= left {
-                    return within;
-                }
-                frames = left;
-                lowest(within, left)
-            });
+            next = self.first_of(rows);
+            let taken = self.row(row).take_from_seen(seen, |free| chosen(free, left, groups));
             if taken != 0 {
-                left -= frames;
-                groups -= groups_of(taken);
-                took(index, taken);
+                let is_frame = taken & (taken - 1) == 0;
+                left -= if is_frame { 1 } else { count(taken) };
+                groups -= if is_frame { 1 } else { groups_of(taken) };
+                took(row, taken);
             }
         }
         claimed - left
+    }
+
+    /// The row of the lowest of these bits, and what is free there.
+    #[inline(always)]
+    fn first_of(&self, rows: u32) -> (usize, u64) {
+        let row = rows.trailing_zeros() as usize % ROWS;
+        (row, self.row(row).load())
     }
 
     /// One bit for each row with free frames: the broken ones, then the whole ones, which who claimed so few does not ask for.
@@ -173,6 +176,16 @@ pub(crate) fn count(bits: u64) -> u32 {
     } else {
         bits.count_ones()
     }
+}
+
+/// The free frames of a row to take, `most` at most, in at most `groups` groups; neither is 0.
+#[inline(always)]
+fn chosen(free: u64, most: u32, groups: usize) -> u64 {
+    if free & free.wrapping_sub(1) == 0 {
+        return free; // mostly, where frames lie scattered: there is one
+    }
+    let within = if groups > 1 || free as u32 == 0 { free } else { free & group_mask(0) };
+    if count(within) <= most { within } else { lowest(within, most) }
 }
 
 /// How many of a row's groups the bits touch.

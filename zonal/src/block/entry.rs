@@ -92,7 +92,17 @@ impl Entry {
         success: Ordering,
         next: impl Fn(Snapshot) -> Option<u64>,
     ) -> Result<(u64, u64), Snapshot> {
-        let mut now = self.0.load(Ordering::Relaxed); // Relaxed: the exchange decides
+        self.update_seen(Snapshot(self.0.load(Ordering::Relaxed)), success, next) // Relaxed: the exchange decides
+    }
+
+    /// The same of an entry that was seen a moment ago.
+    #[inline(always)]
+    fn update_seen(
+        &self,
+        Snapshot(mut now): Snapshot,
+        success: Ordering,
+        next: impl Fn(Snapshot) -> Option<u64>,
+    ) -> Result<(u64, u64), Snapshot> {
         loop {
             let Some(new) = next(Snapshot(now)) else { return Err(Snapshot(now)) };
             match self.0.compare_exchange_weak(now, new, success, Ordering::Relaxed) {
@@ -125,10 +135,16 @@ impl Entry {
     /// Raises the count by frames whose bits the caller has set (a free), or whose claim it gives back.
     #[inline]
     pub(crate) fn raise(&self, frames: u64) -> Raise {
+        self.raise_seen(Snapshot(self.0.load(Ordering::Relaxed)), frames) // Relaxed: the exchange decides
+    }
+
+    /// The same of an entry that was seen a moment ago.
+    #[inline(always)]
+    pub(crate) fn raise_seen(&self, seen: Snapshot, frames: u64) -> Raise {
         // Release: the bits; partner: `claim`. SeqCst: ordered before the freer's loads of the hints; partner: the
         // re-read in `HintTree::clear`.
         let release = ordering_unless(Mutant::RaiseRelaxed, Ordering::SeqCst);
-        let outcome = self.update(release, |now| {
+        let outcome = self.update_seen(seen, release, |now| {
             let whole = now.0 & (WHOLE | TENTATIVE) != 0;
             (!whole && now.count() + frames <= now.managed()).then(|| now.0 + frames)
         });

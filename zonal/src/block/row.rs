@@ -84,6 +84,25 @@ impl Row {
         self.0.fetch_or(mask, Ordering::Release)
     }
 
+    /// The same of a row that was seen a moment ago.
+    #[inline(always)]
+    pub(crate) fn put_seen(&self, mut seen: u64, mask: u64) -> u64 {
+        while let Err(now) =
+            self.0.compare_exchange_weak(seen, seen | mask, Ordering::Release, Ordering::Relaxed)
+        {
+            seen = now;
+        }
+        seen
+    }
+
+    /// Sets the bits of `mask` if the row is as it was seen.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn put_exact(&self, seen: u64, mask: u64) -> bool {
+        // Release: as `put`.
+        self.0.compare_exchange(seen, seen | mask, Ordering::Release, Ordering::Relaxed).is_ok()
+    }
+
     /// Takes exactly `mask`, or nothing if a bit of it is not free. Retries only after another's step on this row.
     #[inline]
     #[must_use]
@@ -94,11 +113,17 @@ impl Row {
     /// Takes the bits `choose` picks from the free ones (a subset, 0 = give up) and returns them.
     #[inline]
     #[must_use]
-    pub(crate) fn take_from(&self, mut choose: impl FnMut(u64) -> u64) -> u64 {
+    pub(crate) fn take_from(&self, choose: impl FnMut(u64) -> u64) -> u64 {
+        self.take_from_seen(self.load(), choose)
+    }
+
+    /// The same of a row that was seen a moment ago: the exchange decides.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn take_from_seen(&self, mut free: u64, mut choose: impl FnMut(u64) -> u64) -> u64 {
         // Acquire: what the last owner wrote; partner: the Release in `put`. Release: after the `enter` of the transit
         // word; partner: the barrier of a walk about to fail (`slow.rs`).
         let acquire = ordering_unless(Mutant::RowTakeRelaxed, Ordering::AcqRel);
-        let mut free = self.0.load(Ordering::Relaxed); // Relaxed: the exchange decides
         loop {
             let mask = choose(free);
             if mask == 0 {

@@ -61,6 +61,11 @@ impl Snapshot {
     pub(crate) const fn is_cacheable(self) -> bool {
         self.0 & (WHOLE | TENTATIVE | ISOLATED | RESERVED | POISONED) == 0
     }
+    /// Whether frames of it may be freed on a tab: it holds some, and slot words may become words of them.
+    #[inline]
+    pub(crate) const fn takes_notes(self) -> bool {
+        self.is_cacheable() && self.managed() > 0
+    }
     /// Whether slot words must not stay words of its groups.
     pub(crate) const fn is_kept_out(self) -> bool {
         self.0 & (ISOLATED | POISONED) != 0

@@ -14,7 +14,7 @@ use crate::topology::Placement;
 use crate::zone::Zone;
 
 /// Its last byte numbers the layouts: what is laid out otherwise than before is not read as it was.
-const MAGIC: u64 = u64::from_le_bytes(*b"zonal\0\0\x04");
+const MAGIC: u64 = u64::from_le_bytes(*b"zonal\0\0\x05");
 /// Addresses that differ by a multiple of this lay the same arrays out alike.
 const ALIGNMENT: usize = 4096;
 
@@ -114,6 +114,6 @@ mod tests {
     #[test]
     fn each_layout_of_caches_has_its_number() {
         let number = MAGIC.to_le_bytes()[7];
-        assert_eq!((number, CpuCache::PLACES), (4, [16, 384, 400]), "laid out otherwise: the next number");
+        assert_eq!((number, CpuCache::PLACES), (5, [16, 384, 400]), "laid out otherwise: the next number");
     }
 }

@@ -131,6 +131,11 @@ impl Credit {
         Some(if is_hinted { Added::Hinted } else { Added::Unhinted(HintEpoch(now & EPOCH)) })
     }
 
+    #[inline(always)]
+    pub(crate) fn is_hinted(&self) -> bool {
+        self.word.load(Ordering::Acquire) & HINTED != 0
+    }
+
     /// Takes `frames`, all that were seen; false if there are fewer now, or another changed the word.
     #[must_use]
     pub(crate) fn collect(&self, frames: u64) -> bool {

@@ -39,6 +39,30 @@ impl KnownGroups {
         self.join(to);
     }
 
+    /// `left` with a group that a word is of no more. Mostly all of them share a word of bits.
+    #[inline(always)]
+    pub(crate) fn leave_with(&self, left: Known, group: GroupIndex) -> Known {
+        let (word, bit) = place(group);
+        if word == left.word || left.bits == 0 {
+            return Known { word, bits: left.bits | bit };
+        }
+        self.change(left, Known::default());
+        Known { word, bits: bit }
+    }
+
+    /// Words left these groups for those.
+    #[inline(always)]
+    pub(crate) fn finish(&self, left: Known, joined: Known) {
+        self.change(left, Known::default());
+        self.change(Known::default(), joined);
+    }
+
+    #[inline(always)]
+    fn change(&self, left: Known, joined: Known) {
+        let word = &self.0[(if left.bits != 0 { left.word } else { joined.word }) % WORDS];
+        word.store(word.load(Ordering::Relaxed) & !left.bits | joined.bits, Ordering::Relaxed);
+    }
+
     /// A word is of this group no more, nor, as far as is known, those that share its bit.
     #[inline(always)]
     pub(crate) fn leave(&self, group: GroupIndex) {
@@ -51,6 +75,22 @@ impl KnownGroups {
     pub(crate) fn join(&self, group: GroupIndex) {
         let (word, bit) = place(group);
         self.0[word].store(self.0[word].load(Ordering::Relaxed) | bit, Ordering::Relaxed);
+    }
+}
+
+/// Groups whose bits lie in one word.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Known {
+    word: usize,
+    bits: u64,
+}
+
+impl Known {
+    /// And one more of the same block.
+    #[inline(always)]
+    pub(crate) fn with(self, group: GroupIndex) -> Self {
+        let (word, bit) = place(group);
+        Self { word, bits: self.bits | bit }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What one CPU caches of one zone: six slot words a kind, a word for a whole block, and a credit.
+//! What one CPU caches of one zone: six slot words a kind, a word for a whole block, a credit and a tab.
 //!
 //! A hit is one locked step on one word of this CPU's, or one of the owner's, and touches no shared line. The cursors beside
 //! the words are plain hints: any value is correct. Nothing here knows blocks: what must leave a word is handed back to the
@@ -6,22 +6,27 @@
 //!
 //! Invariant: a frame is in at most one slot word, and then its bit in the block's row is clear.
 
+pub(crate) mod accounts;
 pub(crate) mod age;
 pub(crate) mod credit;
 pub(crate) mod hand;
 pub(crate) mod hold;
 pub(crate) mod known;
+pub(crate) mod moving;
 pub(crate) mod room;
+pub(crate) mod tab;
 pub(crate) mod word;
 
 use core::mem::offset_of;
 use core::ptr;
 
 use crate::cache::age::{Age, Look};
-use crate::cache::credit::{Added, Credit};
+use crate::cache::credit::Credit;
 use crate::cache::hand::{AnyHand, Hand, Locked, Once, Own};
 use crate::cache::hold::{Barriers, Held, Hold};
 use crate::cache::known::KnownGroups;
+use crate::cache::moving::Moving;
+use crate::cache::tab::Tab;
 use crate::cache::word::{Put, SlotWord};
 use crate::frame::{BLOCK_FRAMES, GroupIndex, Order};
 use crate::mutant::{Mutant, planted};
@@ -65,6 +70,12 @@ pub(crate) struct CpuCache {
     block: SlotWord,
     /// What it may claim of the zone without the zone's count.
     pub(crate) credit: Credit,
+    /// Frames that it has freed along a block, and that no count has yet.
+    pub(crate) tab: Tab,
+    /// What it has on the move.
+    pub(crate) moving: Moving,
+    /// Hint: the block that a frame was last freed in past the words.
+    freed_in: AtomicU32,
 }
 
 impl CpuCache {
@@ -89,6 +100,9 @@ impl CpuCache {
             base: block,
             block: SlotWord::new(),
             credit: Credit::new(),
+            tab: Tab::new(),
+            moving: Moving::new(),
+            freed_in: AtomicU32::new(u32::MAX),
         }
     }
 
@@ -104,16 +118,6 @@ impl CpuCache {
             None => AnyHand::Locked,
             Some(words) => AnyHand::Own(Own { how: words.how, hold: &self.hold }),
         }
-    }
-
-    /// Adds frames to the credit, up to `most` in all, as the CPU itself does if CPUs own their words by `words`.
-    #[inline(always)]
-    pub(crate) fn add_credit(&self, words: Option<OwnWords>, frames: u64, most: u64) -> Added {
-        let own = match words.filter(|_| self.is_owned()) {
-            Some(words) => self.credit.add_own(Own { how: words.how, hold: &self.hold }, frames, most),
-            None => None,
-        };
-        own.unwrap_or_else(|| self.credit.add(frames, most))
     }
 
     /// The CPU that owns the words, if one does.
@@ -318,6 +322,14 @@ impl CpuCache {
     #[inline]
     pub(crate) fn freed_block(&self) -> usize {
         self.freed_block.load(Ordering::Relaxed) as usize // Relaxed: a hint
+    }
+
+    /// Remembers the block that a frame was freed in past the words; whether the one before was the same.
+    #[inline(always)]
+    pub(crate) fn frees_on_in(&self, block: u32) -> bool {
+        let before = self.freed_in.load(Ordering::Relaxed);
+        self.freed_in.store(block, Ordering::Relaxed);
+        before == block
     }
 
     /// Remembers the block that was freed whole.

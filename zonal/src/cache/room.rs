@@ -28,6 +28,20 @@ pub(crate) enum Room {
     None,
 }
 
+/// Words of a kind that held nothing when they were looked at.
+#[derive(Clone, Copy)]
+pub(crate) struct Vacancy {
+    /// A bit a word, from the kind's first.
+    bits: u32,
+    pub(crate) words: usize,
+}
+
+impl Vacancy {
+    pub(crate) fn first(self, kind: Kind) -> Option<usize> {
+        (self.bits != 0).then(|| CpuCache::first_word(kind) + self.bits.trailing_zeros() as usize)
+    }
+}
+
 impl Room {
     /// The word with this number, if it has no frames or its whole group.
     #[inline]
@@ -49,6 +63,31 @@ impl CpuCache {
         }
     }
 
+    /// Which words of the kind hold nothing, by a look at each.
+    #[inline(always)]
+    pub(crate) fn vacancy(&self, kind: Kind) -> Vacancy {
+        let look = |seen: Vacancy, (_, word): (usize, &SlotWord)| {
+            let is_vacant = word.load().is_fillable();
+            Vacancy {
+                bits: seen.bits << 1 | u32::from(is_vacant),
+                words: seen.words + usize::from(is_vacant),
+            }
+        };
+        let first = Self::first_word(kind);
+        self.words[first..first + SLOTS].iter().enumerate().rev().fold(Vacancy { bits: 0, words: 0 }, look)
+    }
+
+    /// The next of those words, and its number.
+    #[inline(always)]
+    pub(crate) fn next_vacant(&self, kind: Kind, vacant: &mut Vacancy) -> Option<&SlotWord> {
+        if vacant.bits == 0 {
+            return None;
+        }
+        let at = Self::first_word(kind) + vacant.bits.trailing_zeros() as usize;
+        vacant.bits &= vacant.bits - 1;
+        self.words.get(at)
+    }
+
     /// The words of the kind that hold nothing, and what they say.
     pub(crate) fn vacant(&self, kind: Kind) -> impl Iterator<Item = (usize, &SlotWord, Slot)> {
         self.words_of(kind).map(|(at, word)| (at, word, word.load())).filter(|(.., slot)| slot.is_fillable())
@@ -61,6 +100,12 @@ impl CpuCache {
         let refills = hint.load(Ordering::Relaxed).min(DOUBLINGS); // Relaxed, both: a hint
         hint.store(refills + 1, Ordering::Relaxed);
         SLOTS.min(1 << refills.saturating_sub(1))
+    }
+
+    /// Whether the next refill takes a group for each word.
+    #[inline(always)]
+    pub(crate) fn takes_on(&self, kind: Kind) -> bool {
+        self.refills[kind as usize].load(Ordering::Relaxed) >= DOUBLINGS // Relaxed: a hint
     }
 
     /// There was no room or no block for so many: fewer the next times, so that few refills try in vain.
@@ -99,6 +144,13 @@ impl CpuCache {
         }
         self.missed.store((turn as u64) << 32 | u64::from(group.0), Ordering::Relaxed);
         if missed as u32 == group.0 { self.evict(at) } else { Room::None }
+    }
+
+    #[inline(always)]
+    pub(crate) fn misses(&self, group: GroupIndex) -> bool {
+        let missed = self.missed.load(Ordering::Relaxed);
+        self.missed.store(missed & !u64::from(u32::MAX) | u64::from(group.0), Ordering::Relaxed);
+        missed as u32 != group.0
     }
 
     /// Room in the word of the last put, or beside it if it is whole; `None` if it is not the kind's.

@@ -96,7 +96,14 @@ impl Slot {
     /// Holds no frames and may be filled.
     #[inline]
     pub(crate) const fn is_fillable(self) -> bool {
-        self.mask() == 0 && !self.is_closed()
+        // The mask above the group: one comparison.
+        self.0.rotate_right(u32::BITS) < CLOSED as u64
+    }
+
+    /// Of a group, and holds no frames.
+    #[inline]
+    pub(crate) const fn is_fillable_owned(self) -> bool {
+        self.0.rotate_right(u32::BITS) < MAX_GROUPS as u64
     }
 
     /// Holds its whole group.

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::vec::Vec;
 
-use loom::sync::{Mutex, MutexGuard};
-
 use crate::block::entry::{Claim, Entry, Raise};
 use crate::cache::credit::{Added, Credit};
-use crate::cache::hand::{Locked, Tries, Try};
-use crate::cache::hold::{Barriers, Held, Hold};
+use crate::cache::hand::Locked;
+use crate::cache::hold::Held;
 use crate::cache::word::{Slot, SlotWord};
 use crate::frame::{GroupIndex, ZoneId};
 use crate::hint::{HintTree, words_for};
+use crate::models::desk::{Desk, Sequence};
 use crate::models::explore::{bounded, exhaustively, on_cpu, race};
 use crate::sync::{AtomicU64, Ordering, load_barrier};
 use crate::topology::Kind;
@@ -163,27 +162,21 @@ fn loom_credit_a_late_note_is_not_believed() {
 /// A bank whose CPU owns its words: it adds by restartable sequences, which barriers restart.
 struct OwnBank {
     bank: Bank,
-    hold: Hold,
-    /// Barriers that the CPU has passed.
-    barriers: Mutex<u32>,
+    desk: Desk,
 }
 
 impl OwnBank {
     /// Used before, and by its owner: hinted, without frames.
     fn used() -> Self {
-        let own = Self { bank: Bank::used(), hold: Hold::new(Some(0)), barriers: Mutex::new(0) };
+        let own = Self { bank: Bank::used(), desk: Desk::new() };
         own.add(1);
         own.bank.collect();
         own
     }
 
-    fn passed(&self) -> MutexGuard<'_, u32> {
-        self.barriers.lock().expect("nobody panics")
-    }
-
     /// As the owner: past the sequence as anybody does.
     fn add(&self, frames: u64) {
-        match self.bank.credit.add_own(Sequence(self), frames, MOST) {
+        match self.bank.credit.add_own(Sequence(&self.desk), frames, MOST) {
             Some(Added::Hinted) => {}
             Some(Added::Unhinted(epoch)) => {
                 self.bank.hints.set(0);
@@ -195,40 +188,10 @@ impl OwnBank {
 
     /// Holds the CPU's words and gives the hint up if it leads to nothing.
     fn unhint(&self) {
-        let barrier = || {
-            *self.passed() += 1;
-            true
-        };
-        let held = self.hold.hold(Barriers::Allowed, barrier).expect("a barrier can be passed");
+        let held = self.desk.held();
         if self.bank.credit.is_hinted_empty() {
             self.bank.hints.clear(0, || !self.bank.credit.unhint(&held));
         }
-    }
-}
-
-/// The owner's hand: a sequence that a barrier between its first look and its store restarts.
-#[derive(Clone, Copy)]
-struct Sequence<'o>(&'o OwnBank);
-
-impl Tries for Sequence<'_> {
-    fn plain(self, word: &AtomicU64, from: u64, to: u64) -> Try {
-        let begun = *self.0.passed();
-        if self.0.hold.word().load(Ordering::Acquire) != 0 {
-            return Try::NotAlone;
-        }
-        if word.load(Ordering::Acquire) != from {
-            return Try::Other;
-        }
-        let passed = self.0.passed();
-        if *passed != begun {
-            return Try::Restarted;
-        }
-        word.store(to, Ordering::Release);
-        Try::Done
-    }
-
-    fn locked(self, _: &AtomicU64, _: u64, _: u64) -> Try {
-        Try::Elsewhere // an add never asks for it
     }
 }
 

@@ -15,6 +15,8 @@ mod credit;
 #[cfg(zonal_loom)]
 mod deferred;
 #[cfg(zonal_loom)]
+mod desk;
+#[cfg(zonal_loom)]
 mod entry;
 #[cfg(zonal_loom)]
 mod explore;
@@ -37,6 +39,8 @@ mod scene;
 #[cfg(zonal_loom)]
 mod slot;
 mod stage;
+#[cfg(zonal_loom)]
+mod tab;
 #[cfg(zonal_loom)]
 mod zone;
 #[cfg(zonal_loom)]

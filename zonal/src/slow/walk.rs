@@ -340,7 +340,7 @@ pub(crate) fn take(
 struct Motion {
     in_flight: u64,
     moves: u64,
-    /// Frames in credits, which a walk collects: more of them have been freed since.
+    /// Frames in credits and on tabs, which a walk collects: more of them have been freed since.
     credits: u64,
     zones: usize,
 }
@@ -348,15 +348,14 @@ struct Motion {
 impl Motion {
     fn of(walk: Walk<'_, '_>) -> Self {
         let start = Self { in_flight: 0, moves: 0, credits: 0, zones: 0 };
-        walk.possible().map(|zone| (zone.count.transit(), zone.credits())).fold(
-            start,
-            |sum, (transit, credits)| Self {
+        walk.possible().map(|zone| (zone.transit(), zone.credits())).fold(start, |sum, (transit, credits)| {
+            Self {
                 in_flight: sum.in_flight + transit.frames(),
                 moves: sum.moves + transit.moves(),
                 credits: sum.credits + credits,
                 zones: sum.zones + 1,
-            },
-        )
+            }
+        })
     }
 
     /// Whether nothing moved between the two readings and no credit is left. (Each zone's moves only grow, so equal sums

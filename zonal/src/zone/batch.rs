@@ -9,15 +9,19 @@
 //!
 //! An interrupt between two steps leaves what is claimed or taken out on the move, as with a single group.
 
+use crate::block::entry::Snapshot;
+use crate::cache::hand::{AnyHand, Hand, Locked};
+use crate::cache::hold::Barriers;
+use crate::cache::known::Known;
 use crate::cache::room::BESIDE;
 use crate::cache::word::{Slot, SlotWord};
 use crate::cache::{CpuCache, SLOTS};
-use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, GroupIndex, Pfn, ROW_FRAMES, ROWS};
+use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, GroupIndex, Order, Pfn, ROW_FRAMES, ROWS};
 use crate::mutant::{Mutant, planted};
 use crate::topology::Kind;
 use crate::zone::search::Offer;
 use crate::zone::take::take_scattered;
-use crate::zone::{Block, Cpu, Want, Zone};
+use crate::zone::{Block, Cpu, Mixing, Want, Zone};
 
 /// Frames that a block has for a batch, at least.
 const LEAST: u64 = 2;
@@ -35,23 +39,64 @@ impl<'m> Zone<'m> {
         want: Want,
         groups: usize,
     ) -> Option<Pfn> {
-        let (kind, start) = (want.kind, cache.start_block(want.kind));
-        let groups = groups.min(cache.vacant(kind).count());
-        // Neither mark nor protection is left for what is not asked for yet.
-        let floor = match planted(Mutant::BatchBelowFloor) {
-            true => self.marks.high(),
-            false => self.marks.high().max(want.floor),
-        };
-        let want = Want { floor, ..want };
+        match self.refill_near((cpu, cache), want, (groups, 2)) {
+            Offer::Taken(pfn) => Some(pfn),
+            Offer::Stop => None,
+            Offer::Next => {
+                let groups = groups.min(cache.vacancy(want.kind).words);
+                let want = Want { floor: self.batch_floor(want), ..want };
+                self.search_batch((cpu, cache), want, cache.start_block(want.kind), groups)
+            }
+        }
+    }
+
+    /// The same from the block that served last, or one hinted beside it, into `least` words at least.
+    #[inline(never)]
+    fn refill_near(
+        &self,
+        (cpu, cache): (&Cpu<'_>, &CpuCache),
+        want: Want,
+        (groups, least): (usize, usize),
+    ) -> Offer<Pfn> {
+        let vacant = cache.vacancy(want.kind).words;
+        let want = Want { floor: self.batch_floor(want), ..want };
         // Nor what all CPUs may have on the move at once: nobody is to be refused for what a batch that sleeps has in hand.
-        if !self.count.spares(self.caches.len() as u64 * MOST, floor) {
+        if vacant < least || !self.count.spares(self.caches.len() as u64 * MOST, want.floor) {
+            return Offer::Stop;
+        }
+        match self.near(want.kind, Order::ZERO, cache.start_block(want.kind)) {
+            Some((block, entry)) => {
+                self.offer_batch((cpu, cache), want, (block, entry, None), groups.min(vacant))
+            }
+            None => Offer::Next,
+        }
+    }
+
+    /// A batch for who has taken frame after frame so far, and has none in a word: into all of them, from the block that served last,
+    /// unless the zone is to be `passed`.
+    #[inline(always)]
+    pub(crate) fn refill_on(
+        &self,
+        (cpu, cache): (&Cpu<'_>, &CpuCache),
+        (kind, floor): (Kind, u64),
+        passed: impl FnOnce() -> bool,
+    ) -> Option<Pfn> {
+        if !cache.takes_on(kind) || !self.is_ample() || passed() {
             return None;
         }
-        let near = self.near(kind, want.order, start);
-        match near.map(|block| self.offer_batch((cpu, cache), want, (block, None), groups)) {
-            Some(Offer::Taken(pfn)) => Some(pfn),
-            Some(Offer::Stop) => None,
-            Some(Offer::Next) | None => self.search_batch((cpu, cache), want, start, groups),
+        let (mixing, barriers) = (Mixing::Avoided, Barriers::Forbidden);
+        let want = Want { order: Order::ZERO, kind, floor, mixing, barriers };
+        match self.refill_near((cpu, cache), want, (SLOTS, SLOTS)) {
+            Offer::Taken(pfn) => Some(pfn),
+            Offer::Next | Offer::Stop => None,
+        }
+    }
+
+    /// Neither mark nor protection is left for what is not asked for yet.
+    fn batch_floor(&self, want: Want) -> u64 {
+        match planted(Mutant::BatchBelowFloor) {
+            true => self.marks.high(),
+            false => self.marks.high().max(want.floor),
         }
     }
 
@@ -63,7 +108,9 @@ impl<'m> Zone<'m> {
         start: usize,
         groups: usize,
     ) -> Option<Pfn> {
-        let offer = |block, retype| self.offer_batch((cpu, cache), want, (block, retype), groups);
+        let offer = |block: Block<'m>, retype| {
+            self.offer_batch((cpu, cache), want, (block, block.entry.load(), retype), groups)
+        };
         self.search(want, start, offer).ok()
     }
 
@@ -73,10 +120,9 @@ impl<'m> Zone<'m> {
         &self,
         (cpu, cache): (&Cpu<'_>, &CpuCache),
         Want { kind, floor, .. }: Want,
-        (block, retype): (Block<'m>, Option<Kind>),
+        (block, entry, retype): (Block<'m>, Snapshot, Option<Kind>),
         groups: usize,
     ) -> Offer<Pfn> {
-        let entry = block.entry.load();
         let frames = entry.count().min(groups as u64 * GROUP_FRAMES);
         let is_own = entry.kind() == kind || retype.is_some();
         // Looked at first, so that a batch that may not be costs nothing on the zone's line.
@@ -85,12 +131,12 @@ impl<'m> Zone<'m> {
             return Offer::Stop;
         }
         let announced = if planted(Mutant::BatchUnannounced) { 0 } else { frames };
-        self.count.enter(announced);
+        let announcement = (self.enter(cache, announced), announced);
         let offer = match self.claim(Some(cache), (frames, frames), floor) {
             Ok(counted) => self.take_batch((cpu, cache), kind, (block, retype), (counted, groups)),
             Err(_) => Offer::Stop,
         };
-        self.count.leave(announced);
+        self.leave(cache, announcement);
         offer
     }
 
@@ -127,59 +173,60 @@ impl<'m> Zone<'m> {
         block: Block<'m>,
         (claimed, groups): (u64, usize),
     ) -> (Option<Pfn>, u64) {
-        let (mut slots, mut filled) = ([Slot::EMPTY; SLOTS], 0);
-        let taken = take_scattered(block, claimed as u32, groups.min(SLOTS), |row, half, mask| {
-            let group = self.group_of(block.start.add(row as u64 * ROW_FRAMES + half * GROUP_FRAMES));
-            if let Some(slot) = slots.get_mut(filled) {
-                *slot = Slot::new(group, mask);
-                filled += 1;
-            }
-        });
-        let Some((slots, served)) = slots.get_mut(..filled).and_then(|slots| {
-            let (first, left) = slots.first()?.without_frame()?;
-            let group = left.group();
-            *slots.first_mut()? = left;
-            Some((slots, self.frame((group, first))))
-        }) else {
-            return (None, u64::from(taken));
-        };
-        let (mut giving, mut words, mut is_owner) = (None, cache.vacant(kind), true);
-        for &slot in slots.iter() {
-            if slot.mask() == 0 {
-                continue;
-            }
-            let word = words.next();
-            match word.and_then(|word| self.fill_vacant(cache, word, slot).then_some(word)) {
-                Some((at, _, from)) => {
-                    giving = giving.or(Some(at));
-                    is_owner &= from.is_owned();
-                    cache.groups.leave(from.group());
-                }
-                None => self.land_group(slot.group(), slot.mask()),
-            }
-        }
-        if let Some(at) = giving {
-            cpu.note_giving(cache, kind, at);
-        }
-        match is_owner {
-            true => slots.iter().for_each(|slot| cache.groups.join(slot.group())),
-            false => cache.note_groups(),
+        let mut haul = gather(block, self.group_of(block.start), claimed as u32, groups);
+        let [first, ..] = haul.slots;
+        let Some((frame, left)) = first.without_frame() else { return (None, u64::from(haul.frames)) };
+        let served = self.frame((left.group(), frame));
+        // Mostly that was all of its group.
+        haul.slots[0] = left;
+        let slots = haul.slots.get(usize::from(left.mask() == 0)..haul.filled).unwrap_or_default();
+        match self.hand(cache) {
+            AnyHand::Locked => self.fill_words((cpu, cache, Locked), kind, slots),
+            AnyHand::Own(own) => self.fill_words((cpu, cache, own), kind, slots),
         }
         self.expel_block((cache, kind), block);
-        (Some(served), u64::from(taken))
+        (Some(served), u64::from(haul.frames))
     }
 
-    /// Fills a word that holds nothing, on the move already; false if another was faster.
-    #[inline(always)]
-    fn fill_vacant(&self, cache: &CpuCache, (_, word, from): (usize, &SlotWord, Slot), to: Slot) -> bool {
-        if from.is_owned() {
-            return word.refill(self.hand(cache), from, to);
+    /// Puts groups of one block into words that hold nothing, on the move already, or back.
+    #[inline(never)]
+    fn fill_words(&self, (cpu, cache, hand): (&Cpu<'_>, &CpuCache, impl Hand), kind: Kind, slots: &[Slot]) {
+        let mut vacant = cache.vacancy(kind);
+        let (mut left, mut joined) = (Known::default(), Known::default());
+        if let Some(at) = vacant.first(kind) {
+            cpu.note_giving(cache, kind, at);
         }
-        let filled = word.exchange(self.hand(cache), from, to);
-        if filled {
-            self.cpu_hints.set(cache.rank());
+        for &to in slots {
+            let Some(word) = cache.next_vacant(kind, &mut vacant) else {
+                self.land_group(to.group(), to.mask());
+                continue;
+            };
+            let from = word.load();
+            joined = joined.with(to.group());
+            if !from.is_fillable_owned() {
+                self.fill_empty(cache, word, (from, to));
+                continue;
+            }
+            if !word.refill(hand, from, to) {
+                self.land_group(to.group(), to.mask());
+                continue;
+            }
+            left = cache.groups.leave_with(left, from.group());
         }
-        filled
+        cache.groups.finish(left, joined);
+    }
+
+    /// Fills a word that is of no group, on the move already, or puts the frames back.
+    #[cold]
+    #[inline(never)]
+    fn fill_empty(&self, cache: &CpuCache, word: &SlotWord, (from, to): (Slot, Slot)) {
+        let frames = u64::from(to.mask().count_ones());
+        let owns = || self.own((cache, word), self.hand(cache), frames, (from, to));
+        if from.is_fillable() && owns() {
+            cache.note_groups();
+        } else {
+            self.land_group(to.group(), to.mask());
+        }
     }
 
     /// After the installs: empties the words again if the block has been isolated or poisoned since it was looked at, as after
@@ -246,6 +293,27 @@ impl<'m> Zone<'m> {
             self.raise_count(counted);
         }
     }
+}
+
+/// Groups that were taken out of a block.
+struct Haul {
+    slots: [Slot; SLOTS],
+    filled: usize,
+    frames: u32,
+}
+
+/// Takes `claimed` frames of the block, fewer if they do not fit in `groups` groups. A function of its own: all it needs stays in registers.
+#[inline(never)]
+fn gather(block: Block<'_>, first: GroupIndex, claimed: u32, groups: usize) -> Haul {
+    let (mut slots, mut filled) = ([Slot::EMPTY; SLOTS], 0);
+    let frames = take_scattered(block, claimed, groups.min(SLOTS), |row, half, mask| {
+        let group = first.0 + (row * 2) as u32 + half as u32;
+        if let Some(slot) = slots.get_mut(filled) {
+            *slot = Slot::new(GroupIndex(group), mask);
+            filled += 1;
+        }
+    });
+    Haul { slots, filled, frames }
 }
 
 /// A group's row in its block, and its first bit there.

@@ -72,6 +72,9 @@ impl<'m> Zone<'m> {
             self.arrived(&taken);
             return Ok(self.frame((taken.group, taken.first)));
         };
+        if cache.tab.frames() > 0 {
+            self.settle(cache); // what it freed last comes first
+        }
         let kind = want.kind;
         let is_ample = self.is_ample();
         if is_ample

@@ -32,6 +32,21 @@ impl Transit {
         Self(word)
     }
 
+    /// What the sum of words says.
+    pub(crate) const fn of_sum(word: u64) -> Self {
+        Self(word)
+    }
+
+    /// What is added to a word when frames arrive.
+    pub(crate) const fn arrival(frames: u64) -> u64 {
+        MOVED.wrapping_sub(frames)
+    }
+
+    /// What both say.
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self(self.0.wrapping_add(other.0))
+    }
+
     /// The word: of moves alone, where no frame is on the move.
     pub(crate) const fn word(self) -> u64 {
         self.0
@@ -112,7 +127,7 @@ impl ZoneCount {
     #[inline]
     pub(crate) fn leave(&self, frames: u64) {
         // SeqCst: after they can be found again; partner: `transit`.
-        self.transit.fetch_add(MOVED.wrapping_sub(frames), Ordering::SeqCst);
+        self.transit.fetch_add(Transit::arrival(frames), Ordering::SeqCst);
     }
 
     /// The transit word now; read before and after a walk that is about to fail.

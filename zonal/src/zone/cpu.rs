@@ -189,6 +189,44 @@ impl<'m> Cpu<'m> {
         goes
     }
 
+    /// Whether the frame is of the block that the CPU's tab is of.
+    #[inline(always)]
+    pub(crate) fn has_tab_of(&self, pfn: Pfn) -> bool {
+        self.stretch_home().is_some_and(|home| home.cache.tab.is_of(home.block_number(pfn)))
+    }
+
+    /// Frees a frame of that block; false, and nothing has changed, if it goes another way.
+    #[inline(always)]
+    pub(crate) fn put_on_tab(&self, pfn: Pfn) -> bool {
+        let Some(home) = self.stretch_home() else { return false };
+        let goes = home.zone.put_on_tab(home.cache, pfn, home.block_number(pfn));
+        if goes {
+            self.freed.add(1);
+        }
+        goes
+    }
+
+    /// Frees a frame of another block on the tab, if the CPU has freed several along the one before it. Else, if this is the second
+    /// in its block, the next one may come there.
+    #[inline(always)]
+    pub(crate) fn turn_tab(&self, pfn: Pfn) -> bool {
+        let Some(home) = self.stretch_home().filter(|home| home.zone.own_words.is_some()) else {
+            return false;
+        };
+        let number = home.block_number(pfn);
+        let opens = home.cache.tab.is_used() || home.cache.frees_on_in(number as u32);
+        opens
+            && self.stretch.contains(pfn)
+            && !home.cache.tab.is_of(number)
+            && self.turn_tab_to(home, pfn, number)
+    }
+
+    #[inline(never)]
+    fn turn_tab_to(&self, home: &Home<'m>, pfn: Pfn, number: u64) -> bool {
+        home.zone.turn_over(home.cache, number as u32);
+        home.cache.tab.is_of(number) && self.put_on_tab(pfn)
+    }
+
     /// Notes that something happened here, `number` times.
     pub(crate) fn count(&self, event: Event, number: u64) {
         self.events.of(event).add_by(self.counting, number);
@@ -282,6 +320,12 @@ impl<'m> Cpu<'m> {
 
     /// Remembers that word `at` of the cache has frames of this kind to give.
     pub(crate) fn note_giving(&self, cache: &CpuCache, kind: Kind, at: usize) {
+        // Mostly; and no other home has these words then.
+        if let Some((home, word)) = self.stretch_home().zip(cache.word(at))
+            && ptr::eq(home.cache, cache)
+        {
+            return home.giving[kind as usize].set(word);
+        }
         for (home, word) in self.words_at(cache, at) {
             home.giving[kind as usize].set(word);
         }

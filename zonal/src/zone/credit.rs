@@ -95,7 +95,7 @@ impl Zone<'_> {
         }
     }
 
-    /// Moves all CPUs' credits to the zone's count, on the move meanwhile; the number of frames. Reads the credits that
+    /// Settles all CPUs' tabs and moves their credits to the zone's count, on the move meanwhile; the number of frames. Reads the credits that
     /// the hints name if those name all.
     pub(crate) fn collect_credits(&self) -> u64 {
         if planted(Mutant::CreditForgotten) || self.credit_hints.is_clear() {
@@ -105,7 +105,7 @@ impl Zone<'_> {
         let (mut frames, mut from) = (0, 0);
         while let Some(rank) = self.credit_hints.next(from) {
             let Some(cache) = self.caches.get(rank) else { break };
-            let collected = self.collect(&cache.credit);
+            let collected = self.collect_tab(cache) + self.collect(&cache.credit);
             if collected == 0 && cache.credit.is_hinted_empty() {
                 self.unhint_credit(rank, cache);
             }
@@ -113,7 +113,8 @@ impl Zone<'_> {
             from = rank + 1;
         }
         if !self.credit_hints.settled(stamp) {
-            frames += self.caches.iter().map(|cache| self.collect(&cache.credit)).sum::<u64>();
+            let collect = |cache| self.collect_tab(cache) + self.collect(&cache.credit);
+            frames += self.caches.iter().map(collect).sum::<u64>();
         }
         frames
     }
@@ -121,7 +122,7 @@ impl Zone<'_> {
     /// Gives up the hint of a credit without frames, if the CPU's words can be held without a barrier: it is only a hint.
     fn unhint_credit(&self, rank: usize, cache: &CpuCache) {
         let Some(held) = self.held(cache, Barriers::Forbidden) else { return };
-        self.credit_hints.clear(rank, || !cache.credit.unhint(&held));
+        self.credit_hints.clear(rank, || !cache.unhint_credit(&held));
     }
 
     #[inline(never)]
@@ -140,7 +141,7 @@ impl Zone<'_> {
         collected
     }
 
-    /// Frames in credits now, each read once.
+    /// Frames in credits and on tabs now, each read once.
     pub(crate) fn credits(&self) -> u64 {
         if self.credit_hints.is_clear() {
             return 0;
@@ -148,13 +149,13 @@ impl Zone<'_> {
         let stamp = self.credit_hints.stamp();
         let (mut frames, mut from) = (0, 0);
         while let Some(rank) = self.credit_hints.next(from) {
-            frames += self.caches.get(rank).map_or(0, |cache| cache.credit.frames());
+            frames += self.caches.get(rank).map_or(0, CpuCache::credited);
             from = rank + 1;
         }
         if self.credit_hints.settled(stamp) {
             return frames;
         }
-        self.caches.iter().map(|cache| cache.credit.frames()).sum()
+        self.caches.iter().map(CpuCache::credited).sum()
     }
 
     /// Frames that may be claimed from the zone's blocks: the count and the credits, read one after the other (what passes

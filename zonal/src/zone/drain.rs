@@ -52,7 +52,7 @@ enum Coming {
 impl<'m> Zone<'m> {
     /// Lands what one CPU's words hold; the number of frames. A barrier if they are owned and hold any.
     pub(crate) fn drain_cache(&self, cache: &CpuCache, barriers: Barriers) -> u64 {
-        let kept = self.drain_kept(cache);
+        let kept = self.drain_kept(cache) + self.collect_tab(cache);
         if !cache.holds_frames() {
             return kept;
         }

@@ -157,7 +157,7 @@ impl Zone<'_> {
             free_highatomic: self.highatomic.free(),
             free: self.free(),
             cached: self.caches.iter().map(CpuCache::frames).sum(),
-            in_flight: self.count.transit().frames(),
+            in_flight: self.transit().frames(),
             isolated: isolated.map(|entry| entry.count()).sum(),
             poisoned: self.poisoned(),
             refused_barriers: self.refused_barriers(),

@@ -10,7 +10,7 @@ use crate::cache::CpuCache;
 use crate::cache::hand::Hand;
 use crate::cache::word::{Slot, SlotWord};
 use crate::events::Counter;
-use crate::frame::{GROUP_FRAMES, Order, Pfn};
+use crate::frame::{BLOCK_FRAMES, GROUP_FRAMES, Order, Pfn};
 use crate::sync::{AtomicPtr, Ordering};
 use crate::topology::Kind;
 use crate::zone::Zone;
@@ -80,6 +80,12 @@ impl<'m> Home<'m> {
             hit
         };
         Some(self.base.add(u64::from(group.0) * GROUP_FRAMES + u64::from(first)))
+    }
+
+    /// The number of a frame's block, if the frame is the zone's.
+    #[inline(always)]
+    pub(in crate::zone) fn block_number(&self, pfn: Pfn) -> u64 {
+        pfn.get().wrapping_sub(self.base.get()) / BLOCK_FRAMES
     }
 
     /// The word that last matched a free and what it says, if it has given all its frames since.

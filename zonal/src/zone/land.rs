@@ -32,7 +32,7 @@ impl<'m> Zone<'m> {
         row: usize,
         mask: u64,
     ) -> Result<(), NotLanded> {
-        self.land_seen(cache, (block, block.entry.load()), row, mask)
+        self.land_seen(cache, (block, block.entry.load()), row, mask, block.bitmap.row(row).load())
     }
 
     /// The same in a block of which the entry was seen.
@@ -43,11 +43,12 @@ impl<'m> Zone<'m> {
         (block, entry): (Block<'m>, Snapshot),
         row: usize,
         mask: u64,
+        seen: u64,
     ) -> Result<(), NotLanded> {
         if !entry.takes_bits() {
             return self.land_apart(cache, block.index, row, mask);
         }
-        let (counted, landed) = self.land_bits(block, row, mask);
+        let (counted, landed) = self.land_bits((block, entry), row, mask, seen);
         if counted > 0 {
             self.raise_freed(cache, counted);
         }
@@ -62,10 +63,11 @@ impl<'m> Zone<'m> {
         row: usize,
         mask: u64,
     ) -> (u64, Result<(), NotLanded>) {
-        if !block.entry.load().takes_bits() {
+        let entry = block.entry.load();
+        if !entry.takes_bits() {
             return self.land_sifted(block.index, row, mask);
         }
-        self.land_bits(block, row, mask)
+        self.land_bits((block, entry), row, mask, block.bitmap.row(row).load())
     }
 
     /// As `land` in a block with poisoned frames, or one that takes none.
@@ -92,24 +94,46 @@ impl<'m> Zone<'m> {
         let block = self.block(index).filter(|block| block.entry.load().is_open_to_frees());
         let Some(block) = block else { return (0, Err(NotLanded::NotParts)) };
         let sifted = self.sift(block, row, mask);
-        let (counted, landed) = self.land_bits(block, row, sifted.mask);
+        let (counted, landed) =
+            self.land_bits((block, block.entry.load()), row, sifted.mask, block.bitmap.row(row).load());
         (counted, landed.and(sifted.landed))
+    }
+
+    /// Raises a block's count by frames whose bits were set one by one, none of which completed a run; the frames to raise the zone's
+    /// count by. (The block by its number: mostly only its entry is needed.)
+    #[inline(always)]
+    pub(in crate::zone) fn land_noted(&self, index: BlockIndex, frames: u64) -> u64 {
+        let Some(entry) = self.entries.get(index.0 as usize) else { return 0 };
+        let Raise::Done(after) = entry.raise(frames) else { return 0 };
+        if !after.is_ordinary() || after.count() == BLOCK_FRAMES || planted(Mutant::HintLost) {
+            return self.hint_apart(index, after, Class::Frame, frames);
+        }
+        if after.count() == frames {
+            self.tree(after.kind(), Class::Frame).set(index.0 as usize);
+        }
+        frames
     }
 
     /// The steps of a landing.
     #[inline(always)]
-    fn land_bits(&self, block: Block<'m>, row: usize, mask: u64) -> (u64, Result<(), NotLanded>) {
+    fn land_bits(
+        &self,
+        (block, entry): (Block<'m>, Snapshot),
+        row: usize,
+        mask: u64,
+        seen: u64,
+    ) -> (u64, Result<(), NotLanded>) {
         if planted(Mutant::BitsAfterCount) {
             return self.land_count_first(block, row, mask);
         }
         let mut counted = 0;
-        let before = block.bitmap.row(row).put(mask);
+        let before = block.bitmap.row(row).put_seen(seen, mask);
         let fresh = mask & !before;
         if fresh != 0 {
             // Mostly single frames: the bits are counted only where there are several.
             let single = mask & mask.wrapping_sub(1) == 0;
             let frames = if single { 1 } else { u64::from(fresh.count_ones()) };
-            let Raise::Done(after) = block.entry.raise(frames) else {
+            let Raise::Done(after) = block.entry.raise_seen(entry, frames) else {
                 // More frames than the block has: the caller's were never handed out. Take the bits back.
                 let _ = block.bitmap.row(row).take_exact(fresh);
                 return (0, Err(NotLanded::NotParts));
@@ -313,13 +337,19 @@ impl<'m> Zone<'m> {
     }
 }
 
+/// Whether the eight frames of the row that this one is among are all free.
+#[inline(always)]
+pub(in crate::zone) fn completes_eight(row: u64, frame: u64) -> bool {
+    (row >> (frame & 0x38)) as u8 == u8::MAX
+}
+
 /// The longest run in the row, of those hinted, that `mask` may have completed.
 #[inline(always)]
 fn completed(row: u64, mask: u64) -> Class {
     // A single frame completes a run of 8 only with the 7 around it.
     let single = mask & mask.wrapping_sub(1) == 0;
     let eight = if single {
-        (row >> (mask.trailing_zeros() & 0x38)) as u8 == u8::MAX
+        completes_eight(row, u64::from(mask.trailing_zeros()))
     } else {
         // Bit 8 i of `touched`: the mask has a bit in byte i.
         let halves = mask | mask >> 4;

@@ -2,10 +2,10 @@
 //!
 //! This file says what a zone is and how its frames are numbered; [`search`] finds a block, [`take`], [`whole`] and [`runs`]
 //! take frames out of blocks, [`vacate`] also those in use, [`land`] puts frames back, [`cached`] deals with slot words, [`batch`] fills several at once, [`kept`] with whole blocks, [`drain`] empties them,
-//! [`aging`] with those that nobody uses, [`credit`] with the count, [`highatomic`] with blocks kept back, [`marks`] says what must be left, [`short`] what is
+//! [`aging`] with those that nobody uses, [`credit`] with the count, [`tab`] with frees along a block, [`moving`] says what is on the move, [`highatomic`] with blocks kept back, [`marks`] says what must be left, [`short`] what is
 //! different near that, [`poisoned`] takes bad frames out, [`cpu`] is who asks, [`home`] its way to its words.
 //!
-//! Invariant at quiescence: `count + credits = sum of the counts of the zone's blocks that are neither isolated nor
+//! Invariant at quiescence, with nothing on tabs: `count + credits = sum of the counts of the zone's blocks that are neither isolated nor
 //! reserved`, and `count + credits + reserve + cached + isolated + allocated + poisoned = managed`.
 
 pub(crate) mod aging;
@@ -22,11 +22,13 @@ pub(crate) mod home;
 pub(crate) mod kept;
 pub(crate) mod land;
 pub(crate) mod marks;
+pub(crate) mod moving;
 pub(crate) mod poisoned;
 pub(crate) mod runs;
 pub(crate) mod search;
 pub(crate) mod short;
 pub(crate) mod span;
+pub(crate) mod tab;
 pub(crate) mod take;
 pub(crate) mod vacate;
 pub(crate) mod whole;

@@ -4,7 +4,7 @@
 //! Bounds: a constant number of offers a tree, plus one clear for each hint that another operation left stale, plus the
 //! 64 hints of a word looked at twice, plus one scan of the entries where the hints cannot be trusted or the order is between 1 and 8.
 
-use crate::block::entry::{Entry, Snapshot};
+use crate::block::entry::Snapshot;
 use crate::frame::{BLOCK_FRAMES, BlockIndex, Order, ZoneId};
 use crate::hint::HintTree;
 use crate::topology::Kind;
@@ -81,22 +81,22 @@ impl<'m> Zone<'m> {
     /// looks at two, as the first is mostly the one that served last. Hints of those it passes by, which have nothing left,
     /// stay until the word is left: then all of them are cleared at once.
     #[inline(always)]
-    pub(crate) fn near(&self, kind: Kind, order: Order, start: usize) -> Option<Block<'m>> {
+    pub(crate) fn near(&self, kind: Kind, order: Order, start: usize) -> Option<(Block<'m>, Snapshot)> {
         let tree = self.tree(kind, Class::of(order));
-        let has_frames = |at: usize| {
-            let entry = self.entries.get(at).map(Entry::load);
-            entry.is_some_and(|entry| self.is_own_partly_used(entry, kind) && entry.count() > 0)
+        let with_frames = |at: usize| {
+            let entry = self.entries.get(at)?.load();
+            (self.is_own_partly_used(entry, kind) && entry.count() > 0).then_some((at, entry))
         };
         let first = tree.peek(start)?;
-        let at = match order {
-            _ if has_frames(first) => Some(first),
-            Order::ZERO => tree.peek_behind(first).filter(|&at| has_frames(at)),
-            _ => None,
+        let found = match with_frames(first) {
+            None if order == Order::ZERO => tree.peek_behind(first).and_then(with_frames),
+            found => found,
         };
-        if at.is_none() && order == Order::ZERO {
-            tree.sweep(start, has_frames);
+        if found.is_none() && order == Order::ZERO {
+            tree.sweep(start, |at| with_frames(at).is_some());
         }
-        self.block(BlockIndex(at? as u32))
+        let (at, entry) = found?;
+        Some((self.block(BlockIndex(at as u32))?, entry))
     }
 
     /// Whether a look shows that the blocks have no such run above the floor. It says so only of too few frames, or for order 9 of

@@ -65,7 +65,7 @@ impl<'m> Zone<'m> {
             return Err(Miss::AtMark); // no claim can succeed
         }
         // Mostly the block of the last refill, or one hinted beside it, has more. If not, nothing was claimed.
-        if let Some(block) = self.near(want.kind, want.order, start)
+        if let Some((block, _)) = self.near(want.kind, want.order, start)
             && let Offer::Taken(taken) = self.offer_group(cache, block, None, (want, most))
         {
             return Ok(taken);
@@ -297,6 +297,7 @@ impl<'m> Zone<'m> {
 
 /// Takes `claimed` single frames of the block, fewer if they do not fit in `room` groups: the claim says that they are
 /// there. Gives each group to `took`: row, half, mask in the group. Returns how many frames were taken.
+#[inline(always)]
 pub(in crate::zone) fn take_scattered(
     block: Block<'_>,
     claimed: u32,
