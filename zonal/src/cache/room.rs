@@ -28,20 +28,6 @@ pub(crate) enum Room {
     None,
 }
 
-/// Words of a kind that held nothing when they were looked at.
-#[derive(Clone, Copy)]
-pub(crate) struct Vacancy {
-    /// A bit a word, from the kind's first.
-    bits: u32,
-    pub(crate) words: usize,
-}
-
-impl Vacancy {
-    pub(crate) fn first(self, kind: Kind) -> Option<usize> {
-        (self.bits != 0).then(|| CpuCache::first_word(kind) + self.bits.trailing_zeros() as usize)
-    }
-}
-
 impl Room {
     /// The word with this number, if it has no frames or its whole group.
     #[inline]
@@ -63,29 +49,10 @@ impl CpuCache {
         }
     }
 
-    /// Which words of the kind hold nothing, by a look at each.
+    /// How many words of the kind hold nothing, by a look at each.
     #[inline(always)]
-    pub(crate) fn vacancy(&self, kind: Kind) -> Vacancy {
-        let look = |seen: Vacancy, (_, word): (usize, &SlotWord)| {
-            let is_vacant = word.load().is_fillable();
-            Vacancy {
-                bits: seen.bits << 1 | u32::from(is_vacant),
-                words: seen.words + usize::from(is_vacant),
-            }
-        };
-        let first = Self::first_word(kind);
-        self.words[first..first + SLOTS].iter().enumerate().rev().fold(Vacancy { bits: 0, words: 0 }, look)
-    }
-
-    /// The next of those words, and its number.
-    #[inline(always)]
-    pub(crate) fn next_vacant(&self, kind: Kind, vacant: &mut Vacancy) -> Option<&SlotWord> {
-        if vacant.bits == 0 {
-            return None;
-        }
-        let at = Self::first_word(kind) + vacant.bits.trailing_zeros() as usize;
-        vacant.bits &= vacant.bits - 1;
-        self.words.get(at)
+    pub(crate) fn vacant_words(&self, kind: Kind) -> usize {
+        self.words_of(kind).map(|(_, word)| usize::from(word.load().is_fillable())).sum()
     }
 
     /// The words of the kind that hold nothing, and what they say.

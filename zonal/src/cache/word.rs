@@ -100,12 +100,6 @@ impl Slot {
         self.0.rotate_right(u32::BITS) < CLOSED as u64
     }
 
-    /// Of a group, and holds no frames.
-    #[inline]
-    pub(crate) const fn is_fillable_owned(self) -> bool {
-        self.0.rotate_right(u32::BITS) < MAX_GROUPS as u64
-    }
-
     /// Holds its whole group.
     #[inline]
     pub(crate) const fn is_whole(self) -> bool {

@@ -43,7 +43,7 @@ impl<'m> Zone<'m> {
             Offer::Taken(pfn) => Some(pfn),
             Offer::Stop => None,
             Offer::Next => {
-                let groups = groups.min(cache.vacancy(want.kind).words);
+                let groups = groups.min(cache.vacant_words(want.kind));
                 let want = Want { floor: self.batch_floor(want), ..want };
                 self.search_batch((cpu, cache), want, cache.start_block(want.kind), groups)
             }
@@ -58,7 +58,7 @@ impl<'m> Zone<'m> {
         want: Want,
         (groups, least): (usize, usize),
     ) -> Offer<Pfn> {
-        let vacant = cache.vacancy(want.kind).words;
+        let vacant = cache.vacant_words(want.kind);
         let want = Want { floor: self.batch_floor(want), ..want };
         // Nor what all CPUs may have on the move at once: nobody is to be refused for what a batch that sleeps has in hand.
         if vacant < least || !self.count.spares(self.caches.len() as u64 * MOST, want.floor) {
@@ -191,27 +191,25 @@ impl<'m> Zone<'m> {
     /// Puts groups of one block into words that hold nothing, on the move already, or back.
     #[inline(never)]
     fn fill_words(&self, (cpu, cache, hand): (&Cpu<'_>, &CpuCache, impl Hand), kind: Kind, slots: &[Slot]) {
-        let mut vacant = cache.vacancy(kind);
-        let (mut left, mut joined) = (Known::default(), Known::default());
-        if let Some(at) = vacant.first(kind) {
-            cpu.note_giving(cache, kind, at);
-        }
+        let (mut giving, mut left, mut joined) = (None, Known::default(), Known::default());
+        let mut words = cache.words_of(kind);
         for &to in slots {
-            let Some(word) = cache.next_vacant(kind, &mut vacant) else {
+            let Some((at, word, from)) = next_vacant(&mut words) else {
                 self.land_group(to.group(), to.mask());
                 continue;
             };
-            let from = word.load();
+            giving = giving.or(Some(at));
             joined = joined.with(to.group());
-            if !from.is_fillable_owned() {
+            if !from.is_owned() {
                 self.fill_empty(cache, word, (from, to));
-                continue;
-            }
-            if !word.refill(hand, from, to) {
+            } else if word.refill(hand, from, to) {
+                left = cache.groups.leave_with(left, from.group());
+            } else {
                 self.land_group(to.group(), to.mask());
-                continue;
             }
-            left = cache.groups.leave_with(left, from.group());
+        }
+        if let Some(at) = giving {
+            cpu.note_giving(cache, kind, at);
         }
         cache.groups.finish(left, joined);
     }
@@ -222,7 +220,7 @@ impl<'m> Zone<'m> {
     fn fill_empty(&self, cache: &CpuCache, word: &SlotWord, (from, to): (Slot, Slot)) {
         let frames = u64::from(to.mask().count_ones());
         let owns = || self.own((cache, word), self.hand(cache), frames, (from, to));
-        if from.is_fillable() && owns() {
+        if owns() {
             cache.note_groups();
         } else {
             self.land_group(to.group(), to.mask());
@@ -293,6 +291,14 @@ impl<'m> Zone<'m> {
             self.raise_count(counted);
         }
     }
+}
+
+/// The next of the words that holds nothing, and what it says.
+#[inline(always)]
+fn next_vacant<'c>(
+    words: &mut impl Iterator<Item = (usize, &'c SlotWord)>,
+) -> Option<(usize, &'c SlotWord, Slot)> {
+    words.map(|(at, word)| (at, word, word.load())).find(|(.., slot)| slot.is_fillable())
 }
 
 /// Groups that were taken out of a block.
