@@ -105,6 +105,32 @@ fn a_run_whose_frames_are_on_a_tab_is_found() {
 }
 
 #[test]
+fn a_frame_on_another_cpus_tab_is_had_at_its_place() {
+    let (allocator, cpu, blocks) = build(1);
+    let block = blocks[0];
+    (0..48).for_each(|at| give(&allocator, block.add(at * 10)));
+    cpu.move_to(1);
+    for at in 0..48 {
+        assert_eq!(allocator.alloc_at(&Request::order(Order::ZERO), block.add(at * 10)), Ok(()), "{at}");
+    }
+    audited(&allocator);
+}
+
+#[test]
+fn an_idle_pass_leaves_nothing_on_a_tab() {
+    let (allocator, cpu, blocks) = build(1);
+    (0..BLOCK).filter(|at| at % 8 != 7).for_each(|at| give(&allocator, blocks[0].add(at)));
+    (0..BLOCK).filter(|at| at % 8 == 7).for_each(|at| give(&allocator, blocks[0].add(at)));
+    cpu.move_to(1);
+    (0..9).for_each(|_| {
+        allocator.age_caches();
+    });
+    let free = |block: &zonal::BlockInfo| u64::from(block.free) == BLOCK;
+    assert!(allocator.blocks(zonal::ZoneId(0)).any(|block| block.start == blocks[0] && free(&block)));
+    audited(&allocator);
+}
+
+#[test]
 fn a_frame_on_a_tab_is_not_freed_twice() {
     let (allocator, _, blocks) = build(1);
     give_along(&allocator, blocks[0], 0);

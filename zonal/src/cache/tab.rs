@@ -7,7 +7,7 @@
 //! | `own`, 0..=31 | the block | [`Tab::open`], while nothing is on the tab |
 //! | `own`, 32..=63 | `noted`: frames put on the tab so far, modulo 2^32 | [`Tab::note`] up |
 //! | `settled`, 0..=31 | how often the tab was settled (wraps) | [`Tab::settle`] |
-//! | `settled`, 32..=63 | of the frames noted, those that somebody has counted, or has in hand to count | [`Tab::settle`] up to `noted` |
+//! | `settled`, 32..=63 | of the frames noted, those that somebody has counted, or has in hand to count | [`Tab::settle`] up, to `noted` at most |
 //!
 //! `own` is changed by the CPU that owns the words alone, without a locked instruction ([`crate::cache::hand`]); `settled` by anybody.
 //! So every CPU can settle every tab in any context, and who does is alone in it: a settlement changes `settled` from what it was
@@ -93,16 +93,18 @@ impl Tab {
         }
     }
 
-    /// Takes the frames off the tab: how many, and the block, whose count the caller raises by them.
+    /// Takes frames off the tab, `most` at most: how many, and the block, whose count the caller raises by them.
     #[must_use]
-    pub(crate) fn settle(&self) -> Option<(u64, u32)> {
+    pub(crate) fn settle(&self, most: u64) -> Option<(u64, u32)> {
+        // Acquire, both: the bits of the frames; partner: `note`.
         let settled = self.settled.load(Ordering::Acquire);
         let own = self.own.load(Ordering::Acquire);
-        let frames = between(settled, own);
-        let next = own & !LOW | settled.wrapping_add(1) & LOW;
-        (frames > 0
-            && self.settled.compare_exchange(settled, next, Ordering::AcqRel, Ordering::Relaxed).is_ok())
-        .then_some((frames, own as u32))
+        let frames = between(settled, own).min(most);
+        let next = (settled & !LOW).wrapping_add(frames << SHIFT) | settled.wrapping_add(1) & LOW;
+        // AcqRel: who reads this reads an `own` that is not behind it.
+        let is_alone =
+            || self.settled.compare_exchange(settled, next, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        (frames > 0 && is_alone()).then_some((frames, own as u32))
     }
 }
 

@@ -52,7 +52,11 @@ impl Shop {
     fn free(&self, block: u32) {
         match self.cache.note(self.hand(), block) {
             Noted::Hinted => {}
-            Noted::Unhinted => self.settle(),
+            Noted::Unhinted => {
+                while self.cache.tab.frames() > 0 && !self.cache.credit.is_hinted() {
+                    self.settle();
+                }
+            }
             Noted::No => self.count(1, block),
         }
     }
@@ -62,7 +66,11 @@ impl Shop {
     }
 
     fn settle(&self) {
-        self.cache.tab.settle().into_iter().for_each(|(frames, block)| self.count(frames, block));
+        self.cache
+            .tab
+            .settle(self.cache.tab.frames())
+            .into_iter()
+            .for_each(|(frames, block)| self.count(frames, block));
     }
 
     /// As the owner: goes on to another block.
@@ -172,7 +180,7 @@ fn loom_tab_a_claim_finds_the_bits_of_what_was_noted() {
                 let _ = shop.cache.note(shop.hand(), 0);
             },
             |(shop, entry, bitmap)| {
-                if let Some((frames, _)) = shop.cache.tab.settle() {
+                if let Some((frames, _)) = shop.cache.tab.settle(1) {
                     assert!(matches!(entry.raise(frames), Raise::Done(_)));
                     assert!(matches!(entry.claim(ZoneId(0), 1, 1, None), Claim::Got(..)));
                     assert!(bitmap.row(0).take_exact(1), "a claim finds no frame");

@@ -348,13 +348,16 @@ struct Motion {
 impl Motion {
     fn of(walk: Walk<'_, '_>) -> Self {
         let start = Self { in_flight: 0, moves: 0, credits: 0, zones: 0 };
-        walk.possible().map(|zone| (zone.transit(), zone.credits())).fold(start, |sum, (transit, credits)| {
-            Self {
-                in_flight: sum.in_flight + transit.frames(),
-                moves: sum.moves + transit.moves(),
-                credits: sum.credits + credits,
-                zones: sum.zones + 1,
-            }
+        // Credits first: what leaves them for the count meanwhile has moved.
+        let look = |zone: &Zone<'_>| {
+            let credits = zone.credits();
+            (zone.transit(), credits)
+        };
+        walk.possible().map(look).fold(start, |sum, (transit, credits)| Self {
+            in_flight: sum.in_flight + transit.frames(),
+            moves: sum.moves + transit.moves(),
+            credits: sum.credits + credits,
+            zones: sum.zones + 1,
         })
     }
 

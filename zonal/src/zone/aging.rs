@@ -16,6 +16,7 @@ use crate::zone::{Cpu, Zone};
 impl Zone<'_> {
     /// A pass over what a CPU caches here; the number of frames that landed.
     pub(crate) fn age(&self, cpu: &Cpu<'_>, cache: &CpuCache) -> u64 {
+        self.collect_tab(cache); // in no word, so not counted
         if !self.cpu_hints.is_set(cache.rank()) {
             return 0; // its words hold nothing
         }

@@ -92,7 +92,7 @@ impl<'m> Zone<'m> {
     fn drain_groups(&self, cache: &CpuCache, groups: &Range<u32>, coming: Coming) -> Drained {
         // A word that is EMPTY or closed is of a group that no zone has.
         let inside = |word: &SlotWord| Some(word.load().group()).filter(|group| groups.contains(&group.0));
-        let kept = self.drain_kept_of(cache, groups);
+        let kept = self.drain_kept_of(cache, groups) + self.collect_tab(cache);
         let unseen = coming == Coming::None && cache.is_owned() && !planted(Mutant::LooksUnbarred);
         if !unseen && cache.words().all(|word| inside(word).is_none()) {
             return Drained { frames: kept, refused: None };

@@ -104,7 +104,7 @@ impl<'m> Zone<'m> {
     #[inline(always)]
     pub(in crate::zone) fn land_noted(&self, index: BlockIndex, frames: u64) -> u64 {
         let Some(entry) = self.entries.get(index.0 as usize) else { return 0 };
-        let Raise::Done(after) = entry.raise(frames) else { return 0 };
+        let Raise::Done(after) = entry.raise(frames) else { return self.land_what_fits(index, frames) };
         if !after.is_ordinary() || after.count() == BLOCK_FRAMES || planted(Mutant::HintLost) {
             return self.hint_apart(index, after, Class::Frame, frames);
         }
@@ -112,6 +112,19 @@ impl<'m> Zone<'m> {
             self.tree(after.kind(), Class::Frame).set(index.0 as usize);
         }
         frames
+    }
+
+    /// The same after somebody freed what was never handed out: as many as the block can have.
+    #[cold]
+    #[inline(never)]
+    fn land_what_fits(&self, index: BlockIndex, frames: u64) -> u64 {
+        let Some(block) = self.block(index) else { return 0 };
+        let entry = block.entry.load();
+        let fits = entry.managed().saturating_sub(entry.count()).min(frames);
+        match if entry.is_open_to_frees() && fits > 0 { block.entry.raise(fits) } else { Raise::Refused } {
+            Raise::Done(after) => self.hint_freed(block, after, Class::Frame, fits),
+            Raise::Refused => 0,
+        }
     }
 
     /// The steps of a landing.

@@ -41,7 +41,7 @@ impl Zone<'_> {
         }
         match cache.note(cache.own_hand(words), number as u32) {
             Noted::Hinted => {}
-            Noted::Unhinted => self.settle(cache),
+            Noted::Unhinted => self.settle_unhinted(cache),
             Noted::No => self.land_one(cache, number as u32),
         }
         true
@@ -59,37 +59,52 @@ impl Zone<'_> {
         }
     }
 
-    /// Settles a tab, on the move meanwhile: into the CPU's credit. Two locked steps, and one where its frames are all that the block
-    /// has.
+    /// Settles the tab of the CPU that this runs on, on the move meanwhile: into its credit. Two locked steps, and one where its frames
+    /// are all that the block has.
     #[inline(never)]
     pub(in crate::zone) fn settle(&self, cache: &CpuCache) {
-        self.settle_by(cache, |frames| self.raise(Some(cache), frames));
+        let frames = cache.tab.frames();
+        if frames > 0 {
+            // They may complete a run that somebody asks for.
+            let announced = (self.enter(cache, frames), frames);
+            let settled = self.settle_announced(cache, frames);
+            if settled > 0 {
+                self.raise(Some(cache), settled);
+            }
+            self.leave(cache, announced);
+        }
     }
 
-    /// The same of any CPU's tab, into the zone's count. The frames that it has now.
+    /// The same of any CPU's tab, into the zone's count; the frames that it has now. (It is not the CPU's step: announced as anybody does.)
     #[inline(never)]
     pub(in crate::zone) fn collect_tab(&self, cache: &CpuCache) -> u64 {
-        if self.own_words.is_none() || planted(Mutant::TabForgotten) {
+        let frames = if self.own_words.is_some() { cache.tab.frames() } else { 0 };
+        if frames == 0 || planted(Mutant::TabForgotten) {
             return 0;
         }
-        self.settle_by(cache, |frames| self.raise_count(frames))
+        self.count.enter(frames);
+        let settled = self.settle_announced(cache, frames);
+        if settled > 0 {
+            self.raise_count(settled);
+        }
+        self.count.leave(frames);
+        settled
     }
 
+    /// Takes so many frames off the tab at most, and raises their block's count; what the zone's count is to be raised by.
     #[inline(always)]
-    fn settle_by(&self, cache: &CpuCache, raise: impl FnOnce(u64)) -> u64 {
-        let frames = cache.tab.frames();
-        if frames == 0 {
-            return 0;
+    fn settle_announced(&self, cache: &CpuCache, most: u64) -> u64 {
+        cache.tab.settle(most).map_or(0, |(frames, block)| self.land_noted(BlockIndex(block), frames))
+    }
+
+    /// After the hint was given up: nothing leads to the tab until it is empty, or there is a hint again. Repeated only after another's
+    /// step.
+    #[cold]
+    #[inline(never)]
+    fn settle_unhinted(&self, cache: &CpuCache) {
+        while cache.tab.frames() > 0 && !cache.credit.is_hinted() {
+            self.settle(cache);
         }
-        // They may complete a run that somebody asks for.
-        let announced = (self.enter(cache, frames), frames);
-        let settled =
-            cache.tab.settle().map_or(0, |(frames, block)| self.land_noted(BlockIndex(block), frames));
-        if settled > 0 {
-            raise(settled);
-        }
-        self.leave(cache, announced);
-        settled
     }
 
     /// A frame whose bit is set, and that could not be noted.
