@@ -224,7 +224,12 @@ impl<'m> HintTree<'m> {
     /// made usable by an operation that has not returned may be missed.
     #[inline]
     pub(crate) fn is_clear(&self) -> bool {
-        let stamp = self.stamp();
+        self.is_clear_since(self.stamp())
+    }
+
+    /// The same, and no clear was in progress at any time since `stamp`: nothing was usable and is not any more.
+    #[inline(always)]
+    pub(crate) fn is_clear_since(&self, stamp: Stamp) -> bool {
         // SeqCst: as in `next`.
         self.root.is_none_or(|root| root.load(Ordering::SeqCst) == 0) && self.settled(stamp)
     }

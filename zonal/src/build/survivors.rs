@@ -60,7 +60,9 @@ impl<'m> Ground<'m> {
         let transit = offset_of!(Zone<'_>, count) + Transit::OFFSET;
         // SAFETY: as above. The zones that were built there are only looked at as bytes.
         let transits = unsafe { carver.peek::<Zone<'_>>(self.listed.len(), transit) };
-        let in_flight = transits.map(|word| Transit::of_word(word).frames()).sum();
+        let in_flight: u64 = transits.map(|word| Transit::of_word(word).frames()).sum();
+        let by_cpus: u64 = caches.iter().map(|cache| cache.moving.transit().frames()).sum();
+        let in_flight = in_flight + by_cpus;
         Ok((Arrays { bitmaps, entries, plugged, tags, names, poison, caches, hints }, in_flight))
     }
 

@@ -80,8 +80,12 @@ pub(crate) struct CpuCache {
 
 impl CpuCache {
     /// Where what outlives a process lies.
-    pub(crate) const PLACES: [usize; 3] =
-        [offset_of!(Self, words), offset_of!(Self, block), offset_of!(Self, credit)];
+    pub(crate) const PLACES: [usize; 4] = [
+        offset_of!(Self, words),
+        offset_of!(Self, block),
+        offset_of!(Self, credit),
+        offset_of!(Self, moving),
+    ];
 
     /// Empty words of the CPU at place `rank`, whose first search starts at `block`.
     /// They are those of CPU `owner`, if of any.

@@ -62,6 +62,11 @@ impl Tab {
         between(settled, self.own.load(Ordering::SeqCst))
     }
 
+    /// The block that it is of, or was a moment ago.
+    pub(crate) fn block(&self) -> u32 {
+        self.own.load(Ordering::Relaxed) as u32
+    }
+
     /// Frames on the tab that are of the block: for who counts at rest.
     pub(crate) fn frames_of(&self, block: u32) -> u64 {
         if self.is_of(u64::from(block)) { self.frames() } else { 0 }

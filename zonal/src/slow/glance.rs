@@ -158,7 +158,7 @@ impl Looks {
     /// Whether the zone has no such run, and nothing moves.
     #[inline(always)]
     fn first(&mut self, zone: &Zone<'_>, above: impl FnOnce() -> Option<u64>) -> bool {
-        let stamp = zone.own_words.map(|_| zone.credit_hints.stamp());
+        let since = zone.credit_hints.stamp();
         let (transit, free) = (zone.count.transit(), zone.count.free());
         self.moved = self.moved.wrapping_add(transit.word()).wrapping_add(1);
         // Of nothing nothing is had, whatever must be left.
@@ -167,8 +167,7 @@ impl Looks {
         self.free += above;
         self.most = self.most.max(above + 1);
         // With no hint of a credit now, and none given up since, no CPU had frames on the move by its own word.
-        let is_still = || stamp.is_none_or(|stamp| zone.credit_hints.settled(stamp));
-        transit.frames() == 0 && zone.has_all_in_blocks() && is_still()
+        transit.frames() == 0 && zone.has_all_in_blocks(since)
     }
 
     /// Whether nothing moves still.

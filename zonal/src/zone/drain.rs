@@ -14,7 +14,7 @@ use crate::cache::CpuCache;
 use crate::cache::hand::Locked;
 use crate::cache::hold::Barriers;
 use crate::cache::word::{Epoch, Slot, SlotWord};
-use crate::frame::FrameRange;
+use crate::frame::{BLOCK_FRAMES, FrameRange, GROUP_FRAMES};
 use crate::mutant::{Mutant, planted};
 use crate::sync::Ordering;
 use crate::zone::Zone;
@@ -22,6 +22,8 @@ use crate::zone::cached::Look;
 
 const CLOSINGS: u64 = 0xffff_ffff;
 const EPOCH_SHIFT: u32 = 32;
+/// Groups of a block.
+const BLOCK_GROUPS: u64 = BLOCK_FRAMES / GROUP_FRAMES;
 
 /// What a drain of a range came to.
 #[must_use]
@@ -92,7 +94,7 @@ impl<'m> Zone<'m> {
     fn drain_groups(&self, cache: &CpuCache, groups: &Range<u32>, coming: Coming) -> Drained {
         // A word that is EMPTY or closed is of a group that no zone has.
         let inside = |word: &SlotWord| Some(word.load().group()).filter(|group| groups.contains(&group.0));
-        let kept = self.drain_kept_of(cache, groups) + self.collect_tab(cache);
+        let kept = self.drain_kept_of(cache, groups) + self.collect_tab_of(cache, groups);
         let unseen = coming == Coming::None && cache.is_owned() && !planted(Mutant::LooksUnbarred);
         if !unseen && cache.words().all(|word| inside(word).is_none()) {
             return Drained { frames: kept, refused: None };
@@ -108,6 +110,13 @@ impl<'m> Zone<'m> {
         let words = cache.words().filter_map(|word| Some((word, inside(word)?)));
         let frames: u64 = words.map(|(word, group)| self.land_emptied(|| take(word, group))).sum();
         Drained { frames: kept + frames, refused: None }
+    }
+
+    /// Settles the CPU's tab, if it is of a block of these groups; the number of frames.
+    fn collect_tab_of(&self, cache: &CpuCache, groups: &Range<u32>) -> u64 {
+        let first = u64::from(cache.tab.block()) * BLOCK_GROUPS;
+        let is_inside = first + BLOCK_GROUPS > u64::from(groups.start) && first < u64::from(groups.end);
+        if is_inside { self.collect_tab(cache) } else { 0 }
     }
 
     /// Lands what a word holds and makes it forget the group; the number of frames.

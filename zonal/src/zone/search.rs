@@ -6,7 +6,7 @@
 
 use crate::block::entry::Snapshot;
 use crate::frame::{BLOCK_FRAMES, BlockIndex, Order, ZoneId};
-use crate::hint::HintTree;
+use crate::hint::{HintTree, Stamp};
 use crate::topology::Kind;
 use crate::zone::{Block, Mixing, Want, Zone};
 
@@ -106,10 +106,10 @@ impl<'m> Zone<'m> {
         order == Order::BLOCK && self.free_tree().is_clear() || !self.count.spares(order.frames(), floor)
     }
 
-    /// Whether a look shows that no frame is cached, none in a credit, and none kept for atomic requests.
+    /// Whether a look shows that no frame is cached, none in a credit, nor was `since`, and none kept for atomic requests.
     #[inline]
-    pub(crate) fn has_all_in_blocks(&self) -> bool {
-        self.credit_hints.is_clear() && self.cpu_hints.is_clear() && self.highatomic.free() == 0
+    pub(crate) fn has_all_in_blocks(&self, since: Stamp) -> bool {
+        self.credit_hints.is_clear_since(since) && self.cpu_hints.is_clear() && self.highatomic.free() == 0
     }
 
     /// Whether the hints know of a run of `order` in whatever kind of block, or of a free block.

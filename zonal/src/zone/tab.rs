@@ -40,6 +40,9 @@ impl Zone<'_> {
             return false;
         }
         match cache.note(cache.own_hand(words), number as u32) {
+            // It may have been isolated or poisoned since it was looked at. Who does that flags it, has the owner's CPU pass a barrier, and
+            // collects what is on tabs: one of the two sees the other.
+            Noted::Hinted if entry.load().is_kept_out() => self.settle(cache),
             Noted::Hinted => {}
             Noted::Unhinted => self.settle_unhinted(cache),
             Noted::No => self.land_one(cache, number as u32),
